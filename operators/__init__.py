@@ -1,0 +1,1 @@
+"""What happens: plain functions over plain data, and the thin Bytewax operators around them."""

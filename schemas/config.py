@@ -1,0 +1,133 @@
+"""The configuration, as frozen structs. ``touchstream.yaml`` holds them; `flows.settings` loads them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+
+Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
+Positive = Annotated[int, msgspec.Meta(ge=1)]
+Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
+Key256 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$")]
+
+
+class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Base of all sections: frozen, and an unknown key is a fault."""
+
+
+class Kafka(Section):
+    """``properties`` go to every client as they are (security, say)."""
+
+    bootstrap: Annotated[str, msgspec.Meta(min_length=1)] = "localhost:9092"
+    properties: dict[str, str | int | bool] = {}
+    session_timeout_ms: Annotated[int, msgspec.Meta(ge=1000, le=300_000)] = 6_000
+    transaction_timeout_ms: Annotated[int, msgspec.Meta(ge=1000, le=10_000)] = 10_000
+
+
+class Redis(Section):
+    url: Annotated[str, msgspec.Meta(pattern=r"^(redis|rediss|unix)://")] = "redis://localhost:6379/0"
+    timeout_seconds: Annotated[float, msgspec.Meta(gt=0)] = 5.0
+
+
+class Topics(Section):
+    """``sources`` are read by stitch; ``shards`` is the partition count of ``stitched``, fixed at creation."""
+
+    sources: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)] = ("touchpoints",)
+    source_partitions: Positive = 8
+    shards: Annotated[int, msgspec.Meta(ge=1, le=4096)] = 64
+    replication: Positive = 1
+    retention_days: Positive = 30
+
+
+class Keys(Section):
+    """256-bit keys in hex. ``index`` never rotates; ``master`` wraps data keys, the last one is current."""
+
+    index: Key256
+    dead_letters: Key256
+    master: Annotated[dict[str, Key256], msgspec.Meta(min_length=1)]
+
+
+class Identity(Section):
+    """``blocked`` adds ``namespace:value`` entries to the default junk list."""
+
+    default_country: Annotated[str, msgspec.Meta(pattern=r"^[A-Z]{2}$")] = "CN"
+    blocked: tuple[str, ...] = ()
+
+
+class Privacy(Section):
+    """Unknown fields are dropped, or kept sealed with the customer's data key."""
+
+    unknown_fields: Literal["drop", "seal"] = "drop"
+
+
+class Plays(Section):
+    """Limits of the built-in plays; ``start_within_minutes``: an older touchpoint starts nothing."""
+
+    cart_minutes: Positive = 30
+    views: Annotated[int, msgspec.Meta(ge=2, le=20)] = 3
+    view_days: Positive = 7
+    cap_messages: Positive = 3
+    cap_days: Positive = 7
+    cool_down_days: Positive = 14
+    start_within_minutes: Positive = 60
+
+
+class Churn(Section):
+    """No purchase within ``horizon_days`` is churn; scored every ``grid_days``; bands at ``medium`` and ``high``."""
+
+    horizon_days: Positive = 28
+    grid_days: Positive = 7
+    medium: Share = 0.5
+    high: Share = 0.8
+    hysteresis: Share = 0.05
+    publish_examples: Positive = 200
+    publish_seconds: Positive = 60
+
+
+class Limits(Section):
+    """``park_*``: how long a merged customer's records wait for the hand-over. ``dead_letter_ratio``: share of
+    dead letters among the last ``dead_letter_window`` records at which stitch stops (1 never stops)."""
+
+    batch: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 1_000
+    cached_customers: Positive = 100_000
+    park_seconds: Positive = 10
+    park_records: Positive = 1_000
+    timers_per_tick: Positive = 500
+    tick_ms: Annotated[int, msgspec.Meta(ge=250)] = 250
+    watermark_override_minutes: Positive = 15
+    clock_skew_seconds: Positive = 30
+    dead_letter_ratio: Share = 0.5
+    dead_letter_window: Positive = 10_000
+    drain_seconds: Positive = 30
+
+
+class Metrics(Section):
+    """Where metrics and health are served; port 0 picks a free one, None serves nothing."""
+
+    host: str = "127.0.0.1"
+    port: Port | None = None
+
+
+class Log(Section):
+    format: Literal["json", "text"] = "json"
+    level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+class Config(Section):
+    """One deployment. ``prefix`` names its topics, groups and Redis keys; ``clock`` is the process' own
+    (production) or the log's (records bring their time: simulators, replays of history)."""
+
+    keys: Keys
+    prefix: Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9-]{0,30}$")] = "ts"
+    clock: Literal["process", "log"] = "process"
+    kafka: Kafka = Kafka()
+    redis: Redis = Redis()
+    topics: Topics = Topics()
+    identity: Identity = Identity()
+    privacy: Privacy = Privacy()
+    plays: Plays = Plays()
+    churn: Churn = Churn()
+    limits: Limits = Limits()
+    metrics: Metrics = Metrics()
+    log: Log = Log()

@@ -1,0 +1,112 @@
+"""What touchstream writes for others: triggers, decisions, identity changes, dead letters, examples.
+
+Consumers read with ``isolation.level=read_committed``. Every id is derived, so reading twice is visible.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class TriggerData(msgspec.Struct, omit_defaults=True):
+    """Why and to whom: everything a marketing system needs to act.
+
+    ``contact`` is the sealed address (namespace, data key id, base64 AES-256-GCM); times in ms;
+    ``touchpoint_time`` is event time, ``touchpoint_ts`` the broker's time of the source record (0 for
+    timers), ``decided_at`` the log's clock.
+    """
+
+    play: str
+    play_version: str
+    customer: str
+    channel: str
+    business_key: str
+    touchpoint: str
+    touchpoint_time: int
+    touchpoint_ts: int
+    decided_at: int
+    contact: list[str | int] | None = None
+    values: dict[str, str | int | float] = {}
+    score: float | None = None
+
+
+class Trigger(msgspec.Struct, kw_only=True):
+    """A CloudEvents 1.0 message in structured JSON; ``id`` is UUIDv5 of play, customer, business key, occurrence."""
+
+    id: str
+    source: str
+    type: str
+    subject: str
+    time: str
+    data: TriggerData
+    specversion: str = "1.0"
+    datacontenttype: str = "application/json"
+
+
+class Decision(msgspec.Struct, omit_defaults=True):
+    """The outcome of a play for a customer: ``emitted``, or ``stopped`` with the code of the step that did it."""
+
+    id: str
+    play: str
+    play_version: str
+    customer: str
+    outcome: str
+    at: int
+    business_key: str
+    touchpoint: str
+    code: str | None = None
+    channel: str | None = None
+
+
+class IdentityChange(msgspec.Struct, omit_defaults=True):
+    """One change of who is who, as applied: ``created``, ``linked`` or ``merged``; identifiers as tokens."""
+
+    id: str
+    kind: str
+    customer: str
+    version: int
+    time: int
+    at: int
+    ids: list[str] = []
+    old: str | None = None
+    touchpoint: str | None = None
+
+
+class Score(msgspec.Struct, omit_defaults=True):
+    """A churn score: probability of no purchase within the horizon, its band, the model's hash."""
+
+    customer: str
+    at: int
+    probability: float
+    band: str
+    model: str
+    at_purchase: bool = False
+
+
+class Example(msgspec.Struct, omit_defaults=True):
+    """A matured example: the features at ``time``, and whether no purchase followed within the horizon."""
+
+    id: str
+    customer: str
+    time: int
+    features: list[float]
+    features_version: str
+    label: bool
+    probability: float
+    model: str
+    at: int
+
+
+class DeadLetter(msgspec.Struct, omit_defaults=True):
+    """A record that could not be used. ``sealed`` holds the original key, value, headers and the full
+    error under the dead-letter key (base64 AES-256-GCM); the rest is safe to read."""
+
+    reason: str
+    path: str
+    stage: str
+    topic: str
+    partition: int
+    offset: int
+    ts: int
+    at: int
+    sealed: str

@@ -1,0 +1,118 @@
+"""The records of ``stitched``: the ordered log of all that happens to a customer.
+
+JSON, one object a record, told apart by ``k``. Only engage reads and only touchstream writes here;
+fields only grow. No record holds a personal value in the clear: identifiers, event, session and order
+ids are keyed hashes (tokens), the rest is sealed under the data key ``kid``.
+
+Key = customer id (product events: ``product:SKU``); partition = shard = `shard_of` of the key.
+Ticks and control records have no customer and go to each partition on its own.
+"""
+
+from __future__ import annotations
+
+from zlib import crc32
+
+import msgspec
+
+from schemas.touchpoint import Consent
+
+
+class Record(msgspec.Struct, tag_field="k", omit_defaults=True):
+    """Base: ``at`` is the writer's time (ms), the only clock engage knows."""
+
+    at: int
+
+
+class Event(Record, tag="event"):
+    """A touchpoint that was resolved to a customer.
+
+    ``src`` is its source position ``topic/partition/offset`` and unique; ``ts`` the broker's time of
+    the source record (ms, for latency alone); ``eid`` the token of (source, event id); ``time`` the
+    event time, never later than ``at``; ``data`` the body without its personal fields; ``sealed`` those
+    fields, AES-256-GCM under data key ``kid``, base64; ``ids`` the tokens of the identifiers it carried;
+    ``hops`` how often a merged customer's shard has forwarded it.
+    """
+
+    customer: str
+    src: str
+    ts: int
+    eid: str
+    time: int
+    type: str
+    source: str
+    ids: list[str] = []
+    channel: str | None = None
+    store: str | None = None
+    session: str | None = None
+    consent: list[Consent] = []
+    data: msgspec.Raw = msgspec.Raw(b"")
+    kid: str | None = None
+    sealed: str | None = None
+    hops: int = 0
+
+
+class Contact(msgspec.Struct, array_like=True):
+    """A sealed value a message can be addressed to: namespace, data key id, base64 ciphertext, time."""
+
+    ns: str
+    kid: str
+    sealed: str
+    time: int
+
+
+class Change(Record, tag="change"):
+    """An identity change. ``kind``: created, linked or merged.
+
+    A merge goes to both shards: the copy with ``customer == old`` makes that shard hand over, the copy
+    with ``customer == new`` makes the other wait. ``version`` orders the alias register of ``old``.
+    ``ids`` are the tokens that joined; ``contacts`` their sealed values where a message can be sent to them.
+    """
+
+    id: str
+    kind: str
+    customer: str
+    version: int
+    time: int
+    ids: list[str] = []
+    contacts: list[Contact] = []
+    old: str | None = None
+    new: str | None = None
+    touchpoint: str | None = None
+
+
+class Absorb(Record, tag="absorb"):
+    """The whole state of merged customer ``old``, for ``customer``: base64 of the packed profile."""
+
+    customer: str
+    old: str
+    change: str
+    version: int
+    profile: str
+    hops: int = 0
+
+
+class Tick(Record, tag="tick"):
+    """Moves a shard's timers: those due at or before ``watermark`` (ms) fire."""
+
+    watermark: int
+
+
+class Control(Record, tag="control"):
+    """Activates content, named by its hash, from this record on. ``what``: ``model``."""
+
+    what: str
+    key: str
+    hash: str
+
+
+AnyRecord = Event | Change | Absorb | Tick | Control
+_decoder = msgspec.json.Decoder(AnyRecord)
+_encoder = msgspec.json.Encoder()
+
+decode = _decoder.decode
+encode = _encoder.encode
+
+
+def shard_of(key: str, shards: int) -> int:
+    """The partition of ``stitched`` that owns ``key``."""
+    return crc32(key.encode()) % shards

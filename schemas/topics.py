@@ -1,0 +1,46 @@
+"""The topics of a deployment: name, partitions, retention, compaction. One table, read by all."""
+
+from __future__ import annotations
+
+import msgspec
+
+from schemas.config import Config
+
+
+class Topic(msgspec.Struct, frozen=True):
+    """One topic. ``compact`` keeps the last value per key for ever instead of a time."""
+
+    name: str
+    partitions: int
+    retention_ms: int
+    compact: bool = False
+    fixed: bool = False
+
+
+#: Outputs, all keyed by customer.
+OUTPUTS = ("triggers", "decisions", "scores", "identity.changes", "churn.examples")
+STITCHED, DEAD_LETTERS, DATA_KEYS, MODELS = "stitched", "dead-letters", "data-keys", "models"
+
+
+def topic_name(config: Config, name: str) -> str:
+    """The deployment's own name of ``name``: ``PREFIX.NAME``."""
+    return f"{config.prefix}.{name}"
+
+
+def topics(config: Config) -> list[Topic]:
+    """Every topic the deployment needs. Only ``stitched`` and ``churn.examples`` are fixed in partitions."""
+    keep = config.topics.retention_days * 86_400_000
+    wide = config.topics.shards
+
+    def own(name: str, partitions: int, *, compact: bool = False, fixed: bool = False) -> Topic:
+        return Topic(topic_name(config, name), partitions, keep, compact, fixed)
+
+    return [
+        *(own(name, config.topics.source_partitions) for name in config.topics.sources),
+        own(STITCHED, wide, fixed=True),
+        own("churn.examples", 1, fixed=True),
+        own(DEAD_LETTERS, 1),
+        own(DATA_KEYS, 1, compact=True),
+        own(MODELS, 1, compact=True),
+        *(own(name, min(wide, 8)) for name in OUTPUTS if name != "churn.examples"),
+    ]

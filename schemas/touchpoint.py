@@ -1,0 +1,301 @@
+"""A touchpoint as a source system sends it: a CloudEvents-like envelope and a typed body per family.
+
+The envelope uses CloudEvents attribute names (``id, source, type, time, data``); event types use the
+names of Segment's e-commerce specification where it has one (``Product Viewed``, ``Order Completed``).
+Times are epoch milliseconds or RFC 3339 text. Money is in major units (``12.5``) with a currency code.
+
+Every body says which of its fields are personal: ``SEALED`` ones are encrypted under the customer's
+data key before they leave the stitch flow, ``TOKENS`` are replaced by keyed hashes. Unknown types are
+legal; their ``data`` is sealed whole.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, ClassVar, Literal
+
+import msgspec
+
+from schemas.errors import RecordFault
+
+#: Earliest and latest event time taken at face value: 1990-01-01 and 2100-01-01 (ms). Outside lie
+#: seconds sent as milliseconds, zeros and garbage.
+MIN_TIME, MAX_TIME = 631_152_000_000, 4_102_444_800_000
+
+Name = Annotated[str, msgspec.Meta(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9 _.:/-]*$")]
+Text = Annotated[str, msgspec.Meta(max_length=4096)]
+Key = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
+Amount = Annotated[float, msgspec.Meta(ge=-1e9, le=1e9)]
+Count = Annotated[int, msgspec.Meta(ge=0, le=1_000_000)]
+Currency = Annotated[str, msgspec.Meta(pattern=r"^[A-Z]{3}$")]
+
+
+class Identifier(msgspec.Struct, omit_defaults=True):
+    """One identifier of the person: its namespace, its value, and whether it was proven by a login."""
+
+    ns: Name
+    value: Annotated[str, msgspec.Meta(max_length=512)]
+    kind: Literal["observed", "login"] = "observed"
+
+
+class Consent(msgspec.Struct, omit_defaults=True):
+    """The person allowed or forbade one purpose on one channel."""
+
+    channel: Name
+    granted: bool
+    purpose: Name = "marketing"
+
+
+class Device(msgspec.Struct, omit_defaults=True):
+    """Facts about the device, none of which identifies it."""
+
+    kind: Name | None = None
+    os: Name | None = None
+    app_version: Name | None = None
+
+
+class Product(msgspec.Struct, omit_defaults=True):
+    """A product as shown, put into a cart or sold. ``price`` per unit in major units."""
+
+    sku: Key
+    category: Name | None = None
+    price: Amount | None = None
+    quantity: Count = 1
+    name: Text | None = None
+
+
+class Body(msgspec.Struct, omit_defaults=True):
+    """Base of the typed bodies."""
+
+    SEALED: ClassVar[tuple[str, ...]] = ()
+    TOKENS: ClassVar[tuple[str, ...]] = ()
+
+
+class Page(Body):
+    SEALED = ("url", "title", "referrer")
+
+    url: Text | None = None
+    title: Text | None = None
+    referrer: Text | None = None
+    category: Name | None = None
+
+
+class View(Body):
+    SEALED = ("url",)
+
+    product: Product
+    url: Text | None = None
+
+
+class Search(Body):
+    SEALED = ("query",)
+
+    query: Text
+    results: Count | None = None
+
+
+class Cart(Body):
+    """A change or a look at a cart; ``value`` is the whole cart's value after it, in major units."""
+
+    SEALED = ("url",)
+    TOKENS = ("cart_id",)
+
+    cart_id: Key | None = None
+    product: Product | None = None
+    value: Amount | None = None
+    url: Text | None = None
+
+
+class Order(Body):
+    """A completed or cancelled order. ``revenue`` is what the customer pays, in major units."""
+
+    SEALED = ("address", "note")
+    TOKENS = ("order_id", "cart_id")
+
+    order_id: Key
+    revenue: Amount = 0.0
+    currency: Currency = "CNY"
+    discount: Amount = 0.0
+    lines: Annotated[list[Product], msgspec.Meta(max_length=500)] = []
+    cart_id: Key | None = None
+    coupon: Name | None = None
+    address: Text | None = None
+    note: Text | None = None
+
+
+class Refund(Body):
+    SEALED = ("note",)
+    TOKENS = ("order_id",)
+
+    order_id: Key
+    amount: Amount = 0.0
+    currency: Currency = "CNY"
+    lines: Annotated[list[Product], msgspec.Meta(max_length=500)] = []
+    note: Text | None = None
+
+
+class Message(Body):
+    """What became of a message; ``trigger_id`` is the id of the trigger it was sent for."""
+
+    SEALED = ("url", "subject")
+    TOKENS = ("message_id", "trigger_id")
+
+    channel: Name
+    message_id: Key | None = None
+    trigger_id: Key | None = None
+    play: Name | None = None
+    url: Text | None = None
+    subject: Text | None = None
+
+
+class Login(Body):
+    method: Name | None = None
+
+
+class Registration(Body):
+    SEALED = ("name", "address", "birthday")
+
+    name: Text | None = None
+    address: Text | None = None
+    birthday: Text | None = None
+    country: Name | None = None
+    language: Name | None = None
+    timezone: Name | None = None
+
+
+class Ticket(Body):
+    SEALED = ("subject", "text")
+    TOKENS = ("ticket_id",)
+
+    ticket_id: Key
+    topic: Name | None = None
+    satisfaction: Annotated[int, msgspec.Meta(ge=0, le=10)] | None = None
+    subject: Text | None = None
+    text: Text | None = None
+
+
+class Loyalty(Body):
+    points: int | None = None
+    balance: int | None = None
+    tier: Name | None = None
+
+
+class Stock(Body):
+    sku: Key
+    stock: Count
+
+
+class Price(Body):
+    sku: Key
+    price: Amount
+    old_price: Amount | None = None
+
+
+class ConsentChange(Body):
+    SEALED = ("wording",)
+
+    wording: Text | None = None
+
+
+#: event type -> (family, body)
+TYPES: dict[str, tuple[str, type[Body]]] = {
+    "Page Viewed": ("page", Page),
+    "Product Viewed": ("view", View),
+    "Products Searched": ("search", Search),
+    "Product Added": ("cart", Cart),
+    "Product Removed": ("cart", Cart),
+    "Cart Viewed": ("cart", Cart),
+    "Checkout Started": ("cart", Cart),
+    "Order Completed": ("order", Order),
+    "Order Cancelled": ("order", Order),
+    "Order Refunded": ("refund", Refund),
+    "Message Sent": ("message", Message),
+    "Message Delivered": ("message", Message),
+    "Message Opened": ("message", Message),
+    "Message Clicked": ("message", Message),
+    "Message Bounced": ("message", Message),
+    "Unsubscribed": ("message", Message),
+    "Signed In": ("login", Login),
+    "Signed Out": ("login", Login),
+    "Signed Up": ("registration", Registration),
+    "Ticket Opened": ("service", Ticket),
+    "Ticket Closed": ("service", Ticket),
+    "Points Earned": ("loyalty", Loyalty),
+    "Points Spent": ("loyalty", Loyalty),
+    "Tier Changed": ("loyalty", Loyalty),
+    "Stock Changed": ("product", Stock),
+    "Price Changed": ("product", Price),
+    "Consent Changed": ("consent", ConsentChange),
+}
+
+
+class Touchpoint(msgspec.Struct, omit_defaults=True):
+    """One event of one person (or, in the product family, of one product) in one channel.
+
+    ``time`` is when it happened, ``received`` when the source system took it in, ``at`` the simulated
+    time, honoured only where the deployment's clock is the log's (``clock: log``).
+    """
+
+    id: Key
+    source: Name
+    type: Name
+    time: int | str
+    identifiers: Annotated[list[Identifier], msgspec.Meta(max_length=50)] = []
+    data: msgspec.Raw = msgspec.Raw(b"")
+    received: int | None = None
+    at: int | None = None
+    session: Key | None = None
+    channel: Name | None = None
+    store: Name | None = None
+    device: Device | None = None
+    consent: Annotated[list[Consent], msgspec.Meta(max_length=50)] = []
+
+
+_decoder = msgspec.json.Decoder(Touchpoint)
+_bodies = {name: msgspec.json.Decoder(body) for name, (_, body) in TYPES.items()}
+
+
+def decode(raw: bytes) -> Touchpoint:
+    """Decode one touchpoint and check its time. Raises `RecordFault` with a reason and ``$.path``."""
+    try:
+        touchpoint = _decoder.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise _fault(error) from None
+    touchpoint.time = epoch_ms(touchpoint.time)
+    if touchpoint.at is not None and not MIN_TIME <= touchpoint.at < MAX_TIME:
+        raise RecordFault("time_out_of_range", "$.at")
+    return touchpoint
+
+
+def decode_body(touchpoint: Touchpoint) -> Body | None:
+    """The typed body, or None for a type this version does not know. Raises `RecordFault`."""
+    decoder = _bodies.get(touchpoint.type)
+    if decoder is None:
+        return None
+    try:
+        return decoder.decode(touchpoint.data or b"{}")
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise _fault(error, "$.data") from None
+
+
+def epoch_ms(time: int | str) -> int:
+    """Event time in epoch milliseconds from either form. Raises `RecordFault` outside 1990 to 2100."""
+    if isinstance(time, str):
+        try:
+            parsed = datetime.fromisoformat(time)
+        except ValueError:
+            raise RecordFault("time_not_rfc3339", "$.time") from None
+        if parsed.tzinfo is None:
+            raise RecordFault("time_without_zone", "$.time")
+        time = round(parsed.timestamp() * 1000)
+    if not MIN_TIME <= time < MAX_TIME:
+        raise RecordFault("time_out_of_range", "$.time")
+    return time
+
+
+def _fault(error: Exception, root: str = "$") -> RecordFault:
+    """The stable reason and the path of a decoding error, without the offending value."""
+    if not isinstance(error, msgspec.ValidationError):
+        return RecordFault("not_json", root)
+    _, found, path = str(error).rpartition(" - at `$")
+    return RecordFault("invalid", root + path.rstrip("`") if found else root)

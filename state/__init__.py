@@ -1,0 +1,1 @@
+"""What is remembered: Redis layout, scripts, sealed values. No policy."""
