@@ -1,0 +1,128 @@
+"""The profile of one customer, as kept in Redis: one packed array that only grows at its end.
+
+The same struct serves three kinds of entity of a shard: a customer, a merged customer's alias (only
+``alias`` and ``alias_version`` matter then) and a product (``price``, ``stock``).
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from state.behaviour import Behaviour
+
+#: How many of a customer's latest event ids are remembered for deduplication, and the characters kept of each
+#: (10 of base64: 60 bits).
+SEEN_EVENTS, SEEN_WIDTH = 48, 10
+
+
+class Timer(msgspec.Struct, array_like=True, frozen=True):
+    """Something to look at when the watermark passes ``due`` (ms). ``key`` tells timers of a kind apart."""
+
+    due: int
+    kind: str
+    key: str
+
+
+class Cart(msgspec.Struct, array_like=True):
+    """An open cart: time of its last change (ms), its value in minor units, what started it."""
+
+    time: int
+    value: int
+    touchpoint: str
+    ts: int
+
+
+class Contact(msgspec.Struct, array_like=True):
+    """A sealed address: data key id, base64 ciphertext, event time it was learned (ms)."""
+
+    kid: str
+    sealed: str
+    time: int
+
+
+class Sent(msgspec.Struct, array_like=True):
+    """A message that counts against caps: when it was decided (ms), by which play, on which channel."""
+
+    at: int
+    play: str
+    channel: str
+
+
+class Decided(msgspec.Struct, array_like=True):
+    """One of the last decisions: its id, when (ms), the play, ``emitted`` or the code that stopped it."""
+
+    id: str
+    at: int
+    play: str
+    code: str
+
+
+class Park(msgspec.Struct, array_like=True):
+    """Waits for the hand-over of a merged customer: the change, until when (ms of the log)."""
+
+    change: str
+    until: int
+
+
+class OpenExample(msgspec.Struct, array_like=True):
+    """Features and score at ``time``, waiting for the label. Kept under a key of its own."""
+
+    time: int
+    features: list[float]
+    version: str
+    probability: float
+    model: str
+
+
+class Profile(msgspec.Struct, array_like=True):
+    """All that is remembered of a customer. Times in ms, money in minor units.
+
+    ``consent`` maps ``channel/purpose`` to (granted, event time); ``seen`` holds the latest event ids, newest
+    last; ``views`` the latest product views as (sku, time); ``cooling`` the time each play last emitted.
+    """
+
+    customer: str
+    alias: str = ""
+    alias_version: int = 0
+    first_seen: int = 0
+    last_seen: int = 0
+    ids: list[str] = []
+    contacts: dict[str, Contact] = {}
+    consent: dict[str, tuple[bool, int]] = {}
+    seen: str = ""
+    behaviour: Behaviour = msgspec.field(default_factory=Behaviour)
+    orders: int = 0
+    units: int = 0
+    spend: int = 0
+    refunds: int = 0
+    views: list[tuple[str, int]] = []
+    carts: dict[str, Cart] = {}
+    timers: list[Timer] = []
+    sent: list[Sent] = []
+    decided: list[Decided] = []
+    cooling: dict[str, int] = {}
+    score: float = -1.0
+    band: str = ""
+    scored_at: int = 0
+    absorbed: list[str] = []
+    parks: list[Park] = []
+    parked: list[bytes] = []
+    points: int = 0
+    tier: str = ""
+    tickets: int = 0
+    language: str = ""
+    timezone: str = ""
+    country: str = ""
+    price: int = 0
+    stock: int = -1
+    stock_time: int = 0
+    price_time: int = 0
+
+
+_profiles = msgspec.msgpack.Decoder(Profile)
+_examples = msgspec.msgpack.Decoder(list[OpenExample])
+_encoder = msgspec.msgpack.Encoder()
+
+unpack = _profiles.decode
+unpack_examples = _examples.decode
+pack = _encoder.encode

@@ -1,0 +1,160 @@
+"""A shard in Redis: what a flow remembers of one input partition, written in one commit with its offset.
+
+Layout, all under the hash tag of the shard (``{PREFIX.N}`` for engage, ``{PREFIX.learn.N}`` for learn)::
+
+    {tag}shard   hash    r (next input offset), owner, txn, state (packed), committed (wall clock, ms)
+    {tag}timers  zset    customer -> earliest due time (ms)
+    {tag}out     string  packed outbox: outputs of the last commit, possibly not yet in Kafka
+    {tag}count   hash    account
+    {tag}c:ID    string  packed profile          {tag}x:ID  string  packed open examples
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+import redis
+
+from schemas.errors import Conflict
+
+_SCRIPTS = Path(__file__).parent / "scripts"
+
+
+class Output(NamedTuple):
+    """One record to publish: the input offset it was born of, topic, partition (-1: by key), key, value."""
+
+    offset: int
+    topic: str
+    partition: int
+    key: bytes | None
+    value: bytes
+
+
+class Stored(NamedTuple):
+    """What Redis holds of a shard: next offset (None before the first commit), state, outbox."""
+
+    r: int | None
+    state: bytes
+    outbox: list[Output]
+
+
+class Commit(NamedTuple):
+    """Everything one batch changed in one shard. ``timers`` maps customer to due (None removes), ``entities``
+    maps a key suffix (``c:ID``, ``x:ID``) to its new value (None deletes)."""
+
+    shard: int
+    expected: int | None
+    r: int
+    state: bytes
+    entities: Mapping[str, bytes | None]
+    timers: Mapping[str, int | None]
+    counters: Mapping[str, int]
+    outbox: Sequence[Output]
+
+
+_outbox = msgspec.msgpack.Decoder(list[Output])
+
+
+class ShardStore:
+    """The shards of one flow. ``name`` tells flows apart (engage: empty). Raises `redis.RedisError`."""
+
+    def __init__(self, client: redis.Redis, prefix: str, name: str = "") -> None:
+        self._redis = client
+        self._tag = f"{prefix}.{name}." if name else f"{prefix}."
+        self._commit = client.register_script((_SCRIPTS / "commit.lua").read_text())
+        self._own = client.register_script((_SCRIPTS / "own.lua").read_text())
+
+    def key(self, shard: int, suffix: str) -> str:
+        """The Redis key of ``suffix`` in ``shard``."""
+        return f"{{{self._tag}{shard}}}{suffix}"
+
+    def take(self, shards: Sequence[int], owner: str, transaction: str) -> list[str]:
+        """Mark ``shards`` as owned; the transactional ids of the previous owners (empty: let go cleanly)."""
+        return [
+            str(self._own(keys=[self.key(shard, "shard")], args=[owner, transaction]), "ascii") for shard in shards
+        ]
+
+    def let_go(self, shards: Iterable[int], owner: str) -> None:
+        """Say that no transaction of ``owner`` is open on ``shards`` any more."""
+        for shard in shards:
+            self._own(keys=[self.key(shard, "shard")], args=[owner, ""])
+
+    def read(self, shards: Sequence[int]) -> list[Stored]:
+        """Offset, state and outbox of each shard, in one round trip."""
+        pipe = self._redis.pipeline(transaction=False)
+        for shard in shards:
+            pipe.hmget(self.key(shard, "shard"), "r", "state")
+            pipe.get(self.key(shard, "out"))
+        replies: list[Any] = pipe.execute()
+        return [
+            Stored(
+                int(held[0]) if held[0] is not None else None, held[1] or b"", _outbox.decode(packed) if packed else []
+            )
+            for held, packed in zip(replies[::2], replies[1::2], strict=True)
+        ]
+
+    def load(self, wanted: Mapping[int, Sequence[str]]) -> dict[int, list[bytes | None]]:
+        """The values of key suffixes per shard, in one round trip; None where there is none."""
+        asked = [(shard, suffixes) for shard, suffixes in wanted.items() if suffixes]
+        if not asked:
+            return {}
+        pipe = self._redis.pipeline(transaction=False)
+        for shard, suffixes in asked:
+            tag = f"{{{self._tag}{shard}}}"
+            pipe.mget([tag + suffix for suffix in suffixes])
+        replies: list[Any] = pipe.execute()
+        return {shard: values for (shard, _), values in zip(asked, replies, strict=True)}
+
+    def timers(self, shard: int, limit: int) -> list[tuple[int, str]]:
+        """The earliest ``limit`` timers as (due, customer), ordered."""
+        found: Any = self._redis.zrange(self.key(shard, "timers"), 0, limit - 1, withscores=True)
+        return [(int(due), str(customer, "ascii")) for customer, due in found]
+
+    def counts(self, shards: Iterable[int]) -> dict[str, int]:
+        """The account, summed over ``shards``."""
+        pipe = self._redis.pipeline(transaction=False)
+        for shard in shards:
+            pipe.hgetall(self.key(shard, "count"))
+        total: dict[str, int] = {}
+        for counts in pipe.execute():
+            for name, count in counts.items():
+                total[name.decode()] = total.get(name.decode(), 0) + int(count)
+        return total
+
+    def commit(self, commits: Sequence[Commit], owner: str, wall_ms: int) -> None:
+        """Write all commits in one round trip, each atomic in its shard. Raises `Conflict` if one was refused.
+
+        The others stay: a shard is the unit of atomicity, and who meets a conflict takes all shards over again.
+        """
+        pipe = self._redis.pipeline(transaction=False)
+        for commit in commits:
+            keys, args = self._arguments(commit, owner, wall_ms)
+            self._commit(keys=keys, args=args, client=pipe)
+        refused = [
+            commit.shard for commit, done in zip(commits, pipe.execute(), strict=True) if done != 1
+        ]
+        if refused:
+            raise Conflict(f"shards {refused}: offset or owner changed under this process")
+
+    def _arguments(self, commit: Commit, owner: str, wall_ms: int) -> tuple[list[str], list[Any]]:
+        tag = f"{{{self._tag}{commit.shard}}}"
+        timers = [part for customer, due in commit.timers.items() for part in ("" if due is None else due, customer)]
+        counters = [part for pair in commit.counters.items() for part in pair]
+        keys = [tag + "shard", tag + "timers", tag + "out", tag + "count", *(tag + key for key in commit.entities)]
+        args: list[Any] = [
+            "" if commit.expected is None else commit.expected,
+            owner,
+            commit.r,
+            commit.state,
+            wall_ms,
+            msgspec.msgpack.encode(commit.outbox) if commit.outbox else b"",
+            len(timers),
+            len(counters),
+            *timers,
+            *counters,
+            *(b"" if value is None else value for value in commit.entities.values()),
+        ]
+        return keys, args
