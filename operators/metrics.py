@@ -22,9 +22,7 @@ BATCH_BUCKETS: Final = (1, 3, 10, 30, 100, 300, 1_000, 3_000, 10_000)
 
 BUILD: Final = Info("touchstream_build", "Version of touchstream, Python and Bytewax, and the flow that runs.")
 
-RECORDS_CONSUMED: Final = Counter(
-    "touchstream_records_consumed_total", "Records read from a topic.", ["flow", "topic"]
-)
+RECORDS_CONSUMED: Final = Counter("touchstream_records_consumed_total", "Records read from a topic.", ["flow", "topic"])
 #: result: applied, duplicate, erased, dead, stitched, suppressed, forwarded.
 RECORDS: Final = Counter("touchstream_records_total", "Records by what became of them.", ["flow", "result"])
 DEAD_LETTERS: Final = Counter("touchstream_dead_letters_total", "Records that could not be used.", ["reason"])
@@ -44,9 +42,7 @@ BATCH_SECONDS: Final = Histogram(
     "touchstream_batch_seconds", "Time a batch spends in a stage.", ["flow", "stage"], buckets=STAGE_BUCKETS
 )
 BATCH_RECORDS: Final = Histogram("touchstream_batch_records", "Records in a batch.", ["flow"], buckets=BATCH_BUCKETS)
-LAG: Final = Gauge(
-    "touchstream_lag_records", "Records appended but not yet processed.", ["flow", "topic", "partition"]
-)
+LAG: Final = Gauge("touchstream_lag_records", "Records appended but not yet processed.", ["flow", "topic", "partition"])
 
 COMMITS: Final = Counter("touchstream_commits_total", "Batches committed.", ["flow"])
 COMMIT_CONFLICTS: Final = Counter(

@@ -1,0 +1,106 @@
+"""What is allowed: the values of a type in words, and the checks that look at several keys at once."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any, Final
+
+from msgspec import inspect
+
+from schemas.config import Config
+from schemas.topics import DATA_KEYS, DEAD_LETTERS, MODELS, OUTPUTS, STITCHED
+
+#: What touchstream itself sets: exactly-once rests on it.
+_OWN_PROPERTIES: Final = frozenset(
+    {
+        "bootstrap.servers", "group.id", "group.instance.id", "group.protocol", "transactional.id",
+        "transaction.timeout.ms", "session.timeout.ms", "enable.auto.commit", "enable.auto.offset.store",
+        "enable.idempotence", "acks", "isolation.level", "auto.offset.reset", "partition.assignment.strategy",
+    }
+)  # fmt: skip
+_TOPIC: Final = re.compile(r"^[A-Za-z0-9._-]{1,200}$")
+_PATTERNS: Final = {
+    r"^[0-9a-f]{64}$": "64 lower-case hexadecimal digits, in quotes",
+    r"^(redis|rediss|unix)://": "a URL that starts with redis://, rediss:// or unix://",
+    r"^[A-Z]{2}$": "two capital letters",
+    r"^[a-z0-9][a-z0-9-]{0,30}$": "up to 31 lower-case letters, digits and hyphens, no hyphen first",
+}
+
+
+def describe(kind: Any) -> str:
+    """The values a field's type allows, in words: ``describe(Port)`` is "a whole number from 0 to 65535"."""
+    return _words(inspect.type_info(kind))
+
+
+def check(config: Config) -> list[str]:
+    """The faults that only show when several keys are seen together."""
+    return [*_keys(config), *_topics(config), *_properties(config), *_churn(config)]
+
+
+def _words(info: inspect.Type) -> str:
+    match info:
+        case inspect.Metadata(type=inner):
+            return _words(inner)
+        case inspect.IntType() | inspect.FloatType():
+            return ("a whole number" if isinstance(info, inspect.IntType) else "a number") + _bounds(info)
+        case inspect.StrType():
+            return _PATTERNS.get(info.pattern or "", "text")
+        case inspect.LiteralType(values=values):
+            return " or ".join(str(value) for value in values)
+        case inspect.UnionType(types=types):
+            return " or ".join(_words(each) for each in types)
+        case inspect.BoolType():
+            return "true or false"
+        case inspect.NoneType():
+            return "nothing"
+        case inspect.VarTupleType(item_type=item):
+            return f"a list of {_words(item)}" + (", not empty" if info.min_length else "")
+        case _:
+            return "keys and values"
+
+
+def _bounds(info: inspect.IntType | inspect.FloatType) -> str:
+    low = "" if info.ge is None else f" from {info.ge:g}" if isinstance(info.ge, float) else f" from {info.ge}"
+    low = low if info.gt is None else f" above {info.gt}"
+    return low + ("" if info.le is None else f" to {info.le}")
+
+
+def _keys(config: Config) -> Iterator[str]:
+    named = {"keys.index": config.keys.index, "keys.dead_letters": config.keys.dead_letters}
+    named |= {f"keys.master.{name}": key for name, key in config.keys.master.items()}
+    owner: dict[str, str] = {}
+    for name, key in named.items():
+        if owner.setdefault(key, name) != name:
+            yield f"{name}: is the same key as {owner[key]}; each must be a random key of its own"
+
+
+def _topics(config: Config) -> Iterator[str]:
+    sources = config.topics.sources
+    taken = {STITCHED, DEAD_LETTERS, DATA_KEYS, MODELS, *OUTPUTS}
+    for number, name in enumerate(sources):
+        if not _TOPIC.match(name):
+            allowed = "up to 200 letters, digits, dots, hyphens and underscores"
+            yield f"topics.sources: {name!r} is not a topic name; allowed: {allowed}"
+        if name in taken:
+            yield f"topics.sources: {name!r} is a topic touchstream writes; name another"
+        if name in sources[:number]:
+            yield f"topics.sources: {name!r} is given twice"
+
+
+def _properties(config: Config) -> Iterator[str]:
+    for name in config.kafka.properties:
+        if name in _OWN_PROPERTIES:
+            yield f"kafka.properties.{name}: is set by touchstream and cannot be changed; remove it"
+
+
+def _churn(config: Config) -> Iterator[str]:
+    churn = config.churn
+    if churn.medium >= churn.high:
+        yield f"churn.medium: {churn.medium} is not allowed; allowed: below churn.high, which is {churn.high}"
+    elif churn.hysteresis >= min(churn.medium, churn.high - churn.medium):
+        room = round(min(churn.medium, churn.high - churn.medium), 6)
+        yield (
+            f"churn.hysteresis: {churn.hysteresis} is not allowed; "
+            f"allowed: below churn.medium and below the distance of the thresholds, {room}"
+        )

@@ -1,0 +1,134 @@
+"""What each configuration key means: one table, shown in the example file, the JSON Schema and the docs."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from typing import Any, Final
+
+import msgspec
+import yaml
+
+from schemas.config import Config, Section
+
+DESCRIPTIONS: Final[dict[str, str]] = {
+    "keys": "256-bit keys, 64 hexadecimal digits each. Keep them secret and backed up.",
+    "keys.index": "Hashes identifiers into index keys and customer ids. Never change it: every customer would be new.",
+    "keys.dead_letters": "Seals the original bytes of dead letters; needed to list and replay them.",
+    "keys.master": "Wraps the customers' data keys, by name. To rotate, add one: the last is used.",
+    "prefix": "Begins the names of topics, consumer groups and Redis keys. One per deployment.",
+    "clock": "process: records are stamped when stitched. log: they bring their time in `at` (simulators, history).",
+    "kafka": "The Kafka cluster.",
+    "kafka.bootstrap": "Brokers to ask first, host:port, separated by commas.",
+    "kafka.properties": "Further librdkafka client properties, for security say: {security.protocol: SASL_SSL}.",
+    "kafka.session_timeout_ms": "A crashed process' partitions go to others after this long.",
+    "kafka.transaction_timeout_ms": "A crashed process' open transaction holds up readers for at most this long.",
+    "redis": "Redis or Valkey, which holds all state.",
+    "redis.url": "redis://, rediss:// (TLS) or unix://, with user, password and database if needed.",
+    "redis.timeout_seconds": "A call that takes longer has failed.",
+    "topics": "What the topics are created with, and which are read.",
+    "topics.sources": "Topics of touchpoints, without the prefix.",
+    "topics.source_partitions": "Partitions of each source topic when created.",
+    "topics.shards": "Partitions of `stitched`: the most processes engage can use. Fixed at creation.",
+    "topics.replication": "Copies of each partition; 3 in production.",
+    "topics.retention_days": "How long records are kept, and so how old a Redis backup can be and still catch up.",
+    "identity": "How touchpoints become customers.",
+    "identity.default_country": "Country of phone numbers without a country code (ISO 3166, two letters).",
+    "identity.blocked": "Values that identify nobody, as namespace:value, beside the built-in junk list.",
+    "privacy": "What happens to data nobody has declared.",
+    "privacy.unknown_fields": "Fields no schema knows: drop them, or seal them with the customer's data key.",
+    "plays": "The built-in plays and their limits.",
+    "plays.cart_minutes": "An untouched cart counts as abandoned after this many minutes.",
+    "plays.views": "This many views of one product without an order start the view play.",
+    "plays.view_days": "The days over which those views are counted.",
+    "plays.cap_messages": "At most this many triggers per customer within cap_days, all plays together.",
+    "plays.cap_days": "The sliding window of that cap.",
+    "plays.cool_down_days": "The same play again for the same customer only after this many days.",
+    "plays.start_within_minutes": "Touchpoints that arrive later than this start no play.",
+    "churn": "The prediction of who is about to leave.",
+    "churn.horizon_days": "No purchase within this many days is churn.",
+    "churn.grid_days": "Each customer is scored every so many days, beside each purchase.",
+    "churn.medium": "Probability from which the band is medium.",
+    "churn.high": "Probability from which the band is high.",
+    "churn.hysteresis": "A band is left only when the probability falls this far below its threshold.",
+    "churn.publish_examples": "A new model is published after this many matured examples",
+    "churn.publish_seconds": "and not more often than every so many seconds.",
+    "limits": "Bounds of memory, time and trust.",
+    "limits.batch": "Records taken at once.",
+    "limits.cached_customers": "Profiles a process keeps in memory.",
+    "limits.park_seconds": "A merged customer's records wait at most this long for the hand-over,",
+    "limits.park_records": "and at most this many of them.",
+    "limits.timers_per_tick": "Customers whose timers fire on one tick; the rest follow on the next.",
+    "limits.tick_ms": "A shard with due timers appends ticks no more often than this.",
+    "limits.watermark_override_minutes": "A watermark further behind than this no longer holds timers back.",
+    "limits.clock_skew_seconds": "A process whose clock differs more than this from the broker's stops.",
+    "limits.dead_letter_ratio": "Share of dead letters at which stitch stops; 1 never stops.",
+    "limits.dead_letter_window": "The number of last records that share is taken of.",
+    "limits.drain_seconds": "A process told to stop has this long to finish its batch.",
+    "metrics": "/metrics, /healthz and /readyz of each process.",
+    "metrics.host": "Address to listen on; 0.0.0.0 for all.",
+    "metrics.port": "Port; 0 picks a free one, empty serves nothing. `run all` gives each flow the next port.",
+    "log": "Logs on standard error; never with personal values.",
+    "log.format": "json (one object a line) or text.",
+    "log.level": "debug, info, warning or error.",
+}
+
+_HEAD = """\
+# Configuration of one touchstream deployment. What is commented out is the default.
+# Environment: TOUCHSTREAM_KAFKA__BOOTSTRAP=host:9092 overrides kafka.bootstrap, and so on.
+# Any key may come from a file: `index_file: /run/secrets/index` instead of `index: ...`.
+# Check with `touchstream config check`.
+"""
+
+
+def example() -> str:
+    """A commented ``touchstream.yaml`` with the defaults and fresh random keys."""
+    return _HEAD + "\n".join(_lines()) + "\n"
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema (2020-12) of the configuration file, with descriptions."""
+    schema = msgspec.json.schema(Config)
+    definitions = schema["$defs"]
+    for key, text in DESCRIPTIONS.items():
+        section, _, name = key.rpartition(".")
+        owner = definitions[section.capitalize() if section else "Config"]
+        owner["properties"][name]["description"] = text
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "touchstream.yaml", **schema}
+
+
+def _lines() -> Iterator[str]:
+    for field in msgspec.structs.fields(Config):
+        yield ""
+        yield f"# {DESCRIPTIONS[field.name]}"
+        if field.name == "keys":
+            yield from _keys()
+        elif isinstance(field.default, Section):
+            yield f"{field.name}:"
+            yield from _section(field.name, field.default)
+        else:
+            yield f"# {field.name}: {_scalar(field.default)}"
+
+
+def _keys() -> Iterator[str]:
+    # Quoted: a key of digits alone would be read as a number.
+    yield "keys:"
+    for name in ("index", "dead_letters"):
+        yield f"  # {DESCRIPTIONS[f'keys.{name}']}"
+        yield f'  {name}: "{secrets.token_hex(32)}"'
+    yield f"  # {DESCRIPTIONS['keys.master']}"
+    yield f'  master:\n    first: "{secrets.token_hex(32)}"'
+
+
+def _section(name: str, section: Section) -> Iterator[str]:
+    for key in section.__struct_fields__:
+        yield f"  # {DESCRIPTIONS[f'{name}.{key}']}"
+        yield f"  # {key}: {_scalar(getattr(section, key))}".rstrip()
+
+
+def _scalar(value: object) -> str:
+    """``value`` as it stands in YAML on one line; nothing for None."""
+    if value is None:
+        return ""
+    value = list(value) if isinstance(value, tuple) else value
+    return yaml.safe_dump(value, default_flow_style=True, width=10_000).removesuffix("...\n").strip()
