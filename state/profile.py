@@ -12,7 +12,7 @@ from state.behaviour import Behaviour
 
 #: How many of a customer's latest event ids are remembered for deduplication, and the characters kept of each
 #: (10 of base64: 60 bits).
-SEEN_EVENTS, SEEN_WIDTH = 48, 10
+SEEN_EVENTS, SEEN_WIDTH = 64, 10
 
 
 class Timer(msgspec.Struct, array_like=True, frozen=True):
@@ -79,22 +79,19 @@ class Profile(msgspec.Struct, array_like=True):
 
     ``consent`` maps ``channel/purpose`` to (granted, event time); ``seen`` holds the latest event ids, newest
     last; ``views`` the latest product views as (sku, time); ``cooling`` the time each play last emitted.
+    Purchases, spend and activity are in ``behaviour``; ``units`` counts what was bought; ``due`` is the earliest
+    of its timers, as the shard's index knows it.
     """
 
     customer: str
     alias: str = ""
     alias_version: int = 0
-    first_seen: int = 0
-    last_seen: int = 0
     ids: list[str] = []
     contacts: dict[str, Contact] = {}
     consent: dict[str, tuple[bool, int]] = {}
     seen: str = ""
     behaviour: Behaviour = msgspec.field(default_factory=Behaviour)
-    orders: int = 0
     units: int = 0
-    spend: int = 0
-    refunds: int = 0
     views: list[tuple[str, int]] = []
     carts: dict[str, Cart] = {}
     timers: list[Timer] = []
@@ -117,6 +114,7 @@ class Profile(msgspec.Struct, array_like=True):
     stock: int = -1
     stock_time: int = 0
     price_time: int = 0
+    due: int | None = None
 
 
 _profiles = msgspec.msgpack.Decoder(Profile)

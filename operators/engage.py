@@ -1,0 +1,323 @@
+"""Engage, the pure core: a function of the ``stitched`` log alone.
+
+`Engage.apply` takes one record of a shard in log order and changes the shard in memory: alias check →
+dedupe → fold → timers → score → plays → governance → outputs. No I/O, no clock but the records' ``at``.
+Replaying a log gives the same outputs, byte for byte.
+"""
+
+from __future__ import annotations
+
+import logging
+from base64 import b64decode, b64encode
+from collections.abc import Callable, Mapping
+
+import msgspec
+
+from operators import fold, join, scoring
+from operators.deciding import Decider
+from operators.plays import Candidate, PlayBook
+from operators.shard import Shard
+from schemas import outputs, stitched
+from schemas.config import Config
+from schemas.stitched import Absorb, Change, Control, Event, Tick, shard_of
+from schemas.topics import STITCHED, topic_name
+from schemas.touchpoint import TYPES, Body, View
+from state.profile import Contact, OpenExample, Park, Profile, Timer, pack
+
+log = logging.getLogger(__name__)
+
+#: How often a record may be forwarded along aliases. Registers with versions make longer chains impossible but
+#: for changes that are still on their way.
+MAX_HOPS = 8
+
+_bodies = {name: msgspec.json.Decoder(body) for name, (_, body) in TYPES.items()}
+_handover = msgspec.msgpack.Decoder(tuple[Profile, list[OpenExample]])
+
+
+class Engage:
+    """The rules of one deployment. ``models`` holds the loaded models by hash."""
+
+    def __init__(self, config: Config, models: Mapping[str, scoring.Model]) -> None:
+        self._config = config
+        self._shards = config.topics.shards
+        self._stitched = topic_name(config, STITCHED)
+        self._changes = topic_name(config, "identity.changes")
+        self._book = PlayBook(config.plays)
+        self._decider = Decider(config, self._book)
+        self._scorer = scoring.Scorer(config, models)
+        self._handlers: dict[type, Callable[..., None]] = {
+            Event: self._event,
+            Change: self._change,
+            Absorb: self._absorb,
+            Control: self._control,
+        }
+
+    def apply(self, shard: Shard, record: stitched.Record, raw: bytes) -> None:
+        """Apply one record, ticks aside. Its customer's profile has been loaded."""
+        shard.state.at = max(shard.state.at, record.at)
+        self._handlers[type(record)](shard, record, raw)
+
+    def tick(self, shard: Shard, record: Tick) -> list[str]:
+        """Advance the clock; the customers whose timers fire now. Load them, then call `fire` for each."""
+        shard.state.at = max(shard.state.at, record.at)
+        return shard.timers.due(record.watermark, self._config.limits.timers_per_tick)
+
+    def fire(self, shard: Shard, customer: str, watermark: int) -> None:
+        """Fire all timers of one customer that are due at ``watermark``."""
+        profile = shard.profile(customer)
+        if any(park.until <= watermark for park in profile.parks):
+            self._give_up_waiting(shard, profile)
+        elif not profile.parks:
+            for timer in sorted((each for each in profile.timers if each.due <= watermark), key=_by_due):
+                fold.set_timer(profile, timer.kind, timer.key, None)
+                if timer.kind == "cart":
+                    self._cart_timer(shard, profile, timer.key, timer.due)
+                else:
+                    self._score_timer(shard, profile, timer.kind, timer.due)
+        self._schedule(shard, profile)
+
+    # -- events ------------------------------------------------------------------------------------------
+
+    def _event(self, shard: Shard, event: Event, raw: bytes) -> None:
+        profile = shard.profile(event.customer)
+        if profile.alias and event.hops < MAX_HOPS:
+            shard.count("forwarded")
+            self._forward(shard, msgspec.structs.replace(event, customer=profile.alias, hops=event.hops + 1))
+            return
+        if profile.parks and self._park(shard, profile, raw):
+            return
+        self._touch(shard, profile, event)
+        self._schedule(shard, profile)
+
+    def _touch(self, shard: Shard, profile: Profile, event: Event) -> None:
+        """One touchpoint of a customer who is who he is: the heart of it all."""
+        if fold.seen(profile, event.eid):
+            shard.count("duplicates")
+            return
+        shard.count("applied")
+        decoder = _bodies.get(event.type)
+        body = decoder.decode(event.data or b"{}") if decoder is not None else None
+        fold.fold(profile, event, body, self._book)
+        if body is not None:
+            self._wake(shard, profile, event, body)
+
+    def _wake(self, shard: Shard, profile: Profile, event: Event, body: Body) -> None:
+        """The plays and scores that this type of touchpoint can start."""
+        fresh = event.at - event.time <= self._book.start_within
+        if event.type == "Signed Up" and fresh:
+            self._decide(shard, profile, self._candidate("welcome", event, "signup", "1", {}))
+        elif isinstance(body, View) and fresh:
+            self._viewed(shard, profile, event, body)
+        elif event.type == "Order Completed":
+            self._score(shard, profile, event.time, at_purchase=True)
+            scoring.schedule_grid(profile, shard.state.at, self._config.churn)
+
+    def _viewed(self, shard: Shard, profile: Profile, event: Event, body: View) -> None:
+        sku = body.product.sku
+        views = sum(seen == sku and event.time - time < self._book.view_window for seen, time in profile.views)
+        if views >= self._book.views:
+            profile.views = [view for view in profile.views if view[0] != sku]
+            values: dict[str, str | int | float] = {"sku": sku, "views": views}
+            self._decide(shard, profile, self._candidate("repeat_view", event, sku, event.eid, values))
+
+    def _candidate(
+        self, play: str, event: Event, key: str, occurrence: str, values: dict[str, str | int | float]
+    ) -> Candidate:
+        return Candidate(getattr(self._book, play), key, occurrence, event.eid, event.time, event.ts, values)
+
+    def _decide(self, shard: Shard, profile: Profile, candidate: Candidate) -> None:
+        self._decider.decide(shard, profile, candidate)
+
+    # -- timers and scores -------------------------------------------------------------------------------
+
+    def _cart_timer(self, shard: Shard, profile: Profile, cart_id: str, due: int) -> None:
+        cart = profile.carts.pop(cart_id, None)
+        if cart is not None:
+            values: dict[str, str | int | float] = {"value": cart.value / 100}
+            self._decide(
+                shard,
+                profile,
+                Candidate(self._book.cart_abandoned, cart_id, str(cart.time), cart.touchpoint, cart.time, 0, values),
+            )
+
+    def _score_timer(self, shard: Shard, profile: Profile, kind: str, due: int) -> None:
+        churn = self._config.churn
+        examples = shard.open_examples(profile.customer)
+        if kind == "label":
+            self._scorer.mature(shard, profile, examples, due)
+        else:
+            self._score(shard, profile, due, at_purchase=False, examples=examples)
+            scoring.schedule_grid(profile, shard.state.at, churn)
+        scoring.schedule_label(profile, examples, churn)
+
+    def _score(
+        self,
+        shard: Shard,
+        profile: Profile,
+        time: int,
+        *,
+        at_purchase: bool,
+        examples: list[OpenExample] | None = None,
+    ) -> None:
+        before = profile.band
+        score = self._scorer.score(shard, profile, time, at_purchase=at_purchase, examples=examples)
+        if score.band == "high" and before in ("low", "medium"):
+            candidate = Candidate(
+                self._book.churn_warning, "churn", str(time), f"score:{time}", time, 0, {}, score.probability
+            )
+            self._decide(shard, profile, candidate)
+
+    def _schedule(self, shard: Shard, profile: Profile) -> None:
+        """Tell the index the customer's earliest timer, if it moved."""
+        waiting = profile.parks or profile.timers
+        due = min((each.until if isinstance(each, Park) else each.due for each in waiting), default=None)
+        if due != profile.due:
+            profile.due = due
+            shard.timers.set(profile.customer, due)
+
+    # -- identity ----------------------------------------------------------------------------------------
+
+    def _change(self, shard: Shard, change: Change, raw: bytes) -> None:
+        profile = shard.profile(change.customer)
+        if change.kind != "merged":
+            self._linked(shard, profile, change)
+        elif change.customer == change.old:
+            self._hand_over(shard, profile, change)
+        else:
+            self._expect(shard, profile, change)
+        self._schedule(shard, profile)
+
+    def _linked(self, shard: Shard, profile: Profile, change: Change) -> None:
+        """Identifiers joined: applied, and published, by effect, since changes arrive at least once."""
+        if profile.alias:
+            if change.version > profile.alias_version:
+                self._forward(shard, msgspec.structs.replace(change, customer=profile.alias))
+            return
+        joined = [token for token in change.ids if token not in profile.ids]
+        if not joined:
+            return
+        profile.ids = [*profile.ids, *joined][: join.KEPT_IDS]
+        for contact in change.contacts:
+            known = profile.contacts.get(contact.ns)
+            if known is None or contact.time >= known.time:
+                profile.contacts[contact.ns] = Contact(contact.kid, contact.sealed, contact.time)
+        self._publish_change(shard, change)
+
+    def _hand_over(self, shard: Shard, profile: Profile, change: Change) -> None:
+        """This customer was merged into another: set the alias and send all there is, even if it is nothing."""
+        examples = shard.open_examples(profile.customer)
+        fresh = change.version > profile.alias_version and change.new is not None
+        state = profile if fresh and not profile.alias else Profile(profile.customer)
+        parked, state.parked, state.parks = state.parked, [], []
+        self._send(
+            shard,
+            Absorb(
+                at=shard.state.at,
+                customer=change.new or "",
+                old=profile.customer,
+                change=change.id,
+                version=change.version,
+                profile=b64encode(pack((state, examples))).decode(),
+            ),
+        )
+        if not fresh:
+            return
+        for raw in parked:
+            event = stitched.decode(raw)
+            if isinstance(event, Event):
+                shard.count("forwarded")
+                self._forward(shard, msgspec.structs.replace(event, customer=change.new, hops=event.hops + 1))
+        examples.clear()
+        alias = Profile(profile.customer, change.new or "", change.version, due=profile.due)
+        shard.profiles[profile.customer] = alias
+        self._schedule(shard, alias)
+        self._publish_change(shard, change)
+
+    def _expect(self, shard: Shard, profile: Profile, change: Change) -> None:
+        """Another customer was merged into this one: wait for what it hands over."""
+        if profile.alias:
+            if change.version < profile.alias_version:
+                return
+            # This id lives again: the newer version of its register points to itself.
+            profile.alias, profile.alias_version = "", change.version
+        if change.id not in profile.absorbed and all(park.change != change.id for park in profile.parks):
+            until = shard.state.at + self._config.limits.park_seconds * 1000
+            profile.parks.append(Park(change.id, until))
+
+    def _absorb(self, shard: Shard, absorb: Absorb, raw: bytes) -> None:
+        profile = shard.profile(absorb.customer)
+        if profile.alias and absorb.hops < MAX_HOPS:
+            self._forward(shard, msgspec.structs.replace(absorb, customer=profile.alias, hops=absorb.hops + 1))
+            return
+        if absorb.change not in profile.absorbed:
+            other, examples = _handover.decode(b64decode(absorb.profile))
+            join.absorb(profile, other)
+            mine = shard.open_examples(profile.customer)
+            mine[:] = sorted([*mine, *examples], key=lambda example: example.time)[-scoring.OPEN_EXAMPLES :]
+            profile.absorbed = [*profile.absorbed, absorb.change][-join.KEPT_CHANGES :]
+            scoring.schedule_label(profile, mine, self._config.churn)
+            scoring.schedule_grid(profile, shard.state.at, self._config.churn)
+            shard.count("absorbed")
+        profile.parks = [park for park in profile.parks if park.change != absorb.change]
+        if not profile.parks:
+            self._resume(shard, profile)
+        self._schedule(shard, profile)
+
+    def _park(self, shard: Shard, profile: Profile, raw: bytes) -> bool:
+        """Keep a record until the hand-over has come; False if waiting took too long or too much."""
+        limits = self._config.limits
+        late = min(park.until for park in profile.parks) <= shard.state.at
+        if late or len(profile.parked) >= limits.park_records:
+            self._give_up_waiting(shard, profile)
+            return False
+        profile.parked.append(raw)
+        return True
+
+    def _give_up_waiting(self, shard: Shard, profile: Profile) -> None:
+        shard.count("park_timeouts")
+        log.warning("a merged customer goes on without its hand-over", extra={"shard": shard.number})
+        profile.parks = []
+        self._resume(shard, profile)
+
+    def _resume(self, shard: Shard, profile: Profile) -> None:
+        """What was parked now happens, in order."""
+        parked, profile.parked = profile.parked, []
+        for raw in parked:
+            event = stitched.decode(raw)
+            if isinstance(event, Event):
+                self._touch(shard, profile, event)
+
+    # -- control and output ------------------------------------------------------------------------------
+
+    def _control(self, shard: Shard, control: Control, raw: bytes) -> None:
+        if control.what == "model":
+            shard.state.models[control.key] = control.hash
+            shard.count("activations")
+
+    def _publish_change(self, shard: Shard, change: Change) -> None:
+        customer = change.new if change.kind == "merged" and change.new else change.customer
+        published = outputs.IdentityChange(
+            id=change.id,
+            kind=change.kind,
+            customer=customer,
+            version=change.version,
+            time=change.time,
+            at=shard.state.at,
+            ids=change.ids,
+            old=change.old,
+            touchpoint=change.touchpoint,
+        )
+        shard.count(f"identity_{change.kind}")
+        shard.emit(self._changes, -1, change.old or change.customer, stitched.encode(published))
+
+    def _forward(self, shard: Shard, record: Event | Change | Absorb) -> None:
+        """Send a record on to the shard of its customer's successor, stamped with this shard's clock."""
+        self._send(shard, msgspec.structs.replace(record, at=shard.state.at))
+
+    def _send(self, shard: Shard, record: Event | Change | Absorb) -> None:
+        partition = shard_of(record.customer, self._shards)
+        shard.emit(self._stitched, partition, record.customer, stitched.encode(record))
+
+
+def _by_due(timer: Timer) -> tuple[int, str, str]:
+    return timer.due, timer.kind, timer.key

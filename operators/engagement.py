@@ -1,0 +1,260 @@
+"""Engage's shell: shards in memory, loaded and committed batch by batch around the pure core.
+
+One batch: `poll` → `load` (one Redis round trip for all that the batch names) → `decide` (the core) → `commit`
+(one round trip, then one Kafka transaction).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import msgspec
+import redis
+from confluent_kafka import Message
+
+from operators import metrics
+from operators.churn import Model
+from operators.engage import Engage
+from operators.kafka import Start
+from operators.ownership import Ownership
+from operators.shard import Shard, ShardState
+from schemas import stitched
+from schemas.config import Config
+from schemas.stitched import Absorb, Change, Control, Event, Record, Tick
+from schemas.topics import STITCHED, topic_name
+from state.models import ModelStore
+from state.profile import pack, unpack, unpack_examples
+from state.shards import Commit, Output, ShardStore, Stored
+from state.sources import read_watermarks
+
+FLOW = "engage"
+#: Timers kept in memory at take-over, and the most that one batch can cancel.
+LOADED_TIMERS, CANCELLED = 2_000, 10_000
+
+_state = msgspec.msgpack.Decoder(ShardState)
+
+
+class Entry(NamedTuple):
+    """One record of a shard's log."""
+
+    offset: int
+    record: Record
+    raw: bytes
+
+
+#: The records of a batch by shard, in log order.
+Batch = dict[int, list[Entry]]
+
+
+class Engagement:
+    """The shards of engage that this process owns. Not thread-safe; everything runs in Bytewax's worker."""
+
+    def __init__(self, config: Config, client: redis.Redis, *, initialise: bool = False) -> None:
+        self._config = config
+        self._redis = client
+        self._store = ShardStore(client, config.prefix)
+        self._model_store = ModelStore(client, config.prefix)
+        self._models: dict[str, Model] = {}
+        self._engage = Engage(config, self._models)
+        self._topic = topic_name(config, STITCHED)
+        self.shards: dict[int, Shard] = {}
+        self._ticked: dict[int, float] = {}
+        self._watermark: int | None = None
+        self._watermark_at = 0.0
+        self._ownership = Ownership(
+            config, FLOW, self._topic, self._store, self._open, self._drop, initialise=initialise
+        )
+        self._ownership.check_partitions(config.topics.shards)
+
+    def poll(self, wait: float) -> list[Message]:
+        """The next batch of messages, possibly none."""
+        return self._ownership.poll(self._config.limits.batch, wait)
+
+    def load(self, messages: list[Message]) -> Batch:
+        """Decode a batch and load what it names: profiles, examples, timers, models."""
+        batch: Batch = {}
+        decode = stitched.decode
+        for message in messages:
+            raw = message.value()
+            batch.setdefault(message.partition(), []).append(Entry(message.offset(), decode(raw), raw))
+        wanted = {number: self._wanted(self.shards[number], entries) for number, entries in batch.items()}
+        self._fetch(wanted)
+        for number, entries in batch.items():
+            self._load_timers(self.shards[number], entries)
+        return batch
+
+    def decide(self, batch: Batch) -> Batch:
+        """Apply every record to its shard, in log order."""
+        for number, entries in batch.items():
+            shard = self.shards[number]
+            for offset, record, raw in entries:
+                shard.r = offset
+                if type(record) is Tick:
+                    self._tick(shard, record)
+                else:
+                    self._engage.apply(shard, record, raw)
+            shard.r = entries[-1].offset + 1
+        return batch
+
+    def commit(self, batch: Batch) -> None:
+        """Commit the batch and publish what it made, together with the ticks that are due."""
+        touched = [self.shards[number] for number in batch]
+        commits = [self._commit(shard) for shard in touched]
+        ticks = self._due_ticks()
+        if not self._ownership.commit(commits, ticks):
+            return
+        metrics.TICKS.inc(len(ticks))
+        cached = max(1, self._config.limits.cached_customers // max(1, len(self.shards)))
+        for shard in touched:
+            _observe(shard)
+            shard.settle(cached)
+
+    def lag(self) -> dict[int, int]:
+        """Records not yet processed, by owned shard."""
+        return {number: lag for (_, number), lag in self._ownership.behind().items()}
+
+    def close(self) -> None:
+        """Leave cleanly."""
+        self._ownership.close()
+
+    # -- loading -----------------------------------------------------------------------------------------
+
+    def _wanted(self, shard: Shard, entries: list[Entry]) -> list[str]:
+        """Key suffixes to fetch: unknown customers, and examples where a merge may move them."""
+        profiles, wanted = shard.profiles, {}
+        for _, record, _ in entries:
+            if isinstance(record, Event):
+                if record.customer not in profiles:
+                    wanted["c:" + record.customer] = None
+            elif isinstance(record, Change | Absorb):
+                if record.customer not in profiles:
+                    wanted["c:" + record.customer] = None
+                wanted["x:" + record.customer] = None
+            elif isinstance(record, Control):
+                self._load_model(record.hash)
+        return list(wanted)
+
+    def _fetch(self, wanted: dict[int, list[str]]) -> None:
+        """Load key suffixes into the shards' memory, in one round trip."""
+        for number, values in self._store.load(wanted).items():
+            shard = self.shards[number]
+            for suffix, value in zip(wanted[number], values, strict=True):
+                if value is None:
+                    continue
+                if suffix.startswith("c:"):
+                    shard.profiles[suffix[2:]] = unpack(value)
+                else:
+                    shard.examples[suffix[2:]] = unpack_examples(value)
+
+    def _tick(self, shard: Shard, record: Tick) -> None:
+        """Fire what is due; the customers concerned are only known now, so they are loaded now."""
+        customers = self._engage.tick(shard, record)
+        wanted = ["c:" + each for each in customers if each not in shard.profiles]
+        wanted += ["x:" + each for each in customers if each not in shard.examples]
+        self._fetch({shard.number: wanted})
+        for customer in customers:
+            self._engage.fire(shard, customer, record.watermark)
+
+    def _load_timers(self, shard: Shard, entries: list[Entry]) -> None:
+        """Make sure that the index holds every timer that the batch's ticks can fire."""
+        ticks = [record.watermark for _, record, _ in entries if isinstance(record, Tick)]
+        if ticks and max(ticks) > shard.timers.horizon:
+            # What the ticks can fire plus what the batch's records can cancel before: no more can be needed.
+            limit = len(ticks) * self._config.limits.timers_per_tick + min(CANCELLED, len(entries))
+            shard.timers.fill(self._store.timers(shard.number, limit + 1), limit + 1)
+
+    def _load_model(self, digest: str) -> None:
+        if digest not in self._models:
+            self._models[digest] = Model.from_bytes(self._model_store.get(digest))
+
+    def _open(self, number: int, start: Start, stored: Stored) -> None:
+        state = _state.decode(stored.state) if stored.state else ShardState()
+        for digest in state.models.values():
+            self._load_model(digest)
+        shard = self.shards[number] = Shard(number, start.offset, stored.r, state, start.floor)
+        shard.timers.fill(self._store.timers(number, LOADED_TIMERS), LOADED_TIMERS)
+
+    def _drop(self) -> None:
+        self.shards.clear()
+
+    # -- committing --------------------------------------------------------------------------------------
+
+    def _commit(self, shard: Shard) -> Commit:
+        entities: dict[str, bytes | None] = {
+            "c:" + customer: pack(shard.profiles[customer]) for customer in sorted(shard.changed)
+        }
+        for customer in sorted(shard.changed_examples):
+            examples = shard.examples.get(customer)
+            entities["x:" + customer] = pack(examples) if examples else None
+        return Commit(
+            shard.number,
+            shard.stored,
+            shard.r,
+            pack(shard.state),
+            entities,
+            shard.timers.changed,
+            shard.counters,
+            shard.outbox,
+        )
+
+    def _due_ticks(self) -> list[Output]:
+        """A tick for each owned shard with a due timer, at most one per shard and ``tick_ms``."""
+        now = time.monotonic()
+        interval = self._config.limits.tick_ms / 1000
+        if now - self._watermark_at >= interval:
+            self._watermark, self._watermark_at = self._read_watermark(), now
+        watermark = self._watermark
+        if watermark is None:
+            return []
+        due = [shard for shard in self.shards.values() if self._needs_tick(shard, watermark, now - interval)]
+        self._ticked.update((shard.number, now) for shard in due)
+        at = watermark if self._config.clock == "log" else _wall_ms()
+        value = stitched.encode(Tick(at=at, watermark=watermark))
+        return [Output(shard.r, self._topic, shard.number, None, value) for shard in due]
+
+    def _needs_tick(self, shard: Shard, watermark: int, last: float) -> bool:
+        due = shard.timers.next_due()
+        return due is not None and due <= watermark and self._ticked.get(shard.number, 0.0) <= last
+
+    def _read_watermark(self) -> int | None:
+        """The lowest time up to which every source partition is stitched; overridden when far behind."""
+        try:
+            watermarks = read_watermarks(self._redis, self._config.prefix)
+        except redis.RedisError:
+            return self._watermark
+        if not watermarks:
+            return None
+        watermark = min(watermarks)
+        if self._config.clock == "process":
+            watermark = max(watermark, _wall_ms() - self._config.limits.watermark_override_minutes * 60_000)
+        metrics.WATERMARK.set(watermark / 1000)
+        return watermark
+
+
+def _observe(shard: Shard) -> None:
+    """Copy what one batch counted into the metrics."""
+    now = _wall_ms()
+    for ts in shard.started:
+        metrics.TRIGGER_LATENCY.observe(max(0, now - ts) / 1000)
+    for name, count in shard.counters.items():
+        kind, _, rest = name.partition("/")
+        if kind == "decision":
+            play, _, code = rest.partition("/")
+            emitted = code == "emitted"
+            metrics.DECISIONS.labels(play, "emitted" if emitted else "stopped", "" if emitted else code).inc(count)
+            if emitted:
+                metrics.TRIGGERS.labels(play).inc(count)
+        elif kind.startswith("identity_"):
+            metrics.IDENTITY_CHANGES.labels(kind.removeprefix("identity_")).inc(count)
+        elif kind == "park_timeouts":
+            metrics.PARKED_TIMEOUTS.inc(count)
+        elif kind == "activations":
+            metrics.MODEL_ACTIVATIONS.inc(count)
+        else:
+            metrics.RECORDS.labels(FLOW, kind).inc(count)
+
+
+def _wall_ms() -> int:
+    return time.time_ns() // 1_000_000

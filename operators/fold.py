@@ -1,0 +1,150 @@
+"""Folding a touchpoint into a profile: plain functions, one per family, in place.
+
+Counters and sums do not depend on the order of touchpoints; registers (consent, tier, price) keep the newest by
+event time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from operators import features
+from operators.features import cents
+from operators.plays import PlayBook
+from schemas.stitched import Event
+from schemas.touchpoint import TYPES, Body, Cart, Loyalty, Message, Order, Price, Registration, Stock, View
+from state import profile as state
+from state.behaviour import Behaviour
+from state.profile import SEEN_EVENTS, SEEN_WIDTH, Profile, Timer
+
+#: Views and open carts kept of a customer.
+KEPT_VIEWS, KEPT_CARTS = 20, 8
+
+_SEEN = SEEN_EVENTS * SEEN_WIDTH
+
+
+def last_order(behaviour: Behaviour) -> int:
+    """Time of the latest order (ms), 0 if there is none."""
+    return behaviour.recent[-1] if behaviour.recent else 0
+
+
+def seen(profile: Profile, eid: str) -> bool:
+    """Whether the event is among the latest `SEEN_EVENTS` folded; if not it is now."""
+    mark, known = eid[:SEEN_WIDTH], profile.seen
+    at = known.find(mark)
+    while at >= 0:
+        if at % SEEN_WIDTH == 0:
+            return True
+        at = known.find(mark, at + 1)
+    profile.seen = (known + mark)[-_SEEN:]
+    return False
+
+
+def fold(profile: Profile, event: Event, body: Body | None, book: PlayBook) -> None:
+    """Fold one new touchpoint. Times in ms."""
+    time = event.time
+    for consent in event.consent:
+        set_consent(profile, f"{consent.channel}/{consent.purpose}", consent.granted, time)
+    if body is None:
+        return
+    family = TYPES[event.type][0]
+    features.observe(profile.behaviour, family, event.type, body, time)
+    apply = _FAMILIES.get(family)
+    if apply is not None:
+        apply(profile, event, body, book)
+
+
+def set_consent(profile: Profile, key: str, granted: bool, time: int) -> None:
+    """Newest wins; at the same time a refusal does."""
+    known = profile.consent.get(key)
+    if known is None or time > known[1] or (time == known[1] and not granted):
+        profile.consent[key] = (granted, time)
+
+
+def set_timer(profile: Profile, kind: str, key: str, due: int | None) -> None:
+    """Schedule, move or (None) cancel one timer."""
+    profile.timers = [timer for timer in profile.timers if timer.kind != kind or timer.key != key]
+    if due is not None:
+        profile.timers.append(Timer(due, kind, key))
+
+
+def _view(profile: Profile, event: Event, body: View, book: PlayBook) -> None:
+    profile.views.append((body.product.sku, event.time))
+    del profile.views[:-KEPT_VIEWS]
+
+
+def _cart(profile: Profile, event: Event, body: Cart, book: PlayBook) -> None:
+    if body.cart_id is None or event.type == "Cart Viewed":
+        return
+    known = profile.carts.get(body.cart_id)
+    if known is not None and known.time > event.time:
+        return
+    if last_order(profile.behaviour) >= event.time or event.at - event.time > book.start_within:
+        # Ordered meanwhile, or history: nobody waits for it any more.
+        return
+    value = cents(body.value) if body.value is not None else (known.value if known else 0)
+    profile.carts[body.cart_id] = state.Cart(event.time, value, event.eid, event.ts)
+    set_timer(profile, "cart", body.cart_id, event.time + book.cart_wait)
+    if len(profile.carts) > KEPT_CARTS:
+        _drop_cart(profile, min(profile.carts, key=lambda cart: (profile.carts[cart].time, cart)))
+
+
+def _drop_cart(profile: Profile, cart_id: str) -> None:
+    del profile.carts[cart_id]
+    set_timer(profile, "cart", cart_id, None)
+
+
+def _order(profile: Profile, event: Event, body: Order, book: PlayBook) -> None:
+    if event.type == "Order Cancelled":
+        return
+    profile.units += sum(line.quantity for line in body.lines)
+    bought = {line.sku for line in body.lines}
+    profile.views = [view for view in profile.views if view[0] not in bought]
+    # An order ends the cart it names, and every cart that has not changed since.
+    for cart_id in [
+        cart_id for cart_id, cart in profile.carts.items() if cart_id == body.cart_id or cart.time <= event.time
+    ]:
+        _drop_cart(profile, cart_id)
+
+
+def _message(profile: Profile, event: Event, body: Message, book: PlayBook) -> None:
+    if event.type == "Unsubscribed":
+        set_consent(profile, f"{body.channel}/marketing", False, event.time)
+
+
+def _registration(profile: Profile, event: Event, body: Registration, book: PlayBook) -> None:
+    profile.language = body.language or profile.language
+    profile.timezone = body.timezone or profile.timezone
+    profile.country = body.country or profile.country
+
+
+def _service(profile: Profile, event: Event, body: Body, book: PlayBook) -> None:
+    profile.tickets += 1 if event.type == "Ticket Opened" else -1
+
+
+def _loyalty(profile: Profile, event: Event, body: Loyalty, book: PlayBook) -> None:
+    if body.balance is not None:
+        profile.points = body.balance
+    elif body.points is not None:
+        profile.points += body.points if event.type == "Points Earned" else -body.points
+    profile.tier = body.tier or profile.tier
+
+
+def _product(profile: Profile, event: Event, body: Stock | Price, book: PlayBook) -> None:
+    if isinstance(body, Stock):
+        if event.time >= profile.stock_time:
+            profile.stock, profile.stock_time = body.stock, event.time
+    elif event.time >= profile.price_time:
+        profile.price, profile.price_time = cents(body.price), event.time
+
+
+_FAMILIES: dict[str, Callable[..., None]] = {
+    "view": _view,
+    "cart": _cart,
+    "order": _order,
+    "message": _message,
+    "registration": _registration,
+    "service": _service,
+    "loyalty": _loyalty,
+    "product": _product,
+}

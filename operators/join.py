@@ -1,0 +1,62 @@
+"""Joining the profile of a merged customer into the survivor's: a join by event time, field by field.
+
+Counts and sums add; registers keep the newest; consent becomes the most restrictive of both; caps and
+cool-downs count what either was sent; recent event ids are united, so that nothing is counted twice.
+"""
+
+from __future__ import annotations
+
+from operators import features
+from operators.fold import KEPT_VIEWS, last_order
+from operators.governance import KEPT_DECISIONS, KEPT_SENT
+from state.profile import SEEN_EVENTS, SEEN_WIDTH, Profile, Timer
+
+#: Identifier tokens and change ids kept of a customer.
+KEPT_IDS, KEPT_CHANGES = 200, 32
+
+_HALF = SEEN_EVENTS // 2 * SEEN_WIDTH
+
+
+def absorb(mine: Profile, other: Profile) -> None:
+    """Fold everything ``other`` knows into ``mine``, in place. ``other`` is not used afterwards."""
+    mine.ids = list(dict.fromkeys([*mine.ids, *other.ids]))[:KEPT_IDS]
+    for namespace, contact in other.contacts.items():
+        known = mine.contacts.get(namespace)
+        if known is None or (contact.time, contact.sealed) > (known.time, known.sealed):
+            mine.contacts[namespace] = contact
+    for key, (granted, time) in other.consent.items():
+        held = mine.consent.get(key, (True, 0))
+        mine.consent[key] = (granted and held[0], max(time, held[1]))
+    mine.seen = other.seen[-_HALF:] + mine.seen[-_HALF:] if other.seen else mine.seen
+    mine.behaviour = features.join(mine.behaviour, other.behaviour)
+    mine.units += other.units
+    mine.points += other.points
+    mine.tickets += other.tickets
+    mine.views = sorted([*mine.views, *other.views], key=lambda view: (view[1], view[0]))[-KEPT_VIEWS:]
+    _carts(mine, other)
+    mine.sent = sorted([*mine.sent, *other.sent], key=lambda sent: (sent.at, sent.play))[-KEPT_SENT:]
+    mine.decided = sorted([*mine.decided, *other.decided], key=lambda each: (each.at, each.id))[-KEPT_DECISIONS:]
+    for play, at in other.cooling.items():
+        mine.cooling[play] = max(at, mine.cooling.get(play, 0))
+    if other.scored_at > mine.scored_at:
+        mine.score, mine.band, mine.scored_at = other.score, other.band, other.scored_at
+    mine.absorbed = [*other.absorbed, *mine.absorbed][-KEPT_CHANGES:]
+    for field in ("tier", "language", "timezone", "country"):
+        setattr(mine, field, getattr(mine, field) or getattr(other, field))
+
+
+def _carts(mine: Profile, other: Profile) -> None:
+    """Open carts and their timers move, but not those that an order of the other side has ended."""
+    for cart_id, cart in other.carts.items():
+        known = mine.carts.get(cart_id)
+        if known is None or cart.time > known.time:
+            mine.carts[cart_id] = cart
+    ended = last_order(mine.behaviour)
+    mine.carts = {cart_id: cart for cart_id, cart in mine.carts.items() if cart.time > ended}
+    timers: dict[tuple[str, str], Timer] = {}
+    for timer in sorted([*mine.timers, *other.timers], key=lambda timer: timer.due):
+        if timer.kind != "cart" or timer.key in mine.carts:
+            # Two of a kind and key: the later cart reminder, the earlier grid point or label.
+            if timer.kind == "cart" or (timer.kind, timer.key) not in timers:
+                timers[timer.kind, timer.key] = timer
+    mine.timers = list(timers.values())

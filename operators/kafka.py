@@ -1,0 +1,323 @@
+"""The Kafka side of a flow: one consumer for all its partitions, one transactional producer.
+
+A batch's outputs and its input offsets are one transaction. Classic protocol, eager range assignment,
+dynamic members; the group metadata is taken when partitions are assigned and never fetched again, since
+metadata fetched later could commit for a partition that is lost by then.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+import uuid
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from confluent_kafka import (
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Message,
+    Producer,
+    TopicPartition,
+)
+
+from operators import metrics
+from operators.failpoints import failpoint
+from schemas.config import Config
+from schemas.errors import PositionError, TouchstreamError
+from state.shards import Output
+
+log = logging.getLogger(__name__)
+
+#: A partition of a topic.
+Partition = tuple[str, int]
+
+#: Errors of the consumer that pass by themselves: librdkafka reconnects and retries.
+_PASSING = frozenset(
+    {
+        KafkaError._TRANSPORT,
+        KafkaError._ALL_BROKERS_DOWN,
+        KafkaError._TIMED_OUT,
+        KafkaError._RESOLVE,
+        KafkaError._PARTITION_EOF,
+        KafkaError.LEADER_NOT_AVAILABLE,
+        KafkaError.NOT_LEADER_FOR_PARTITION,
+        KafkaError.REQUEST_TIMED_OUT,
+        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+        KafkaError.COORDINATOR_NOT_AVAILABLE,
+        KafkaError.NOT_COORDINATOR,
+        KafkaError._MAX_POLL_EXCEEDED,
+    }
+)
+
+
+class Aborted(TouchstreamError):
+    """The transaction was given up; what it held must be published again after taking over."""
+
+
+class Fenced(TouchstreamError):
+    """The producer can never be used again; the process leaves and starts anew."""
+
+
+def client_properties(config: Config) -> dict[str, Any]:
+    """What every Kafka client of the deployment shares."""
+    return {"bootstrap.servers": config.kafka.bootstrap, **config.kafka.properties}
+
+
+def group_id(config: Config, flow: str) -> str:
+    """The consumer group of a flow."""
+    return f"{config.prefix}.{flow}"
+
+
+class Transactions:
+    """A transactional producer with an id of its own, unique per incarnation."""
+
+    def __init__(self, config: Config, flow: str) -> None:
+        self.id = f"{config.prefix}.{flow}.{uuid.uuid4().hex}"
+        self._flow = flow
+        self._producer = self._connect(config, self.id)
+
+    @staticmethod
+    def _connect(config: Config, transactional_id: str) -> Producer:
+        producer = Producer(
+            {
+                **client_properties(config),
+                "transactional.id": transactional_id,
+                "transaction.timeout.ms": config.kafka.transaction_timeout_ms,
+                # Back-to-back transactions wait this long for the markers of the one before; the default of
+                # 100 ms costs three quarters of the latency.
+                "retry.backoff.ms": 2,
+                "linger.ms": 0,
+                "queue.buffering.max.messages": 1_000_000,
+                "message.max.bytes": 16_000_000,
+                "log_level": 3,
+            }
+        )
+        producer.init_transactions(30)
+        return producer
+
+    @classmethod
+    def fence(cls, config: Config, transactional_id: str) -> None:
+        """End whatever transaction the dead owner of ``transactional_id`` left open. For speed, not for safety."""
+        try:
+            cls._connect(config, transactional_id)
+        except KafkaException as error:
+            log.warning("could not fence the predecessor", extra={"error": str(error.args[0])})
+
+    def publish(self, outputs: Iterable[Output], offsets: Sequence[TopicPartition], group: Any) -> None:
+        """Write ``outputs`` and commit ``offsets`` of ``group`` in one transaction.
+
+        Raises `Aborted` when the transaction was given up and `Fenced` when the producer is done for.
+        """
+        producer = self._producer
+        try:
+            self._retry(producer.begin_transaction)
+            for output in outputs:
+                self._produce(output)
+            failpoint(f"{self._flow}.before_offsets")
+            if offsets:
+                self._retry(producer.send_offsets_to_transaction, list(offsets), group, 10)
+            self._retry(producer.commit_transaction, 10)
+        except KafkaException as error:
+            self._give_up(error)
+
+    def _produce(self, output: Output) -> None:
+        while True:
+            try:
+                self._producer.produce(output.topic, output.value, output.key, output.partition)
+                return
+            except BufferError:
+                self._producer.poll(0.1)
+
+    def _retry(self, call: Callable[..., Any], *args: Any) -> None:
+        """Call again while Kafka says that calling again may help."""
+        while True:
+            try:
+                call(*args)
+                return
+            except KafkaException as error:
+                if not error.args[0].retriable():
+                    raise
+
+    def _give_up(self, error: KafkaException) -> None:
+        cause: KafkaError = error.args[0]
+        if cause.fatal() or cause.code() in (KafkaError._FENCED, KafkaError._STATE):
+            raise Fenced(f"transactional producer is out: {cause.str()}") from error
+        metrics.TRANSACTIONS_ABORTED.labels(self._flow).inc()
+        log.warning("transaction aborted", extra={"error": cause.str()})
+        try:
+            self._retry(self._producer.abort_transaction, 10)
+        except KafkaException as second:
+            raise Fenced(f"abort failed: {second.args[0].str()}") from second
+        raise Aborted(cause.str()) from error
+
+
+class Subscription:
+    """A consumer group member.
+
+    When partitions are assigned nothing is read until ``take`` has said where to start: it is called by the next
+    `poll`, outside the rebalance callback, so that its errors are ordinary ones. ``let_go`` is told which
+    partitions went, and whether cleanly.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        flow: str,
+        topics: Sequence[str],
+        take: Callable[[], Mapping[Partition, int]],
+        let_go: Callable[[list[Partition], bool], None],
+    ) -> None:
+        self._flow = flow
+        self._take = take
+        self._let_go = let_go
+        self.group: Any = None
+        self.partitions: list[Partition] = []
+        self.stale = False
+        self._consumer = Consumer(
+            {
+                **client_properties(config),
+                "group.id": group_id(config, flow),
+                "isolation.level": "read_committed",
+                "enable.auto.commit": False,
+                "auto.offset.reset": "error",
+                "partition.assignment.strategy": "range",
+                "session.timeout.ms": config.kafka.session_timeout_ms,
+                "heartbeat.interval.ms": max(200, config.kafka.session_timeout_ms // 3),
+                "max.poll.interval.ms": 300_000,
+                "fetch.wait.max.ms": 20,
+                "fetch.error.backoff.ms": 50,
+                "fetch.message.max.bytes": 4_000_000,
+                "queued.max.messages.kbytes": 65_536,
+                "topic.metadata.refresh.interval.ms": 30_000,
+                "log_level": 3,
+            }
+        )
+        self._consumer.subscribe(
+            list(topics), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
+        )
+
+    def poll(self, limit: int, wait: float) -> list[Message]:
+        """Up to ``limit`` messages; waits up to ``wait`` seconds for the first. Raises `PositionError` when a
+        position is out of the log's range and `KafkaException` for what will not pass."""
+        # consume() waits its whole timeout for a full batch: take what is there, else wait for one.
+        messages: list[Message] = self._consumer.consume(limit, 0)
+        if not messages:
+            first = self._consumer.poll(wait)
+            messages = [] if first is None else [first, *self._consumer.consume(limit - 1, 0)]
+        if self.stale:
+            self._again()
+            return []
+        return [message for message in messages if message.error() is None or self._is_data(message)]
+
+    def _is_data(self, message: Message) -> bool:
+        error = message.error()
+        if error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
+            raise PositionError(
+                f"{message.topic()}/{message.partition()}: the next offset is no longer in the log ({error.str()}); "
+                "records were deleted before they were read. Restore them, or start anew with --initialise."
+            )
+        if error.code() not in _PASSING and not error.retriable():
+            raise KafkaException(error)
+        return False
+
+    def _again(self) -> None:
+        """Take all assigned partitions over, go on from there; what was fetched ahead is thrown away."""
+        started = time.monotonic()
+        starts = self._take()
+        self._consumer.assign([TopicPartition(*partition, offset) for partition, offset in starts.items()])
+        self.stale = False
+        log.info(
+            "partitions taken over",
+            extra={"partitions": len(starts), "seconds": round(time.monotonic() - started, 3)},
+        )
+
+    def committed(self) -> dict[Partition, TopicPartition]:
+        """The group's committed offsets of the assigned partitions; waits for pending transactions."""
+        asked = [TopicPartition(*partition) for partition in self.partitions]
+        while asked:
+            try:
+                return {(each.topic, each.partition): each for each in self._consumer.committed(asked, timeout=15)}
+            except KafkaException as error:
+                if error.args[0].code() not in _PASSING and not error.args[0].retriable():
+                    raise
+        return {}
+
+    def first(self, partition: Partition) -> int:
+        """The first offset still in a partition's log."""
+        return int(self._consumer.get_watermark_offsets(TopicPartition(*partition), timeout=15)[0])
+
+    def behind(self) -> dict[Partition, int]:
+        """Records between the next to be read and the last known end, per assigned partition where known."""
+        behind = {}
+        for each in self._consumer.position([TopicPartition(*partition) for partition in self.partitions]):
+            end = self._consumer.get_watermark_offsets(TopicPartition(each.topic, each.partition), cached=True)[1]
+            if each.offset >= 0 and end >= 0:
+                behind[each.topic, each.partition] = max(0, end - each.offset)
+        return behind
+
+    def partition_count(self, topic: str) -> int:
+        """How many partitions the broker says a topic has; 0 when it does not exist."""
+        return len(self._consumer.list_topics(topic, timeout=15).topics[topic].partitions)
+
+    def close(self) -> None:
+        """Leave the group."""
+        self._consumer.close()
+
+    def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        metrics.REBALANCES.labels(self._flow).inc()
+        self.partitions = [(each.topic, each.partition) for each in partitions]
+        self.group = consumer.consumer_group_metadata()
+        self.stale = True
+        # Nothing is fetched before the take-over has said from where.
+        consumer.assign([])
+
+    def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._drop(consumer, clean=not self.stale)
+
+    def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        log.warning("partitions lost", extra={"partitions": len(partitions)})
+        self._drop(consumer, clean=False)
+
+    def _drop(self, consumer: Consumer, *, clean: bool) -> None:
+        dropped, self.partitions, self.group, self.stale = self.partitions, [], None, False
+        consumer.unassign()
+        self._let_go(dropped, clean)
+
+
+class Start(NamedTuple):
+    """Where a partition starts: at ``offset``; outputs born of inputs below ``floor`` are in Kafka already;
+    ``kind`` is fresh, crash or rollback (Redis lost its last moments: R < K)."""
+
+    offset: int
+    floor: int
+    kind: str
+
+
+#: Metadata of a group's very first offset, before anything was processed.
+FRESH = "fresh"
+
+
+def start(partition: Partition, committed: TopicPartition, r: int | None, first: int, *, initialise: bool) -> Start:
+    """Where to start a partition, from K (``committed``), R and the first offset in the log.
+
+    Raises `PositionError` where R or K is missing although the other is not, or R is no longer in the log.
+    """
+    k = committed.offset if committed.offset >= 0 else None
+    where = f"{partition[0]}/{partition[1]}"
+    if initialise or (r is None and (k is None or committed.metadata == FRESH)):
+        offset = first if k is None or initialise else max(k, first)
+        return Start(offset, offset, FRESH)
+    if r is None or k is None:
+        gone, held = ("Redis", "Kafka's consumer group") if r is None else ("Kafka's consumer group", "Redis")
+        raise PositionError(
+            f"{where}: the position is missing in {gone} but not in {held}: state was lost. Restore it from a "
+            "backup, or start anew from the beginning of the log with --initialise."
+        )
+    if min(r, k) < first:
+        raise PositionError(
+            f"{where}: offset {min(r, k)} is needed but the log starts at {first}: records were deleted before they "
+            "were read. Restore them, or start anew with --initialise."
+        )
+    return Start(r, k, "rollback" if r < k else "crash")

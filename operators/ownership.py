@@ -1,0 +1,181 @@
+"""Owning shards: the one take-over function, and the commit that only an owner can make.
+
+Serves crash, rebalance, fail-over and Redis losing its last second alike: mark the shard, fence the predecessor,
+read K and R, publish what the outbox holds from K on, start at R. Whatever goes wrong afterwards, be it a refused
+commit, a Redis error or an aborted transaction, drops all that is cached and comes back here.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+
+import redis
+from confluent_kafka import Message, TopicPartition
+
+from operators import metrics
+from operators.failpoints import failpoint
+from operators.kafka import FRESH, Aborted, Partition, Start, Subscription, Transactions, start
+from schemas.config import Config
+from schemas.errors import Conflict, PositionError
+from state.shards import Commit, Output, ShardStore, Stored
+
+log = logging.getLogger(__name__)
+
+#: K follows R at least this often (seconds) when nothing is published.
+K_EVERY = 3.0
+
+
+class Ownership:
+    """The shards this process owns, partition by partition of one topic.
+
+    ``opened`` is called for every shard taken over with its start and what Redis holds, ``dropped`` when all
+    that is cached must go.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        flow: str,
+        topic: str,
+        store: ShardStore,
+        opened: Callable[[int, Start, Stored], None],
+        dropped: Callable[[], None],
+        *,
+        initialise: bool = False,
+    ) -> None:
+        self._flow = flow
+        self._topic = topic
+        self._store = store
+        self._opened = opened
+        self._dropped = dropped
+        self._initialise = initialise
+        self._config = config
+        self._token = uuid.uuid4().hex
+        self._transactions = Transactions(config, flow)
+        self._subscription = Subscription(config, flow, [topic], self._take_over, self._let_go)
+        self._r: dict[int, int] = {}
+        self._k: dict[int, int] = {}
+        self._k_at = time.monotonic()
+
+    def check_partitions(self, expected: int) -> None:
+        """Raises `PositionError` unless the topic has the partitions it was created with."""
+        found = self._subscription.partition_count(self._topic)
+        if found != expected:
+            raise PositionError(
+                f"{self._topic} has {found} partitions, {expected} are configured: the shard of every customer would "
+                "change. Create the topics with 'touchstream topics create', or restore the partition count."
+            )
+
+    def poll(self, limit: int, wait: float) -> list[Message]:
+        """The next messages, of owned shards only. Waits out Redis being away."""
+        try:
+            return self._subscription.poll(limit, wait)
+        except (redis.RedisError, Aborted) as error:
+            self._stumble(error)
+            # Redis being away passes: try again with the next poll, which also answers the group.
+            time.sleep(0.1)
+            return []
+
+    def behind(self) -> dict[Partition, int]:
+        """Lag in records per owned partition."""
+        return self._subscription.behind()
+
+    def commit(self, commits: Sequence[Commit], extra: Sequence[Output] = ()) -> bool:
+        """Write ``commits`` to Redis, then their outboxes and ``extra`` with the offsets in one transaction.
+
+        False if it could not be done: everything cached is dropped and the shards are taken over again.
+        """
+        try:
+            if commits:
+                self._store.commit(commits, self._token, time.time_ns() // 1_000_000)
+                failpoint(f"{self._flow}.after_redis")
+            self._r.update((commit.shard, commit.r) for commit in commits)
+            self._publish([output for commit in commits for output in commit.outbox], extra)
+        except (Conflict, redis.RedisError, Aborted) as error:
+            self._stumble(error)
+            return False
+        if commits:
+            metrics.COMMITS.labels(self._flow).inc()
+            metrics.LAST_COMMIT.labels(self._flow).set_to_current_time()
+        return True
+
+    def close(self) -> None:
+        """Bring K up to R and leave the group."""
+        if not self._subscription.stale and self._subscription.group is not None:
+            self._k_at = 0.0
+            self._publish([], [])
+        self._subscription.close()
+
+    def _publish(self, outputs: list[Output], extra: Sequence[Output]) -> None:
+        due = time.monotonic() - self._k_at >= K_EVERY
+        if not outputs and not extra and not due:
+            return
+        ahead = {shard: r for shard, r in self._r.items() if r > self._k.get(shard, -1)}
+        self._k_at = time.monotonic()
+        if not outputs and not extra and not ahead:
+            return
+        offsets = [TopicPartition(self._topic, shard, r) for shard, r in ahead.items()]
+        self._transactions.publish([*outputs, *extra], offsets, self._subscription.group)
+        self._k.update(ahead)
+        failpoint(f"{self._flow}.before_clear")
+
+    def _stumble(self, error: Exception) -> None:
+        if isinstance(error, Conflict):
+            metrics.COMMIT_CONFLICTS.labels(self._flow).inc()
+        elif isinstance(error, redis.RedisError):
+            metrics.REDIS_ERRORS.labels(self._flow).inc()
+        log.warning("shards will be taken over again", extra={"error": str(error)})
+        self._subscription.stale = bool(self._subscription.partitions)
+        self._forget()
+
+    def _take_over(self) -> Mapping[Partition, int]:
+        numbers = sorted(number for _, number in self._subscription.partitions)
+        self._forget()
+        previous = self._store.take(numbers, self._token, self._transactions.id)
+        failpoint(f"{self._flow}.taking_over")
+        for transactional_id in set(previous) - {"", self._transactions.id}:
+            Transactions.fence(self._config, transactional_id)
+        committed = self._subscription.committed()
+        stored = self._store.read(numbers)
+        starts = {}
+        for number, held in zip(numbers, stored, strict=True):
+            partition = (self._topic, number)
+            first = self._subscription.first(partition)
+            starts[number] = start(partition, committed[partition], held.r, first, initialise=self._initialise)
+            metrics.TAKEOVERS.labels(self._flow, starts[number].kind).inc()
+        self._republish(starts, stored)
+        for number, held in zip(numbers, stored, strict=True):
+            self._opened(number, starts[number], held)
+        return {(self._topic, number): each.offset for number, each in starts.items()}
+
+    def _republish(self, starts: Mapping[int, Start], stored: Sequence[Stored]) -> None:
+        """Publish the outbox entries that Kafka lacks, bring K up to R, write the first K of a fresh shard."""
+        missing = [
+            output
+            for each, held in zip(starts.values(), stored, strict=True)
+            for output in held.outbox
+            if output.offset >= each.floor
+        ]
+        offsets = [
+            TopicPartition(self._topic, number, max(each.offset, each.floor), FRESH if each.kind == FRESH else "")
+            for number, each in starts.items()
+        ]
+        failpoint(f"{self._flow}.republishing")
+        self._transactions.publish(missing, offsets, self._subscription.group)
+        self._r = {number: each.offset for number, each in starts.items()}
+        self._k = {number: max(each.offset, each.floor) for number, each in starts.items()}
+
+    def _let_go(self, partitions: list[Partition], clean: bool) -> None:
+        self._forget()
+        if clean:
+            try:
+                self._store.let_go([number for _, number in partitions], self._token)
+            except redis.RedisError as error:
+                log.warning("could not let go of shards in Redis", extra={"error": str(error)})
+
+    def _forget(self) -> None:
+        self._r, self._k = {}, {}
+        self._dropped()

@@ -1,0 +1,82 @@
+"""A shard as engage holds it in memory between commits: profiles, timers, clock, and what changed.
+
+Plain data. Reading it from Redis and writing it back is the business of `operators.engagement`.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+import msgspec
+
+from operators.timers import TimerIndex
+from state.profile import OpenExample, Profile
+from state.shards import Output
+
+
+class ShardState(msgspec.Struct, array_like=True):
+    """What is remembered of the shard itself: its clock (highest ``at``, ms) and the active models by key."""
+
+    at: int = 0
+    models: dict[str, str] = {}
+
+
+class Shard:
+    """One shard. ``r`` is the next input offset, ``floor`` K at take-over: outputs born of inputs below it are
+    already in Kafka and are not written again. ``started`` collects the broker times of touchpoints that led to
+    triggers, for the latency metric."""
+
+    def __init__(self, number: int, r: int, stored: int | None, state: ShardState, floor: int) -> None:
+        self.number = number
+        self.r = r
+        self.stored = stored
+        self.state = state
+        self.floor = floor
+        self.timers = TimerIndex()
+        self.profiles: OrderedDict[str, Profile] = OrderedDict()
+        self.examples: dict[str, list[OpenExample]] = {}
+        self.changed: set[str] = set()
+        self.changed_examples: set[str] = set()
+        self.counters: dict[str, int] = {}
+        self.outbox: list[Output] = []
+        self.started: list[int] = []
+
+    def profile(self, customer: str) -> Profile:
+        """The profile of a customer (a new one if nothing is known), marked as changed.
+
+        Everything that may be asked for was loaded before: what is absent does not exist.
+        """
+        profile = self.profiles.get(customer)
+        if profile is None:
+            profile = self.profiles[customer] = Profile(customer)
+        self.changed.add(customer)
+        return profile
+
+    def open_examples(self, customer: str) -> list[OpenExample]:
+        """The customer's open learning examples, marked as changed."""
+        self.changed_examples.add(customer)
+        return self.examples.setdefault(customer, [])
+
+    def count(self, name: str, by: int = 1) -> None:
+        """Add to the account."""
+        self.counters[name] = self.counters.get(name, 0) + by
+
+    def emit(self, topic: str, partition: int, key: str, value: bytes) -> None:
+        """Put one output of the current input, offset ``r``, into the outbox."""
+        if self.r >= self.floor:
+            self.outbox.append(Output(self.r, topic, partition, key.encode(), value))
+
+    def settle(self, cached: int) -> None:
+        """After the commit: nothing is changed any more, and at most ``cached`` profiles stay."""
+        for customer in self.changed:
+            self.profiles.move_to_end(customer)
+        self.stored = self.r
+        self.changed.clear()
+        self.changed_examples.clear()
+        self.examples.clear()
+        self.counters.clear()
+        self.timers.changed.clear()
+        self.outbox = []
+        self.started.clear()
+        while len(self.profiles) > cached:
+            self.profiles.popitem(last=False)
