@@ -150,7 +150,7 @@ def test_missing_keys_are_named(tmp_path: Path) -> None:
     ],
 )
 def test_values_that_do_not_go_together(tmp_path: Path, section: str, values: object, fault: str) -> None:
-    [found] = faults(tmp_path, **{section: values})
+    [found] = faults(tmp_path, {}, **{section: values})
     assert found.startswith(fault)
 
 
