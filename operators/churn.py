@@ -1,0 +1,261 @@
+"""The churn model: learned online by river, served by plain arithmetic, stored by the hash of its content.
+
+Logistic regression on standardised features, weights w and intercept b, feature means m and variances v::
+
+    P(no purchase within the horizon) = 1 / (1 + exp(-(b + sum of w (x - m) / sqrt(v))))
+
+A `Learner` learns, its `Learner.content` is what is published, a `Model` is what serves::
+
+    learner = Learner()
+    learner.learn(vector, label=True)
+    model = Model.from_bytes(learner.content(offset=1, metrics={}))
+    model.probability(vector) == learner.probability(vector)     # within 1e-9
+"""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from math import exp, isfinite, sqrt
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from operators.features import FEATURES, VERSION
+from schemas.config import Churn
+from schemas.errors import MissingContent
+
+if TYPE_CHECKING:
+    from river.compose import Pipeline
+    from river.linear_model import LogisticRegression
+    from river.preprocessing import StandardScaler
+
+#: On standardised features a weight of 10 turns the odds by 22,000 for one deviation: far beyond it, learning exploded.
+MAX_WEIGHT = 100.0
+#: Step size of the weights (measured on two retail logs) and of the intercept (river's own).
+LEARNING_RATE, INTERCEPT_RATE = 0.003, 0.01
+#: river's logistic function is exactly 0 or 1 beyond this.
+_SATURATED = 30.0
+
+BANDS = ("low", "medium", "high")
+
+
+class Content(msgspec.Struct, frozen=True, kw_only=True):
+    """The published form, as canonical JSON. ``offset``: the next one of the example log."""
+
+    features: tuple[str, ...]
+    features_version: str
+    offset: int
+    metrics: dict[str, float]
+    means: tuple[float, ...]
+    variances: tuple[float, ...]
+    weights: tuple[float, ...]
+    intercept: float
+    kind: str = "logistic"
+
+
+class _State(msgspec.Struct, array_like=True):
+    """A learner's memory, as msgpack: doubles survive bit by bit."""
+
+    features_version: str
+    count: int
+    means: list[float]
+    variances: list[float]
+    weights: list[float]
+    intercept: float
+
+
+_content_decoder = msgspec.json.Decoder(Content)
+_state_decoder = msgspec.msgpack.Decoder(_State)
+
+
+class Model(msgspec.Struct, frozen=True):
+    """The serving form: ``terms`` holds each feature's mean and its weight over its standard deviation.
+
+    The means are not folded into the intercept: where a feature hardly varies, that difference of two huge
+    numbers would leave nothing right.
+    """
+
+    hash: str
+    features_version: str
+    intercept: float
+    terms: tuple[tuple[float, float], ...]
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> Model:
+        """Read published content. Raises `MissingContent` if this program cannot serve it."""
+        digest = content_hash(content)
+        try:
+            learned = _content_decoder.decode(content)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise MissingContent(f"model {digest} cannot be read: {error}; store its content again") from None
+        if learned.features_version != VERSION or learned.features != FEATURES or learned.kind != "logistic":
+            raise MissingContent(
+                f"model {digest} is {learned.kind} on features {learned.features_version}, this program knows only "
+                f"logistic on {VERSION}; run the version of touchstream that the model was learned with"
+            )
+        if not _sound(learned):
+            raise MissingContent(f"model {digest} is numerically broken; activate an earlier one")
+        return cls(digest, learned.features_version, learned.intercept, _terms(learned))
+
+    def probability(self, vector: list[float]) -> float:
+        """Probability of no purchase within the horizon, for the features in the order of `FEATURES`."""
+        logit = self.intercept
+        # Not sum(): from Python 3.12 on it rounds otherwise, and a replay must give the same score.
+        for value, (mean, slope) in zip(vector, self.terms, strict=True):
+            logit += (value - mean) * slope
+        return _logistic(logit)
+
+
+class Learner:
+    """river's ``StandardScaler | LogisticRegression(SGD(0.003))`` over vectors, with exact bytes of its own.
+
+    river is imported here and not above: it takes two seconds and 100 MB, and only the learn flow needs it.
+    """
+
+    def __init__(self) -> None:
+        from river import linear_model, optim, preprocessing
+
+        self._scaler: StandardScaler = preprocessing.StandardScaler()
+        self._regression: LogisticRegression = linear_model.LogisticRegression(
+            optimizer=optim.SGD(LEARNING_RATE), intercept_lr=INTERCEPT_RATE
+        )
+        self._pipeline: Pipeline = self._scaler | self._regression
+
+    @property
+    def count(self) -> int:
+        """Examples learned."""
+        return int(self._regression.optimizer.n_iterations)
+
+    def learn(self, vector: list[float], label: bool) -> None:
+        """Learn one matured example; ``label``: no purchase followed within the horizon."""
+        self._pipeline.learn_one(dict(zip(FEATURES, vector, strict=True)), label)
+
+    def probability(self, vector: list[float]) -> float:
+        """What river itself answers; 0.5 before anything was learned."""
+        return float(self._pipeline.predict_proba_one(dict(zip(FEATURES, vector, strict=True)))[True])
+
+    def to_bytes(self) -> bytes:
+        """Everything learned, so that `from_bytes` goes on to bit-identical weights."""
+        return msgspec.msgpack.encode(self._state())
+
+    @classmethod
+    def from_bytes(cls, raw: bytes) -> Learner:
+        """Raises `MissingContent` if ``raw`` was learned from another feature list."""
+        from river.utils import VectorDict
+
+        state = _state_decoder.decode(raw)
+        if state.features_version != VERSION:
+            raise MissingContent(
+                f"the learner's state is on features {state.features_version}, this program's are {VERSION}; "
+                "remove the state to learn anew, or run the version it was written with"
+            )
+        learner = cls()
+        if state.count:
+            learner._scaler.counts.update(dict.fromkeys(FEATURES, state.count))
+            learner._scaler.means.update(zip(FEATURES, state.means, strict=True))
+            learner._scaler.vars.update(zip(FEATURES, state.variances, strict=True))
+            learner._regression._weights = VectorDict(dict(zip(FEATURES, state.weights, strict=True)))
+        learner._regression.intercept = state.intercept
+        learner._regression.optimizer.n_iterations = state.count
+        return learner
+
+    def sound(self) -> bool:
+        """Whether all numbers are finite and no weight has exploded."""
+        return _sound(self._state())
+
+    def content(self, offset: int, metrics: dict[str, float]) -> bytes:
+        """Canonical bytes of the serving model: same learning, offset and metrics, same bytes.
+
+        Raises `ValueError` for a numerically broken model, which must never be published.
+        """
+        state = self._state()
+        if not _sound(state) or not all(map(isfinite, metrics.values())):
+            raise ValueError(f"the churn model is numerically broken after {state.count} examples: {state}")
+        return _encoded(
+            Content(
+                features=FEATURES,
+                features_version=VERSION,
+                offset=offset,
+                metrics=metrics,
+                means=tuple(state.means),
+                variances=tuple(state.variances),
+                weights=tuple(state.weights),
+                intercept=state.intercept,
+            )
+        )
+
+    def _state(self) -> _State:
+        scaler, regression, weights = self._scaler, self._regression, self._regression.weights
+        return _State(
+            VERSION,
+            self.count,
+            [float(scaler.means.get(name, 0.0)) for name in FEATURES],
+            [float(scaler.vars.get(name, 0.0)) for name in FEATURES],
+            [float(weights.get(name, 0.0)) for name in FEATURES],
+            float(regression.intercept),
+        )
+
+
+def content_hash(content: bytes) -> str:
+    """The name of model content: blake2b, 16 bytes, in hex."""
+    return blake2b(content, digest_size=16).hexdigest()
+
+
+def band(probability: float, previous: str | None, churn: Churn) -> str:
+    """``low``, ``medium`` or ``high``. A band is entered at its threshold and left ``hysteresis`` below it."""
+    held = BANDS.index(previous) if previous in BANDS else 0
+    for level, threshold in ((2, churn.high), (1, churn.medium)):
+        if probability >= (threshold - churn.hysteresis if held >= level else threshold):
+            return BANDS[level]
+    return BANDS[0]
+
+
+def _prior() -> bytes:
+    """What answers before anything was learned: a low-count rule for a horizon of 28 days.
+
+    A customer's orders are taken as Poisson with a Gamma(1/2, 30 d) rate (mean: one in 60 days). n orders,
+    decayed at a half-life of 112 days, stand for T = 112 / ln 2 = 162 days of watching, and
+    P(none in 28 d) = ((30 + T) / (58 + T))^(n + 1/2). Log-odds of 2.7 - 1.7 ln(1 + n) come within 0.06 of it.
+    """
+    weights = {"orders_slow": -1.7}
+    return _encoded(
+        Content(
+            features=FEATURES,
+            features_version=VERSION,
+            offset=0,
+            metrics={},
+            means=(0.0,) * len(FEATURES),
+            variances=(1.0,) * len(FEATURES),
+            weights=tuple(weights.get(name, 0.0) for name in FEATURES),
+            intercept=2.7,
+        )
+    )
+
+
+def _encoded(content: Content) -> bytes:
+    return msgspec.json.encode(content, order="deterministic")
+
+
+def _sound(numbers: Content | _State) -> bool:
+    """Full length, finite, variances not negative, weights not exploded."""
+    lists = (numbers.means, numbers.variances, numbers.weights)
+    if any(len(values) != len(FEATURES) or not all(map(isfinite, values)) for values in lists):
+        return False
+    weights = (*numbers.weights, numbers.intercept)
+    return min(numbers.variances) >= 0 and all(abs(weight) <= MAX_WEIGHT for weight in weights)
+
+
+def _terms(learned: Content) -> tuple[tuple[float, float], ...]:
+    """A feature that never varied (variance 0) counts nothing, as with river."""
+    lists = zip(learned.means, learned.variances, learned.weights, strict=True)
+    return tuple((mean, weight / sqrt(variance) if variance else 0.0) for mean, variance, weight in lists)
+
+
+def _logistic(logit: float) -> float:
+    if logit < -_SATURATED:
+        return 0.0
+    return 1.0 if logit > _SATURATED else 1.0 / (1.0 + exp(-logit))
+
+
+PRIOR_CONTENT = _prior()
+PRIOR = Model.from_bytes(PRIOR_CONTENT)
