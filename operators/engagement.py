@@ -7,27 +7,25 @@ One batch: `poll` → `load` (one Redis round trip for all that the batch names)
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 import redis
-from confluent_kafka import Message
 
 from operators import metrics
 from operators.churn import Model
 from operators.engage import Engage
-from operators.kafka import Start
+from operators.kafka import Partition, Received, Start
 from operators.ownership import Ownership
 from operators.shard import Shard, ShardState
 from schemas import stitched
 from schemas.config import Config
 from schemas.stitched import Absorb, Change, Control, Event, Record, Tick
 from schemas.topics import STITCHED, topic_name
+from state.identity import IdentityStore, read_source
 from state.models import ModelStore
 from state.profile import pack, unpack, unpack_examples
 from state.shards import Commit, Output, ShardStore, Stored
-from state.sources import read_watermarks
 
 FLOW = "engage"
 #: Timers kept in memory at take-over, and the most that one batch can cancel.
@@ -53,7 +51,7 @@ class Engagement:
 
     def __init__(self, config: Config, client: redis.Redis, *, initialise: bool = False) -> None:
         self._config = config
-        self._redis = client
+        self._identity = IdentityStore(client, config.prefix)
         self._store = ShardStore(client, config.prefix)
         self._model_store = ModelStore(client, config.prefix)
         self._models: dict[str, Model] = {}
@@ -68,11 +66,11 @@ class Engagement:
         )
         self._ownership.check_partitions(config.topics.shards)
 
-    def poll(self, wait: float) -> list[Message]:
+    def poll(self, wait: float) -> list[Received]:
         """The next batch of messages, possibly none."""
         return self._ownership.poll(self._config.limits.batch, wait)
 
-    def load(self, messages: list[Message]) -> Batch:
+    def load(self, messages: list[Received]) -> Batch:
         """Decode a batch and load what it names: profiles, examples, timers, models."""
         batch: Batch = {}
         decode = stitched.decode
@@ -111,9 +109,9 @@ class Engagement:
             _observe(shard)
             shard.settle(cached)
 
-    def lag(self) -> dict[int, int]:
-        """Records not yet processed, by owned shard."""
-        return {number: lag for (_, number), lag in self._ownership.behind().items()}
+    def lag(self) -> dict[Partition, int]:
+        """Records not yet processed, by owned partition."""
+        return self._ownership.behind()
 
     def close(self) -> None:
         """Leave cleanly."""
@@ -123,7 +121,8 @@ class Engagement:
 
     def _wanted(self, shard: Shard, entries: list[Entry]) -> list[str]:
         """Key suffixes to fetch: unknown customers, and examples where a merge may move them."""
-        profiles, wanted = shard.profiles, {}
+        profiles = shard.profiles
+        wanted: dict[str, None] = {}
         for _, record, _ in entries:
             if isinstance(record, Event):
                 if record.customer not in profiles:
@@ -221,7 +220,7 @@ class Engagement:
     def _read_watermark(self) -> int | None:
         """The lowest time up to which every source partition is stitched; overridden when far behind."""
         try:
-            watermarks = read_watermarks(self._redis, self._config.prefix)
+            watermarks = [read_source(packed).watermark for packed in self._identity.sources().values()]
         except redis.RedisError:
             return self._watermark
         if not watermarks:

@@ -11,7 +11,7 @@ import logging
 import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, cast
 
 from confluent_kafka import (
     Consumer,
@@ -26,12 +26,57 @@ from operators import metrics
 from operators.failpoints import failpoint
 from schemas.config import Config
 from schemas.errors import PositionError, TouchstreamError
-from state.shards import Output
 
 log = logging.getLogger(__name__)
 
 #: A partition of a topic.
 Partition = tuple[str, int]
+
+
+class Publishable(Protocol):
+    """A record to publish; partition -1 lets Kafka choose by key."""
+
+    @property
+    def topic(self) -> str:
+        """Where to."""
+
+    @property
+    def partition(self) -> int:
+        """Where to."""
+
+    @property
+    def key(self) -> bytes | None:
+        """Its key."""
+
+    @property
+    def value(self) -> bytes:
+        """Its content."""
+
+
+class Received(Protocol):
+    """A consumed message without an error, as confluent-kafka hands it out."""
+
+    def topic(self) -> str:
+        """Where it was read."""
+
+    def partition(self) -> int:
+        """Where it was read."""
+
+    def offset(self) -> int:
+        """Where it was read."""
+
+    def key(self) -> Any:
+        """Bytes, or None."""
+
+    def value(self) -> Any:
+        """Bytes, or None in a tombstone."""
+
+    def headers(self) -> Any:
+        """List of (name, bytes), or None."""
+
+    def timestamp(self) -> tuple[int, int]:
+        """(type, epoch ms)."""
+
 
 #: Errors of the consumer that pass by themselves: librdkafka reconnects and retries.
 _PASSING = frozenset(
@@ -40,7 +85,6 @@ _PASSING = frozenset(
         KafkaError._ALL_BROKERS_DOWN,
         KafkaError._TIMED_OUT,
         KafkaError._RESOLVE,
-        KafkaError._PARTITION_EOF,
         KafkaError.LEADER_NOT_AVAILABLE,
         KafkaError.NOT_LEADER_FOR_PARTITION,
         KafkaError.REQUEST_TIMED_OUT,
@@ -105,7 +149,7 @@ class Transactions:
         except KafkaException as error:
             log.warning("could not fence the predecessor", extra={"error": str(error.args[0])})
 
-    def publish(self, outputs: Iterable[Output], offsets: Sequence[TopicPartition], group: Any) -> None:
+    def publish(self, outputs: Iterable[Publishable], offsets: Sequence[TopicPartition], group: Any) -> None:
         """Write ``outputs`` and commit ``offsets`` of ``group`` in one transaction.
 
         Raises `Aborted` when the transaction was given up and `Fenced` when the producer is done for.
@@ -122,7 +166,7 @@ class Transactions:
         except KafkaException as error:
             self._give_up(error)
 
-    def _produce(self, output: Output) -> None:
+    def _produce(self, output: Publishable) -> None:
         while True:
             try:
                 self._producer.produce(output.topic, output.value, output.key, output.partition)
@@ -175,12 +219,14 @@ class Subscription:
         self.group: Any = None
         self.partitions: list[Partition] = []
         self.stale = False
+        self._ended: set[Partition] = set()
         self._consumer = Consumer(
             {
                 **client_properties(config),
                 "group.id": group_id(config, flow),
                 "isolation.level": "read_committed",
                 "enable.auto.commit": False,
+                "enable.partition.eof": True,
                 "auto.offset.reset": "error",
                 "partition.assignment.strategy": "range",
                 "session.timeout.ms": config.kafka.session_timeout_ms,
@@ -198,7 +244,7 @@ class Subscription:
             list(topics), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
         )
 
-    def poll(self, limit: int, wait: float) -> list[Message]:
+    def poll(self, limit: int, wait: float) -> list[Received]:
         """Up to ``limit`` messages; waits up to ``wait`` seconds for the first. Raises `PositionError` when a
         position is out of the log's range and `KafkaException` for what will not pass."""
         # consume() waits its whole timeout for a full batch: take what is there, else wait for one.
@@ -209,16 +255,23 @@ class Subscription:
         if self.stale:
             self._again()
             return []
-        return [message for message in messages if message.error() is None or self._is_data(message)]
+        return [cast(Received, each) for each in messages if self._is_record(each)]
 
-    def _is_data(self, message: Message) -> bool:
+    def _is_record(self, message: Message) -> bool:
+        """Whether this is a record; notes the ends of partitions, lets pass what passes, raises other errors."""
         error = message.error()
-        if error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
+        if error is None:
+            if self._ended:
+                self._ended.discard((cast(str, message.topic()), cast(int, message.partition())))
+            return True
+        if error.code() == KafkaError._PARTITION_EOF:
+            self._ended.add((cast(str, message.topic()), cast(int, message.partition())))
+        elif error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
             raise PositionError(
                 f"{message.topic()}/{message.partition()}: the next offset is no longer in the log ({error.str()}); "
                 "records were deleted before they were read. Restore them, or start anew with --initialise."
             )
-        if error.code() not in _PASSING and not error.retriable():
+        elif error.code() not in _PASSING and not error.retriable():
             raise KafkaException(error)
         return False
 
@@ -227,6 +280,7 @@ class Subscription:
         started = time.monotonic()
         starts = self._take()
         self._consumer.assign([TopicPartition(*partition, offset) for partition, offset in starts.items()])
+        self._ended.clear()
         self.stale = False
         log.info(
             "partitions taken over",
@@ -248,14 +302,29 @@ class Subscription:
         """The first offset still in a partition's log."""
         return int(self._consumer.get_watermark_offsets(TopicPartition(*partition), timeout=15)[0])
 
+    def positions(self) -> dict[Partition, int]:
+        """The next offset to be read of each assigned partition, where known."""
+        asked = [TopicPartition(*partition) for partition in self.partitions]
+        return {
+            (each.topic, each.partition): int(each.offset)
+            for each in self._consumer.position(asked)
+            if each.offset >= 0
+        }
+
     def behind(self) -> dict[Partition, int]:
-        """Records between the next to be read and the last known end, per assigned partition where known."""
-        behind = {}
-        for each in self._consumer.position([TopicPartition(*partition) for partition in self.partitions]):
-            end = self._consumer.get_watermark_offsets(TopicPartition(each.topic, each.partition), cached=True)[1]
-            if each.offset >= 0 and end >= 0:
-                behind[each.topic, each.partition] = max(0, end - each.offset)
-        return behind
+        """Records between the next to be read and the last known end, per assigned partition where known.
+
+        Ends of transactions take offsets too: a partition said to be read to its end is not behind.
+        """
+        ends = {
+            (topic, partition): self._consumer.get_watermark_offsets(TopicPartition(topic, partition), cached=True)[1]
+            for topic, partition in self.partitions
+        }
+        return {
+            each: 0 if each in self._ended else max(0, ends[each] - at)
+            for each, at in self.positions().items()
+            if ends[each] >= 0
+        }
 
     def partition_count(self, topic: str) -> int:
         """How many partitions the broker says a topic has; 0 when it does not exist."""

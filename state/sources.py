@@ -1,32 +1,26 @@
-"""What stitch keeps per source partition in Redis: hash ``{PREFIX.i}sources``, field ``topic/partition``,
-value msgpack ``[R, watermark]``: the next offset whose links are not yet stored, and the time (ms, the log's
-clock) up to which the partition is stitched."""
+"""Who may have a transaction open on a source partition: hash ``{PREFIX.i}transactions``, field
+``topic/partition``, value the transactional id of the stitch process that reads it (empty: let go cleanly)."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import msgspec
 import redis
 
-_position = msgspec.msgpack.Decoder(tuple[int, int])
 
+def swap_transactions(
+    client: redis.Redis, prefix: str, partitions: list[tuple[str, int]], transactional_id: str
+) -> set[str]:
+    """Note ``transactional_id`` for ``partitions``; the ids noted before.
 
-def sources_key(prefix: str) -> str:
-    """The hash of all source partitions."""
-    return f"{{{prefix}.i}}sources"
-
-
-def read_positions(client: redis.Redis, prefix: str) -> dict[tuple[str, int], tuple[int, int]]:
-    """(R, watermark) per source partition."""
-    stored: Any = client.hgetall(sources_key(prefix))
-    positions = {}
-    for field, value in stored.items():
-        topic, _, partition = field.decode().rpartition("/")
-        positions[topic, int(partition)] = _position.decode(value)
-    return positions
-
-
-def read_watermarks(client: redis.Redis, prefix: str) -> list[int]:
-    """The watermark of each source partition."""
-    return [watermark for _, watermark in read_positions(client, prefix).values()]
+    For speed at take-over only, so reading and writing need not be one step.
+    """
+    if not partitions:
+        return set()
+    key = f"{{{prefix}.i}}transactions"
+    fields = [f"{topic}/{partition}" for topic, partition in partitions]
+    pipe = client.pipeline(transaction=False)
+    pipe.hmget(key, fields)
+    pipe.hset(key, mapping=dict.fromkeys(fields, transactional_id))
+    before: Any = pipe.execute()[0]
+    return {str(each, "ascii") for each in before if each}

@@ -1,0 +1,206 @@
+"""Stitch's shell: source partitions in, one Kafka transaction a batch out.
+
+Identity is written to Redis, R with it, before the transaction that moves K, so a take-over starts at min(R, K).
+Touchpoints below K are in ``stitched`` already and are not written again; identity changes always are. The
+account (consumed, dead) of each source partition travels as the metadata of its committed offset: exact at K.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+
+import msgspec
+import redis
+from confluent_kafka import TopicPartition
+
+from operators import metrics
+from operators.failpoints import failpoint
+from operators.kafka import FRESH, Aborted, Partition, Received, Subscription, Transactions, start
+from operators.stitching import Batch, Stitcher
+from schemas.config import Config
+from schemas.errors import Conflict, SourceGoneMad
+from schemas.topics import topic_name
+from state.sources import swap_transactions
+
+log = logging.getLogger(__name__)
+
+FLOW = "stitch"
+#: How often an idle process says that its partitions are caught up (seconds).
+IDLE_EVERY = 0.2
+
+
+class Account(msgspec.Struct):
+    """Records consumed and dead of one source partition, up to its committed offset."""
+
+    consumed: int = 0
+    dead: int = 0
+
+
+_account = msgspec.json.Decoder(Account)
+
+
+class Reception:
+    """The source partitions that this process stitches."""
+
+    def __init__(self, config: Config, client: redis.Redis, *, initialise: bool = False) -> None:
+        self._config = config
+        self._redis = client
+        self._initialise = initialise
+        self._stitcher = Stitcher(config, client, _wall_ms)
+        self._transactions = Transactions(config, FLOW)
+        topics = [topic_name(config, name) for name in config.topics.sources]
+        self._subscription = Subscription(config, FLOW, topics, self._take_over, self._let_go)
+        self._k: dict[Partition, int] = {}
+        self._next: dict[Partition, int] = {}
+        self._accounts: dict[Partition, Account] = {}
+        self._watched = Account()
+        self._idle_at = 0.0
+
+    def poll(self, wait: float) -> list[Received]:
+        """The next batch of source records. Waits out Redis being away."""
+        try:
+            return self._subscription.poll(self._config.limits.batch, wait)
+        except (Conflict, redis.RedisError, Aborted) as error:
+            self._stumble(error)
+            time.sleep(0.1)
+            return []
+
+    def stitch(self, messages: list[Received]) -> Batch | None:
+        """Resolve a batch; None if Redis failed, or there was nothing to do."""
+        try:
+            if messages:
+                for message in messages:
+                    self._next[message.topic(), message.partition()] = message.offset() + 1
+                behind = self._subscription.behind()
+                caught_up = {partition: behind.get(partition) == 0 for partition in self._k}
+                return self._stitcher.stitch(messages, self._k, caught_up)
+            self._idle()
+        except (Conflict, redis.RedisError) as error:
+            self._stumble(error)
+        return None
+
+    def commit(self, batch: Batch | None) -> None:
+        """Publish a batch with its offsets, then clear the identity changes it emitted."""
+        if batch is None:
+            return
+        failpoint("stitch.after_redis")
+        try:
+            offsets = self._offsets(batch)
+            self._transactions.publish(batch.outgoing, offsets, self._subscription.group)
+        except Aborted as error:
+            self._stumble(error)
+            return
+        failpoint("stitch.before_clear")
+        self._k.update(((offset.topic, offset.partition), offset.offset) for offset in offsets)
+        try:
+            self._stitcher.published(batch)
+        except (Conflict, redis.RedisError) as error:
+            self._stumble(error)
+        _observe(batch)
+        metrics.COMMITS.labels(FLOW).inc()
+        metrics.LAST_COMMIT.labels(FLOW).set_to_current_time()
+        self._watch(batch)
+
+    def lag(self) -> dict[Partition, int]:
+        """Records not yet stitched, by source partition."""
+        return self._subscription.behind()
+
+    def close(self) -> None:
+        """Leave the group."""
+        self._subscription.close()
+
+    def _offsets(self, batch: Batch) -> list[TopicPartition]:
+        """The next offset of each partition in the batch, never below K, with the account up to it."""
+        offsets = []
+        for partition, (consumed, dead) in batch.counts.items():
+            account = self._accounts[partition]
+            account.consumed += consumed
+            account.dead += dead
+            offset = max(self._next[partition], self._k[partition])
+            offsets.append(TopicPartition(*partition, offset, msgspec.json.encode(account).decode()))
+        return offsets
+
+    def _idle(self) -> None:
+        """Nothing to read: caught-up partitions count as now."""
+        if time.monotonic() - self._idle_at >= IDLE_EVERY:
+            self._idle_at = time.monotonic()
+            positions = self._subscription.positions()
+            behind = self._subscription.behind()
+            self._stitcher.watermarks({each: at for each, at in positions.items() if behind.get(each) == 0})
+
+    def _watch(self, batch: Batch) -> None:
+        """Stop when too many of the last records were broken. What was read so far is accounted for."""
+        limits = self._config.limits
+        for consumed, dead in batch.counts.values():
+            self._watched.consumed += consumed
+            self._watched.dead += dead
+        if self._watched.consumed >= limits.dead_letter_window:
+            share = self._watched.dead / self._watched.consumed
+            self._watched = Account()
+            if share > limits.dead_letter_ratio:
+                raise SourceGoneMad(
+                    f"{share:.0%} of the last {limits.dead_letter_window} records are dead letters (limit "
+                    f"{limits.dead_letter_ratio:.0%}): look at 'touchstream dead-letters list', mend the source, or "
+                    "raise limits.dead_letter_ratio"
+                )
+
+    def _stumble(self, error: Exception) -> None:
+        if isinstance(error, Conflict):
+            metrics.COMMIT_CONFLICTS.labels(FLOW).inc()
+        elif isinstance(error, redis.RedisError):
+            metrics.REDIS_ERRORS.labels(FLOW).inc()
+        log.warning("partitions will be taken over again", extra={"error": str(error)})
+        self._subscription.stale = bool(self._subscription.partitions)
+
+    def _take_over(self) -> Mapping[Partition, int]:
+        partitions = list(self._subscription.partitions)
+        previous = swap_transactions(self._redis, self._config.prefix, partitions, self._transactions.id)
+        for transactional_id in previous - {"", self._transactions.id}:
+            Transactions.fence(self._config, transactional_id)
+        failpoint("stitch.taking_over")
+        committed = self._subscription.committed()
+        stored = self._stitcher.positions(partitions)
+        starts: dict[Partition, int] = {}
+        fresh: list[TopicPartition] = []
+        self._k, self._next, self._accounts = {}, {}, {}
+        for partition in partitions:
+            held = committed[partition]
+            first = self._subscription.first(partition)
+            begin = start(partition, held, stored.get(partition), first, initialise=self._initialise)
+            metrics.TAKEOVERS.labels(FLOW, begin.kind).inc()
+            starts[partition] = min(begin.offset, begin.floor)
+            self._k[partition] = begin.floor
+            if begin.kind == FRESH:
+                fresh.append(TopicPartition(*partition, begin.floor, FRESH))
+            self._accounts[partition] = _read_account(held.metadata)
+        if fresh:
+            self._transactions.publish([], fresh, self._subscription.group)
+        return starts
+
+    def _let_go(self, partitions: list[Partition], clean: bool) -> None:
+        self._k, self._accounts = {}, {}
+        if clean:
+            try:
+                swap_transactions(self._redis, self._config.prefix, partitions, "")
+            except redis.RedisError as error:
+                log.warning("could not let go of partitions in Redis", extra={"error": str(error)})
+
+
+def _observe(batch: Batch) -> None:
+    """Copy what one batch counted into the metrics."""
+    consumed = sum(consumed for consumed, _ in batch.counts.values())
+    dead = sum(dead for _, dead in batch.counts.values())
+    for result, count in (("stitched", consumed - dead), ("dead", dead), ("suppressed", batch.suppressed)):
+        metrics.RECORDS.labels(FLOW, result).inc(count)
+    for reason, count in batch.faults.items():
+        metrics.DEAD_LETTERS.labels(reason).inc(count)
+
+
+def _read_account(metadata: str | None) -> Account:
+    return _account.decode(metadata) if metadata and metadata != FRESH else Account()
+
+
+def _wall_ms() -> int:
+    return time.time_ns() // 1_000_000
