@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 import msgspec
 
 from operators import fold, join, scoring
+from operators.churn import Model
 from operators.deciding import Decider
 from operators.plays import Candidate, PlayBook
 from operators.shard import Shard
@@ -37,7 +38,7 @@ _handover = msgspec.msgpack.Decoder(tuple[Profile, list[OpenExample]])
 class Engage:
     """The rules of one deployment. ``models`` holds the loaded models by hash."""
 
-    def __init__(self, config: Config, models: Mapping[str, scoring.Model]) -> None:
+    def __init__(self, config: Config, models: Mapping[str, Model]) -> None:
         self._config = config
         self._shards = config.topics.shards
         self._stitched = topic_name(config, STITCHED)

@@ -55,8 +55,7 @@ def _carts(mine: Profile, other: Profile) -> None:
     mine.carts = {cart_id: cart for cart_id, cart in mine.carts.items() if cart.time > ended}
     timers: dict[tuple[str, str], Timer] = {}
     for timer in sorted([*mine.timers, *other.timers], key=lambda timer: timer.due):
-        if timer.kind != "cart" or timer.key in mine.carts:
-            # Two of a kind and key: the later cart reminder, the earlier grid point or label.
-            if timer.kind == "cart" or (timer.kind, timer.key) not in timers:
-                timers[timer.kind, timer.key] = timer
+        # Two of a kind and key: the later cart reminder, the earlier grid point or label.
+        if timer.key in mine.carts if timer.kind == "cart" else (timer.kind, timer.key) not in timers:
+            timers[timer.kind, timer.key] = timer
     mine.timers = list(timers.values())

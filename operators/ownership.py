@@ -13,11 +13,11 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 
 import redis
-from confluent_kafka import Message, TopicPartition
+from confluent_kafka import TopicPartition
 
 from operators import metrics
 from operators.failpoints import failpoint
-from operators.kafka import FRESH, Aborted, Partition, Start, Subscription, Transactions, start
+from operators.kafka import FRESH, Aborted, Partition, Received, Start, Subscription, Transactions, start
 from schemas.config import Config
 from schemas.errors import Conflict, PositionError
 from state.shards import Commit, Output, ShardStore, Stored
@@ -69,7 +69,7 @@ class Ownership:
                 "change. Create the topics with 'touchstream topics create', or restore the partition count."
             )
 
-    def poll(self, limit: int, wait: float) -> list[Message]:
+    def poll(self, limit: int, wait: float) -> list[Received]:
         """The next messages, of owned shards only. Waits out Redis being away."""
         try:
             return self._subscription.poll(limit, wait)

@@ -49,7 +49,8 @@ class PlayBook:
         self.repeat_view = Play("repeat_view", everywhere, "marketing", cool_down)
         self.cart_abandoned = Play("cart_abandoned", everywhere, "marketing", DAY)
         self.churn_warning = Play("churn_warning", everywhere, "marketing", cool_down)
-        content = msgspec.json.encode([settings, self.welcome, self.repeat_view, self.cart_abandoned, self.churn_warning])
+        plays = [self.welcome, self.repeat_view, self.cart_abandoned, self.churn_warning]
+        content = msgspec.json.encode([settings, plays])
         self.version = hashlib.blake2b(content, digest_size=6).hexdigest()
         self.cart_wait = settings.cart_minutes * MINUTE
         self.views = settings.views

@@ -73,9 +73,7 @@ class ShardStore:
 
     def take(self, shards: Sequence[int], owner: str, transaction: str) -> list[str]:
         """Mark ``shards`` as owned; the transactional ids of the previous owners (empty: let go cleanly)."""
-        return [
-            str(self._own(keys=[self.key(shard, "shard")], args=[owner, transaction]), "ascii") for shard in shards
-        ]
+        return [str(self._own(keys=[self.key(shard, "shard")], args=[owner, transaction]), "ascii") for shard in shards]
 
     def let_go(self, shards: Iterable[int], owner: str) -> None:
         """Say that no transaction of ``owner`` is open on ``shards`` any more."""
@@ -133,9 +131,7 @@ class ShardStore:
         for commit in commits:
             keys, args = self._arguments(commit, owner, wall_ms)
             self._commit(keys=keys, args=args, client=pipe)
-        refused = [
-            commit.shard for commit, done in zip(commits, pipe.execute(), strict=True) if done != 1
-        ]
+        refused = [commit.shard for commit, done in zip(commits, pipe.execute(), strict=True) if done != 1]
         if refused:
             raise Conflict(f"shards {refused}: offset or owner changed under this process")
 
