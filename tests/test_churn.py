@@ -11,6 +11,7 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from river import linear_model, optim, preprocessing
 
 from operators.churn import BANDS, PRIOR, PRIOR_CONTENT, Learner, Model, band, content_hash
 from operators.features import FEATURES, VERSION
@@ -58,6 +59,16 @@ def test_model_answers_what_river_answers(examples: list[Row], vector: list[floa
     learner = taught(examples)
     model = Model.from_bytes(learner.content(0, {}))
     assert model.probability(vector) == pytest.approx(learner.probability(vector), abs=1e-9)
+
+
+def test_the_learner_is_the_pipeline_it_says() -> None:
+    pipeline = preprocessing.StandardScaler() | linear_model.LogisticRegression(optim.SGD(0.003), intercept_lr=0.01)
+    learner = Learner()
+    for vector, label, _ in people(100, 2):
+        named = dict(zip(FEATURES, vector, strict=True))
+        assert learner.probability(vector) == pipeline.predict_proba_one(named)[True]
+        learner.learn(vector, label)
+        pipeline.learn_one(named, label)
 
 
 def test_model_answers_what_river_answers_where_a_feature_hardly_varies() -> None:

@@ -17,13 +17,15 @@ from state.behaviour import Behaviour
 T = 1_700_000_000_000 // DAY_MS * DAY_MS
 
 Happening = tuple[str, int, float]
+#: Orders and views are what most fields hang on: half of all touchpoints.
+types = st.sampled_from(["Order Completed", "Product Viewed"]) | st.sampled_from([*TYPES, "Something New"])
 happenings = st.lists(
     st.tuples(
-        st.sampled_from([*TYPES, "Something New"]),
+        types,
         st.integers(T - 50 * DAY_MS, T),
         st.floats(0, 1e5).map(lambda amount: round(amount, 2)),
     ),
-    max_size=30,
+    max_size=40,
 )
 wild = st.lists(
     st.tuples(st.sampled_from([*TYPES]), st.integers(MIN_TIME, MAX_TIME - 1), st.floats(-1e9, 1e9)), max_size=20
@@ -185,6 +187,25 @@ def test_active_days_are_those_of_four_weeks(days_ago: int, counted: int) -> Non
     for order in (events, events[::-1]):
         assert vector(lived(order), T + DAY_MS - 1)[6] == log1p(counted)
         assert vector(lived(order), T + 28 * DAY_MS)[6] == 0
+
+
+def test_active_days_of_a_clock_behind_are_the_latest_four_weeks() -> None:
+    behaviour = lived([("Page Viewed", T - day * DAY_MS, 0.0) for day in range(80)])
+    assert vector(behaviour, T - 9 * DAY_MS)[6] == log1p(28)
+
+
+def test_a_click_is_activity_a_message_is_not() -> None:
+    assert lived([("Message Clicked", T, 0.0)]) == Behaviour(first_seen=T, last_seen=T, days=1)
+    assert lived([("Message Opened", T, 0.0)]) == Behaviour()
+
+
+def test_joined_orders_keep_the_latest_eight_and_their_weight() -> None:
+    old = lived([("Order Completed", T - day * DAY_MS, 10.0) for day in range(112, 118)])
+    new = lived([("Order Completed", T - day * DAY_MS, 10.0) for day in range(6)])
+    joined = join(old, new)
+    assert joined.recent == sorted([*new.recent, T - 113 * DAY_MS, T - 112 * DAY_MS])
+    assert joined.spend_slow == pytest.approx(new.spend_slow + old.spend_slow / 2)
+    assert joined.orders_fast == pytest.approx(new.orders_fast + old.orders_fast / 16)
 
 
 def test_days_are_kept_for_eight_weeks() -> None:
