@@ -1,0 +1,115 @@
+"""Reading topics without being a group member: for `tail`, `dead-letters` and `status`.
+
+Always with ``isolation.level=read_committed``: what an aborted transaction wrote is never shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    Consumer,
+    IsolationLevel,
+    KafkaError,
+    KafkaException,
+    Message,
+    TopicPartition,
+)
+from confluent_kafka.admin import AdminClient, OffsetSpec
+
+from flows.admin import admin_client
+from operators.kafka import Partition, client_properties
+from schemas.config import Config
+from schemas.errors import TouchstreamError
+
+TIMEOUT_SECONDS = 15.0
+#: How long one look for messages waits; Ctrl-C is noticed in between.
+WAIT_SECONDS = 0.2
+BATCH = 500
+
+
+def partitions_of(admin: AdminClient, topic: str) -> list[Partition]:
+    """The partitions of ``topic``. Raises `TouchstreamError` when there is no such topic, or no broker."""
+    return [(topic, number) for number in range(partition_counts(admin, [topic])[topic])]
+
+
+def partition_counts(admin: AdminClient, topics: Sequence[str]) -> dict[str, int]:
+    """Partition counts by topic. Raises `TouchstreamError` when one is missing or no broker answers."""
+    try:
+        # All topics are asked for: one asked for by name may be created by that.
+        found = admin.list_topics(timeout=TIMEOUT_SECONDS).topics
+    except KafkaException as error:
+        raise TouchstreamError(f"Kafka does not answer: {error.args[0].str()}; check kafka.bootstrap") from error
+    if missing := [topic for topic in topics if topic not in found]:
+        raise TouchstreamError(f"no such topic: {', '.join(missing)}; `touchstream topics create` creates them")
+    return {topic: len(found[topic].partitions) for topic in topics}
+
+
+def end_offsets(admin: AdminClient, partitions: Sequence[Partition]) -> dict[Partition, int]:
+    """The offset after the last committed record of each partition."""
+    if not partitions:
+        return {}
+    latest = _latest()
+    asked = {TopicPartition(*partition): latest for partition in partitions}
+    answers = admin.list_offsets(asked, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=TIMEOUT_SECONDS)
+    return {(each.topic, each.partition): int(future.result().offset) for each, future in answers.items()}
+
+
+def read(config: Config, topic: str, *, start: int | None, follow: bool) -> Iterator[list[Message]]:
+    """Batches of messages of ``topic``, in order per partition.
+
+    From offset ``start`` of each partition (0 from the first record there is; None from the end as it is
+    now), up to the end, or for ever with ``follow``: then an empty batch whenever nothing came.
+    """
+    admin = admin_client(config)
+    partitions = partitions_of(admin, topic)
+    ends = end_offsets(admin, partitions) if start is None else {}
+    first = start or OFFSET_BEGINNING
+    positions = [TopicPartition(*each, ends.get(each, first)) for each in partitions]
+    consumer = _consumer(config, follow=follow)
+    try:
+        consumer.assign(positions)
+        yield from _batches(consumer, open_ends=None if follow else {number for _, number in partitions})
+    finally:
+        consumer.close()
+
+
+def _latest() -> Any:
+    spec: Any = OffsetSpec
+    return spec.latest()
+
+
+def _consumer(config: Config, *, follow: bool) -> Consumer:
+    return Consumer(
+        {
+            **client_properties(config),
+            "group.id": f"{config.prefix}.reader",  # needed by the client, never joined or committed to
+            "isolation.level": "read_committed",
+            "enable.auto.commit": False,
+            "enable.partition.eof": not follow,
+            "auto.offset.reset": "earliest",
+            "log_level": 3,
+        }
+    )
+
+
+def _batches(consumer: Consumer, open_ends: set[int] | None) -> Iterator[list[Message]]:
+    """Until the end of every partition was reported; control records take offsets, so ends are not compared."""
+    while open_ends is None or open_ends:
+        # consume() waits its whole timeout for a full batch: take what is there, else wait for one.
+        messages = consumer.consume(BATCH, 0)
+        if not messages and (first := consumer.poll(WAIT_SECONDS)) is not None:
+            messages = [first]
+        found = []
+        for message in messages:
+            error = message.error()
+            if error is None:
+                found.append(message)
+            elif error.code() == KafkaError._PARTITION_EOF:
+                (open_ends or set()).discard(message.partition())
+            elif not error.retriable() and error.fatal():
+                raise KafkaException(error)
+        if found or open_ends is None:
+            yield found

@@ -1,0 +1,120 @@
+"""Show what touchstream writes, as it comes: readable lines, or the records' own JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import msgspec
+import orjson
+from confluent_kafka import Message
+
+from flows.reading import read
+from schemas.config import Config
+from schemas.outputs import DeadLetter, Decision, Example, IdentityChange, Score, Trigger
+from schemas.topics import DEAD_LETTERS, OUTPUTS, STITCHED, topic_name
+
+#: What can be shown. Sources hold personal values in the clear and are not among them.
+NAMES: Final = (*OUTPUTS, DEAD_LETTERS, STITCHED)
+
+
+def tail(
+    config: Config,
+    name: str,
+    write: Callable[[str], object],
+    *,
+    from_start: bool = False,
+    as_json: bool = False,
+    count: int | None = None,
+    follow: bool = True,
+) -> int:
+    """Write a line per record of topic ``name`` until ``count`` (or, without ``follow``, the end); how many."""
+    written = 0
+    for messages in read(config, topic_name(config, name), start=0 if from_start else None, follow=follow):
+        for message in messages:
+            if count is not None and written >= count:
+                return written
+            write(_text(message.value()) if as_json else readable(name, message))
+            written += 1
+        if count is not None and written >= count:
+            break
+    return written
+
+
+def readable(name: str, message: Message) -> str:
+    """One line for one record."""
+    make = _LINES.get(name)
+    value = message.value() or b""
+    try:
+        return _printable(make(value)) if make else _stitched(value)
+    except msgspec.DecodeError:
+        return f"{message.partition()}/{message.offset()} not readable as {name}: {_text(value)}"
+
+
+def clock(ms: int) -> str:
+    """``2026-01-05 10:00:00.123`` UTC."""
+    return datetime.fromtimestamp(ms / 1000, UTC).isoformat(" ", "milliseconds")[:23]
+
+
+def _trigger(value: bytes) -> str:
+    data = _decoded(value, Trigger).data
+    delay = f"  +{data.decided_at - data.touchpoint_ts} ms" if data.touchpoint_ts else ""
+    values = " ".join(f"{key}={each}" for key, each in data.values.items())
+    return f"{clock(data.decided_at)}  {data.play:16} {data.channel:8} {data.customer}  {values}{delay}"
+
+
+def _decision(value: bytes) -> str:
+    it = _decoded(value, Decision)
+    return f"{clock(it.at)}  {it.play:16} {it.outcome:8} {it.code or it.channel or '':14} {it.customer}"
+
+
+def _score(value: bytes) -> str:
+    it = _decoded(value, Score)
+    return f"{clock(it.at)}  {it.probability:.3f} {it.band:7} {it.customer}  model {it.model[:12]}"
+
+
+def _change(value: bytes) -> str:
+    it = _decoded(value, IdentityChange)
+    into = f"{it.old} -> " if it.old else ""
+    return f"{clock(it.at)}  {it.kind:8} {into}{it.customer}  {' '.join(it.ids)}"
+
+
+def _example(value: bytes) -> str:
+    it = _decoded(value, Example)
+    label = "left" if it.label else "stayed"
+    return f"{clock(it.time)}  {label:7} predicted {it.probability:.3f}  {it.customer}"
+
+
+def _dead_letter(value: bytes) -> str:
+    it = _decoded(value, DeadLetter)
+    return f"{clock(it.at)}  {it.reason} at {it.path} ({it.stage})  {it.topic}/{it.partition}/{it.offset}"
+
+
+def _stitched(value: bytes) -> str:
+    record = orjson.loads(value)
+    who = record.get("customer") or record.get("key") or ""
+    return _printable(f"{clock(record['at'])}  {record['k']:8} {who}  {record.get('type') or record.get('kind') or ''}")
+
+
+_LINES: Final[dict[str, Callable[[bytes], str]]] = {
+    "triggers": _trigger,
+    "decisions": _decision,
+    "scores": _score,
+    "identity.changes": _change,
+    "churn.examples": _example,
+    DEAD_LETTERS: _dead_letter,
+}
+
+
+def _decoded(value: bytes, kind: type[Any]) -> Any:
+    return msgspec.json.decode(value, type=kind)
+
+
+def _text(value: bytes | None) -> str:
+    return (value or b"").decode(errors="replace")
+
+
+def _printable(text: str) -> str:
+    """Senders choose some of these texts: nothing in them may steer a terminal."""
+    return "".join(char if char.isprintable() else "\ufffd" for char in text)
