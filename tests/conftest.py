@@ -1,0 +1,61 @@
+"""Fixtures that tests share: real servers for the session, a deployment of its own for each test."""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING
+
+import pytest
+
+from flows import admin
+from schemas.config import Config, Kafka, Keys, Redis, Topics
+from tests import servers
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+KEYS = Keys(index="11" * 32, dead_letters="22" * 32, master={"k1": "33" * 32})
+
+
+@pytest.fixture(scope="session")
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Bootstrap address of the session's Kafka."""
+    with servers.kafka_server(tmp_path_factory.mktemp("kafka")) as bootstrap:
+        yield bootstrap
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """URL of the session's Valkey or Redis."""
+    with servers.redis_server(tmp_path_factory.mktemp("valkey")) as url:
+        yield url
+
+
+def new_config(bootstrap: str, url: str) -> Config:
+    """A small deployment under a random prefix: 4 shards, 2 partitions per source."""
+    return Config(
+        keys=KEYS,
+        prefix=f"t{secrets.token_hex(4)}",
+        kafka=Kafka(bootstrap=bootstrap),
+        redis=Redis(url=url),
+        topics=Topics(source_partitions=2, shards=4),
+    )
+
+
+@pytest.fixture
+def deployment(kafka: str, redis_server: str) -> Iterator[Config]:
+    """A deployment of its own on the session's servers, topics created; its keys and topics go afterwards."""
+    config = new_config(kafka, redis_server)
+    created = admin.create(config)
+    yield config
+    client = admin.admin_client(config)  # named: the answers go with the client
+    for future in client.delete_topics(created).values():
+        future.result()
+    servers.clear(config.redis.url, config.prefix)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whatever uses a real server is a system test."""
+    for item in items:
+        if {"kafka", "redis_server", "deployment"} & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.system)
