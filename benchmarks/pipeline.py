@@ -1,0 +1,140 @@
+"""A whole deployment for a measurement: servers, topics, flow processes, their CPU time.
+
+Each flow is a process of its own with its output in ``FOLDER/FLOW.log``; CPU is counted from the moment `baseline`
+is called, so that imports and start-up are not charged to the touchpoints.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import msgspec
+import psutil
+import redis
+import yaml
+
+from flows import admin
+from schemas.config import Config, Kafka, Keys, Limits, Redis, Topics
+from state.shards import ShardStore
+from tests.servers import KafkaServer, ValkeyServer
+
+#: Servers and flows must do something within this time (seconds).
+PATIENCE = 120.0
+
+
+def new_config(bootstrap: str, url: str, *, clock: str = "log", shards: int = 8) -> Config:
+    """A deployment with fresh keys, for simulated time by default."""
+    keys = Keys(
+        index=secrets.token_hex(32), dead_letters=secrets.token_hex(32), master={"k1": secrets.token_hex(32)}
+    )
+    return msgspec.convert(
+        {
+            "keys": msgspec.to_builtins(keys),
+            "clock": clock,
+            "kafka": msgspec.to_builtins(Kafka(bootstrap=bootstrap)),
+            "redis": msgspec.to_builtins(Redis(url=url)),
+            "topics": msgspec.to_builtins(Topics(source_partitions=4, shards=shards)),
+            "limits": msgspec.to_builtins(Limits(park_seconds=3_600)),
+        },
+        Config,
+    )
+
+
+class Pipeline:
+    """Running flows and the servers below them."""
+
+    def __init__(self, folder: Path, config: Config, servers: dict[str, int]) -> None:
+        self.config = config
+        self.folder = folder
+        self._servers = servers
+        self._flows: dict[str, subprocess.Popen[bytes]] = {}
+        self._before: dict[str, float] = {}
+        self._redis = redis.Redis.from_url(config.redis.url)
+        self._store = ShardStore(self._redis, config.prefix)
+        self._file = folder / "touchstream.yaml"
+        self._file.write_text(yaml.safe_dump(msgspec.to_builtins(config)))
+
+    def start(self, flows: Sequence[str]) -> None:
+        """Start one process per flow and wait until each owns its partitions."""
+        environment = {**os.environ, "TOUCHSTREAM_CONFIG": str(self._file)}
+        for flow in flows:
+            with (self.folder / f"{flow}.log").open("wb") as log:
+                command = [sys.executable, "-m", "flows.cli", "run", flow]
+                self._flows[flow] = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+        for flow in flows:
+            self._await_log(flow, b"partitions taken over")
+
+    def baseline(self) -> None:
+        """Charge CPU from now on."""
+        self._before = self._cpu()
+
+    def cpu_seconds(self) -> dict[str, float]:
+        """CPU seconds since `baseline`, by process."""
+        return {name: after - self._before.get(name, 0.0) for name, after in self._cpu().items()}
+
+    def counts(self) -> dict[str, int]:
+        """The account of engage."""
+        return self._store.counts(range(self.config.topics.shards))
+
+    def done(self) -> int:
+        """Touchpoints that engage has applied or found to be duplicates."""
+        counts = self.counts()
+        return counts.get("applied", 0) + counts.get("duplicates", 0) + counts.get("erased", 0)
+
+    def await_done(self, expected: int, *, stall: float = PATIENCE) -> Iterator[int]:
+        """Yield progress until ``expected`` touchpoints are done. Raises `TimeoutError` when nothing moves."""
+        last, moved = -1, time.monotonic()
+        while (now := self.done()) < expected:
+            if now != last:
+                last, moved = now, time.monotonic()
+            elif time.monotonic() - moved > stall:
+                raise TimeoutError(f"stuck at {now} of {expected} touchpoints: look at {self.folder}/*.log")
+            self._check_alive()
+            yield now
+            time.sleep(0.5)
+        yield now
+
+    def stop(self) -> None:
+        """Drain all flows."""
+        for process in self._flows.values():
+            process.terminate()
+        for process in self._flows.values():
+            process.wait(60)
+
+    def _cpu(self) -> dict[str, float]:
+        pids = {**self._servers, **{flow: process.pid for flow, process in self._flows.items()}}
+        times = {name: psutil.Process(pid).cpu_times() for name, pid in pids.items()}
+        return {name: each.user + each.system for name, each in times.items()}
+
+    def _check_alive(self) -> None:
+        for flow, process in self._flows.items():
+            if process.poll() is not None:
+                raise RuntimeError(f"{flow} ended with {process.returncode}: look at {self.folder}/{flow}.log")
+
+    def _await_log(self, flow: str, text: bytes) -> None:
+        deadline = time.monotonic() + PATIENCE
+        while text not in (self.folder / f"{flow}.log").read_bytes():
+            self._check_alive()
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{flow} did not start: look at {self.folder}/{flow}.log")
+            time.sleep(0.05)
+
+
+@contextmanager
+def pipeline(folder: Path, **options: object) -> Iterator[Pipeline]:
+    """Real Kafka and Valkey with an empty deployment; everything is stopped at the end."""
+    with ExitStack() as stack:
+        kafka = stack.enter_context(KafkaServer(folder / "kafka"))
+        valkey = stack.enter_context(ValkeyServer(folder / "valkey"))
+        config = new_config(kafka.bootstrap, valkey.url, **options)  # type: ignore[arg-type]
+        admin.create(config)
+        running = Pipeline(folder, config, {"kafka": kafka.pid, "redis": valkey.pid})
+        stack.callback(running.stop)
+        yield running
