@@ -137,7 +137,7 @@ class Supervisor:
             preexec_fn=_tie_to_parent(),
         )
         child.started = time.monotonic()
-        log.info("process started", extra={"process": name, "pid": child.process.pid, "restarts": child.restarts})
+        log.info("process started", extra={"child": name, "pid": child.process.pid, "restarts": child.restarts})
 
     def _bury(self, name: str, child: Child, now: float) -> None:
         """Note a death and when to start again."""
@@ -147,13 +147,13 @@ class Supervisor:
         child.failures = 1 if now - child.started > STEADY_SECONDS else child.failures + 1
         wait = min(LAST_WAIT, self._first_wait * 2 ** min(child.failures - 1, 10))
         child.due = now + wait
-        log.warning("process died", extra={"process": name, "exit": code, "restart_in_seconds": wait})
+        log.warning("process died", extra={"child": name, "exit": code, "restart_in_seconds": wait})
 
     def _await(self, name: str, process: subprocess.Popen[bytes], deadline: float) -> int:
         try:
             return process.wait(max(0.0, deadline - time.monotonic()))
         except subprocess.TimeoutExpired:
-            log.error("process did not drain in time, killed", extra={"process": name})
+            log.error("process did not drain in time, killed", extra={"child": name})
             process.kill()
             return process.wait()
 
