@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import signal
 import sys
@@ -16,7 +17,7 @@ from threading import Event
 from flows.retailer.rates import Rates
 from flows.retailer.simulation import SPEED, START_MS, Retailer
 from flows.retailer.write import FileSink, KafkaSink, Sink, Summary, write
-from schemas.errors import ConfigError
+from schemas.errors import ConfigError, TouchstreamError
 
 _EXAMPLES = """examples:
   a million touchpoints into a file, with their truth
@@ -33,14 +34,15 @@ Exit status: 0 done or stopped by a signal, 1 some records were not delivered, 2
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; the exit status."""
     options = _parser().parse_args(arguments)
+    # Nothing here makes cycles, and a hundred thousand living customers are many objects to search for them.
+    gc.set_threshold(100_000, 50, 1_000)
     try:
         retailer = _retailer(options)
-    except ConfigError as error:
+        _warn(retailer, options)
+        sink = _open(retailer, options)
+    except (TouchstreamError, OSError) as error:
         print(error, file=sys.stderr)
         return 2
-    _warn(retailer, options)
-    sink = KafkaSink(options.kafka, options.topic) if options.kafka else FileSink(options.out)
-    _write_truth(retailer, sink, options)
     summary = write(
         retailer,
         sink,
@@ -76,6 +78,7 @@ def _parser() -> argparse.ArgumentParser:
     target.add_argument("--out", type=Path, help="write to this file")
     target.add_argument("--kafka", metavar="BOOTSTRAP", help="write to this Kafka")
     add("--topic", default="ts.touchpoints", help="topic for --kafka (default ts.touchpoints)")
+    add("--property", action="append", default=[], metavar="NAME=VALUE", help="a librdkafka property for --kafka")
     add("--truth", type=Path, help="write the truth to this file, before the first touchpoint")
     add("--truth-topic", help="write the truth to this topic of --kafka, before the first touchpoint")
     add("--progress", action="store_true", help="show progress on stderr")
@@ -127,18 +130,36 @@ def _warn(retailer: Retailer, options: argparse.Namespace) -> None:
         )
 
 
-def _write_truth(retailer: Retailer, sink: Sink, options: argparse.Namespace) -> None:
+def _open(retailer: Retailer, options: argparse.Namespace) -> Sink:
+    """The sink, with the truth told before it gets its first record."""
     if options.truth:
         with options.truth.open("wb") as file:
             file.writelines(line + b"\n" for line in retailer.truth())
-    if options.truth_topic and isinstance(sink, KafkaSink):
+    if options.kafka is None:
+        return FileSink(options.out)
+    sink = KafkaSink(options.kafka, options.topic, _properties(options.property))
+    if options.truth_topic:
         sink.lines(options.truth_topic, retailer.truth())
+    return sink
+
+
+def _properties(settings: list[str]) -> dict[str, str]:
+    faults = [f"--property {each}: expected NAME=VALUE" for each in settings if "=" not in each]
+    if faults:
+        raise ConfigError(faults)
+    return dict(each.split("=", 1) for each in settings)
 
 
 def _stop_on_signals() -> Event:
+    """The first signal ends the run in order, the second at once."""
     stop = Event()
+
+    def ask(number: int, _: object) -> None:
+        stop.set()
+        signal.signal(number, signal.SIG_DFL)
+
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
+        signal.signal(number, ask)
     return stop
 
 
@@ -162,7 +183,7 @@ def _progress(events: int | None) -> Callable[[Summary], None]:
 
 def _verdict(summary: Summary, sink: Sink) -> int:
     if summary.failed and isinstance(sink, KafkaSink):
-        print(f"not delivered: {summary.failed} {sink.failures or '(no answer)'}", file=sys.stderr)
+        print(f"not delivered: {summary.failed} {dict(sink.failures) or '(no answer)'}", file=sys.stderr)
     return 1 if summary.failed else 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from confluent_kafka import KafkaError, Message, Producer
 from flows.retailer.faults import BROKEN, DUPLICATE, LATE, WITH_JUNK
 from flows.retailer.population import DAY
 from flows.retailer.simulation import Chunk, Retailer
+from schemas.errors import TouchstreamError
 
 #: Records handed over at a time; at a rate, what is due in this many seconds.
 _BATCH, _BEAT = 1_000, 0.02
@@ -85,12 +87,18 @@ class KafkaSink:
             "batch.size": 262_144,
             "queue.buffering.max.messages": 500_000,
             "queue.buffering.max.kbytes": 524_288,
-            "compression.type": "lz4",
             "delivery.report.only.error": True,
         }
-        self._producer = Producer(settings | dict(properties or {}) | {"on_delivery": self._failed})
+        failures: Counter[str] = Counter()
+
+        def failed(error: KafkaError | None, message: Message) -> None:
+            if error is not None:
+                failures[error.name()] += 1
+
+        # Not a method: the producer would hold the sink that holds it, and live until a collection.
+        self._producer = Producer(settings | dict(properties or {}) | {"on_delivery": failed})
         self._topic = topic
-        self.failures: dict[str, int] = {}
+        self.failures = failures
 
     def write(self, chunk: Chunk) -> None:
         for key, event in zip(chunk.keys, chunk.events, strict=True):
@@ -98,25 +106,23 @@ class KafkaSink:
         self._producer.poll(0)
 
     def lines(self, topic: str, lines: Iterable[bytes]) -> None:
-        """Write ``lines`` to another topic and wait until they are there: the truth comes first."""
+        """Write ``lines`` to another topic and wait until they are there. Raises `TouchstreamError` if they are not."""
         for line in lines:
             self._send(topic, line, None)
-        self._producer.flush(_FLUSH_SECONDS)
+        if self.close():
+            raise TouchstreamError(f"topic {topic} did not take the truth: {dict(self.failures) or 'no answer'}")
 
     def close(self) -> int:
         left: int = self._producer.flush(_FLUSH_SECONDS)
-        return left + sum(self.failures.values())
+        return left + self.failures.total()
 
+    # One `produce` per record: 1.1 us here, against 1.5 for `produce_batch` with a dict per record (2.16.1).
     def _send(self, topic: str, value: bytes, key: bytes | None) -> None:
         while True:
             try:
                 return self._producer.produce(topic, value, key)
             except BufferError:  # the queue is full: wait for the broker
                 self._producer.poll(0.1)
-
-    def _failed(self, error: KafkaError | None, message: Message) -> None:
-        if error is not None:
-            self.failures[error.name()] = self.failures.get(error.name(), 0) + 1
 
 
 def write(
