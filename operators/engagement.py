@@ -18,6 +18,7 @@ from operators.engage import Engage
 from operators.kafka import Partition, Received, Start
 from operators.ownership import Ownership
 from operators.shard import Shard, ShardState
+from operators.timers import KEPT
 from schemas import stitched
 from schemas.config import Config
 from schemas.stitched import Absorb, Change, Control, Event, Record, Tick
@@ -28,8 +29,6 @@ from state.profile import pack, unpack, unpack_examples
 from state.shards import Commit, Output, ShardStore, Stored
 
 FLOW = "engage"
-#: Timers kept in memory at take-over, and the most that one batch can cancel.
-LOADED_TIMERS, CANCELLED = 2_000, 10_000
 
 _state = msgspec.msgpack.Decoder(ShardState)
 
@@ -159,10 +158,10 @@ class Engagement:
     def _load_timers(self, shard: Shard, entries: list[Entry]) -> None:
         """Make sure that the index holds every timer that the batch's ticks can fire."""
         ticks = [record.watermark for _, record, _ in entries if isinstance(record, Tick)]
-        if ticks and max(ticks) > shard.timers.horizon:
+        if ticks and not shard.timers.covers(max(ticks)):
             # What the ticks can fire plus what the batch's records can cancel before: no more can be needed.
-            limit = len(ticks) * self._config.limits.timers_per_tick + min(CANCELLED, len(entries))
-            shard.timers.fill(self._store.timers(shard.number, limit + 1), limit + 1)
+            limit = len(ticks) * self._config.limits.timers_per_tick + len(entries)
+            shard.timers.fill(self._store.timers(shard.number, limit), limit)
 
     def _load_model(self, digest: str) -> None:
         if digest not in self._models:
@@ -173,7 +172,7 @@ class Engagement:
         for digest in state.models.values():
             self._load_model(digest)
         shard = self.shards[number] = Shard(number, start.offset, stored.r, state, start.floor)
-        shard.timers.fill(self._store.timers(number, LOADED_TIMERS), LOADED_TIMERS)
+        shard.timers.fill(self._store.timers(number, KEPT), KEPT)
 
     def _drop(self) -> None:
         self.shards.clear()

@@ -76,6 +76,7 @@ class Shard:
         self.examples.clear()
         self.counters.clear()
         self.timers.changed.clear()
+        self.timers.trim()
         self.outbox = []
         self.started.clear()
         while len(self.profiles) > cached:

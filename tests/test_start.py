@@ -1,0 +1,69 @@
+"""Where a partition starts, for every combination of what Kafka and Redis still know."""
+
+from __future__ import annotations
+
+import pytest
+from confluent_kafka import OFFSET_INVALID, TopicPartition
+from hypothesis import given
+from hypothesis import strategies as st
+
+from operators.kafka import FRESH, Start, start
+from schemas.errors import PositionError
+
+PARTITION = ("ts.stitched", 3)
+
+
+def committed(k: int | None, metadata: str = "") -> TopicPartition:
+    return TopicPartition(*PARTITION, OFFSET_INVALID if k is None else k, metadata)
+
+
+def begin(k: int | None, r: int | None, first: int = 0, metadata: str = "", initialise: bool = False) -> Start:
+    return start(PARTITION, committed(k, metadata), r, first, initialise=initialise)
+
+
+def test_a_new_deployment_starts_at_the_beginning_of_the_log() -> None:
+    assert begin(None, None, first=7) == Start(7, 7, "fresh")
+
+
+def test_a_first_start_that_died_before_its_first_commit_starts_again() -> None:
+    assert begin(5, None, metadata=FRESH) == Start(5, 5, "fresh")
+    assert begin(5, None, first=9, metadata=FRESH) == Start(9, 9, "fresh")
+
+
+def test_r_ahead_of_k_goes_on_at_r_and_publishes_what_lies_between() -> None:
+    assert begin(10, 14) == Start(14, 10, "crash")
+    assert begin(10, 10) == Start(10, 10, "crash")
+
+
+def test_redis_that_forgot_is_told_again_without_saying_it_twice() -> None:
+    assert begin(14, 10) == Start(10, 14, "rollback")
+
+
+@pytest.mark.parametrize(
+    ("k", "r", "gone"), [(5, None, "missing in Redis"), (None, 5, "missing in Kafka's consumer group")]
+)
+def test_a_lost_position_stops(k: int | None, r: int | None, gone: str) -> None:
+    with pytest.raises(PositionError, match=rf"ts\.stitched/3: the position is {gone}.*--initialise"):
+        begin(k, r)
+
+
+@pytest.mark.parametrize(("k", "r"), [(14, 10), (10, 14), (10, 10)])
+def test_a_log_that_no_longer_holds_the_position_stops(k: int, r: int) -> None:
+    with pytest.raises(PositionError, match="offset 10 is needed but the log starts at 11"):
+        begin(k, r, first=11)
+
+
+@given(st.none() | st.integers(0, 20), st.none() | st.integers(0, 20), st.integers(0, 20), st.booleans())
+def test_initialise_always_starts_at_the_beginning(k: int | None, r: int | None, first: int, fresh: bool) -> None:
+    assert begin(k, r, first, FRESH if fresh else "", initialise=True) == Start(first, first, "fresh")
+
+
+@given(st.integers(0, 20), st.integers(0, 20), st.integers(0, 20))
+def test_nothing_is_skipped_and_nothing_said_twice(k: int, r: int, first: int) -> None:
+    if min(k, r) < first:
+        with pytest.raises(PositionError):
+            begin(k, r, first)
+    else:
+        found = begin(k, r, first)
+        assert found.offset == r >= first
+        assert found.floor == k
