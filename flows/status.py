@@ -30,7 +30,7 @@ ENGAGE, LEARN, STITCH = "engage", "learn", "stitch"
 class PartitionStatus(msgspec.Struct):
     """One partition of a flow's input. ``owner``: client id and host of the process, None if nobody's;
     ``next``: the group's offset, None before the first commit; ``commit_age_seconds``: since the last commit
-    of its shard in Redis."""
+    of its shard in Redis. ``lag`` counts offsets, so the marks of transactions after the last record are in it."""
 
     topic: str
     partition: int

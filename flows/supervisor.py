@@ -91,9 +91,13 @@ class Supervisor:
         return {name: child.process.pid for name, child in self._children.items() if child.process}
 
     def start(self) -> Self:
-        """Start all."""
-        for name, child in self._children.items():
-            self._spawn(name, child)
+        """Start all, or none: when one cannot be started the others are stopped. Raises `OSError`."""
+        try:
+            for name, child in self._children.items():
+                self._spawn(name, child)
+        except OSError:
+            self.stop()
+            raise
         return self
 
     def poll(self) -> list[str]:

@@ -105,3 +105,10 @@ signal.pause()
     parent.wait()
     parent.stdout.close()
     child.wait(20)
+
+
+def test_when_one_cannot_start_none_runs() -> None:
+    supervisor = Supervisor({"a": python(GOOD), "b": ["/no/such/program"]}, output=subprocess.DEVNULL)
+    with pytest.raises(OSError, match="no/such/program"):
+        supervisor.start()
+    assert supervisor.pids == {}
