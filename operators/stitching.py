@@ -1,0 +1,301 @@
+"""The stitch core: a batch of input records in, what to write to Kafka out, with identity resolved in Redis.
+
+The shell around it (consumer, transaction, take-over) calls::
+
+    stitcher.positions(partitions)                      # at take-over: what Redis says, R
+    batch = stitcher.stitch(messages, committed, ends)  # Redis now holds the batch's links and its R
+    ...                                                 # one Kafka transaction: batch.outgoing and the offsets
+    stitcher.published(batch)
+
+Links are applied before anything is published, and changes stay pending in their cluster until published,
+so a batch may be stitched again, in whole or in other pieces, as often as it takes.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import msgspec
+import redis
+
+from operators.reading import Message, Reader, Touch
+from operators.resolving import Resolver
+from schemas import stitched
+from schemas.config import Config
+from schemas.errors import RecordFault
+from schemas.outputs import DeadLetter
+from schemas.stitched import shard_of
+from schemas.topics import DATA_KEYS, DEAD_LETTERS, STITCHED, topic_name
+from state.identity import Held, IdentityStore, Mark, Partition, Source, Write, pack_source, read_source
+from state.tokens import Tokens
+from state.vault import DataKey, Vault
+
+_json = msgspec.json.encode
+
+
+class Outgoing(NamedTuple):
+    """One record to produce; partition -1 lets Kafka choose."""
+
+    topic: str
+    partition: int
+    key: bytes | None
+    value: bytes
+
+
+@dataclass(slots=True)
+class Batch:
+    """What one batch leads to.
+
+    ``outgoing``: in order, a customer's pending changes before its touchpoints. ``counts``: (consumed, dead)
+    per source partition, of records at or above K only. ``sources``: R and watermark per source partition as
+    they stand in Redis now. ``suppressed``: records below K. ``changes``: identity changes made, by kind.
+    ``faults``: dead letters by reason. ``effects``: touches by what they did to evidence.
+    """
+
+    outgoing: list[Outgoing] = field(default_factory=list)
+    counts: dict[Partition, tuple[int, int]] = field(default_factory=dict)
+    sources: dict[Partition, Source] = field(default_factory=dict)
+    told: list[Held] = field(default_factory=list)
+    suppressed: int = 0
+    junk: int = 0
+    rounds: int = 0
+    changes: Counter[str] = field(default_factory=Counter)
+    faults: Counter[str] = field(default_factory=Counter)
+    effects: Counter[str] = field(default_factory=Counter)
+
+
+class _Extent(NamedTuple):
+    """What a batch holds of a partition: first and last offset, time of the last record (ms)."""
+
+    first: int
+    last: int
+    time: int
+
+
+class _Home(NamedTuple):
+    """Where a customer's records go: customer, record key, shard, and what its values are sealed with."""
+
+    customer: str
+    record_key: bytes
+    shard: int
+    key: DataKey | None
+
+
+class Stitcher:
+    """Stitches for one process.
+
+    Args:
+        redis: not decoding responses; may reconnect, but what Redis lost meanwhile is noticed: see `stitch`.
+        now_ms: the process' clock, epoch milliseconds.
+    """
+
+    def __init__(self, config: Config, redis: redis.Redis, now_ms: Callable[[], int]) -> None:
+        self._now_ms = now_ms
+        self._log_clock = config.clock == "log"
+        self._shards = config.topics.shards
+        self._stitched = topic_name(config, STITCHED)
+        self._dead_letters = topic_name(config, DEAD_LETTERS)
+        self._data_keys = topic_name(config, DATA_KEYS)
+        tokens = Tokens(bytes.fromhex(config.keys.index))
+        self._vault = Vault(config.keys.master)
+        self._store = IdentityStore(redis, config.prefix)
+        self._reader = Reader(config, tokens)
+        self._resolver = Resolver(self._store, self._vault, tokens, self._now_us)
+        self._sources: dict[Partition, bytes] = {}
+        self._highest = 0
+
+    def positions(self, partitions: Iterable[Partition]) -> dict[Partition, int]:
+        """R of each partition that has one. To be called for every partition at take-over, and after any error."""
+        wanted = list(partitions)
+        found = self._store.sources(wanted)
+        for source in wanted:
+            self._sources.pop(source, None)
+        self._sources.update(found)
+        sources = {source: read_source(packed) for source, packed in found.items()}
+        if self._log_clock:
+            self._highest = max([self._highest, *(source.watermark for source in sources.values())])
+        return {partition: source.position for partition, source in sources.items()}
+
+    def stitch(
+        self, messages: Sequence[Message], committed: Mapping[Partition, int], ends: Mapping[Partition, bool]
+    ) -> Batch:
+        """Resolve a batch and write its links and R to Redis.
+
+        Args:
+            messages: records without errors, in order within each partition.
+            committed: K per partition. Of records below it only links and pending changes take effect.
+            ends: whether the batch reaches the end of the partition, as far as is known.
+
+        Raises:
+            Conflict: R is not what this process left there: another took the partition over, or Redis was
+                rolled back. Take over again, from `positions`. Also after `redis.RedisError`.
+        """
+        batch, now = Batch(), self._now_ms()
+        if messages:
+            touches, ends_at = self._read(batch, messages, committed, now)
+            self._resolve(batch, touches, self._marks(ends_at, ends, now), committed)
+        return batch
+
+    def published(self, batch: Batch) -> None:
+        """The batch's records are in Kafka for good: its changes are no longer pending.
+
+        If another process wrote a cluster meanwhile its changes stay pending and are published once more.
+        """
+        store, now = self._store, self._now_us()
+        writes = []
+        for held in batch.told:
+            cluster = msgspec.structs.replace(held.cluster, pending=[])
+            key, stamp = store.cluster_key(held.id), store.stamp(max(held.version + 1, now))
+            writes.append(Write([(key, held.stamp)], [(key, store.pack(stamp, cluster))]))
+        if writes:
+            store.write(writes)
+        batch.told = []
+
+    def watermarks(self, caught_up: Mapping[Partition, int]) -> dict[Partition, Source]:
+        """Move the watermark of idle, caught-up partitions to now. ``caught_up``: their next offsets, used where
+        Redis has no R yet. Returns them as they stand now. Raises `Conflict`, as `stitch` does."""
+        now = self._highest if self._log_clock else self._now_ms()
+        moved = {}
+        for source, offset in caught_up.items():
+            held = self._source(source, offset)
+            if now > held.watermark or source not in self._sources:
+                moved[source] = held._replace(watermark=max(held.watermark, now))
+        if moved:
+            marks = [Mark(source, self._sources.get(source, b""), pack_source(moved[source])) for source in moved]
+            self._store.write([], marks)
+            self._sources.update({mark.source: mark.moved for mark in marks})
+        return {source: self._source(source, offset) for source, offset in caught_up.items()}
+
+    # -- one batch -----------------------------------------------------------------------------------------
+
+    def _read(
+        self, batch: Batch, messages: Sequence[Message], committed: Mapping[Partition, int], now: int
+    ) -> tuple[list[tuple[Touch, int]], dict[Partition, _Extent]]:
+        """The valid touchpoints, each with its `at`, and the extent of the batch. Counts, and buries the dead."""
+        touches: list[tuple[Touch, int]] = []
+        extents: dict[Partition, _Extent] = {}
+        for message in messages:
+            source, offset = (message.topic(), message.partition()), message.offset()
+            live = offset >= committed.get(source, 0)
+            consumed, dead = batch.counts.get(source, (0, 0))
+            try:
+                touch = self._reader.read(message)
+                at = self._see(touch.touchpoint.at or self._highest or touch.time) if self._log_clock else now
+                touches.append((touch, at))
+            except RecordFault as fault:
+                at = self._highest or now if self._log_clock else now
+                if live:
+                    batch.outgoing.append(self._dead(self._reader.dead_letter(message, fault, at)))
+                    batch.faults[fault.reason] += 1
+                    dead += 1
+            batch.suppressed += not live
+            batch.counts[source] = (consumed + live, dead)
+            first = extents[source].first if source in extents else offset
+            extents[source] = _Extent(first, offset, at if self._log_clock else message.timestamp()[1])
+        return touches, extents
+
+    def _resolve(
+        self, batch: Batch, touches: list[tuple[Touch, int]], marks: list[Mark], committed: Mapping[Partition, int]
+    ) -> None:
+        resolution = self._resolver.resolve([touch for touch, _ in touches if touch.product is None], marks)
+        batch.changes, batch.effects, batch.rounds = resolution.changes, resolution.effects, resolution.rounds
+        for mark in marks:
+            self._sources[mark.source] = mark.moved
+            batch.sources[mark.source] = read_source(mark.moved)
+        helds = iter(resolution.homes)
+        homes: dict[bytes, _Home] = {}
+        told: set[bytes] = set()
+        for touch, at in touches:
+            batch.junk += touch.person.junk
+            if touch.product is not None:
+                home = self._home(touch.product, None)
+            else:
+                held = next(helds)
+                token = touch.person.who[0][0]
+                if token not in homes:
+                    homes[token] = self._home(held.cluster.owner(token), held)
+                home = homes[token]
+                if held.cluster.pending and held.id not in told:
+                    told.add(held.id)
+                    batch.told.append(held)
+                    self._tell(batch.outgoing, held, at)
+            if touch.offset >= committed.get(touch.source, 0):
+                batch.outgoing.append(self._event(touch, home, at))
+
+    def _event(self, touch: Touch, home: _Home, at: int) -> Outgoing:
+        """The touchpoint as it stands in ``stitched``."""
+        source, offset, ts, touchpoint, time, eid, session, (data, personal), person, _ = touch
+        key = home.key if personal is not None else None
+        event = stitched.Event(
+            at,
+            home.customer,
+            f"{source[0]}/{source[1]}/{offset}",
+            ts,
+            eid,
+            time if time < at else at,
+            touchpoint.type,
+            touchpoint.source,
+            person.ids,
+            touchpoint.channel,
+            touchpoint.store,
+            session,
+            touchpoint.consent,
+            data,
+            key.kid if key is not None else None,
+            key.seal(personal) if key is not None and personal is not None else None,
+        )
+        return Outgoing(self._stitched, home.shard, home.record_key, stitched.encode(event))
+
+    def _home(self, customer: str, held: Held | None) -> _Home:
+        key = None
+        if held is not None:
+            name, wrapped = held.cluster.keys[customer]
+            key = self._vault.data_key(wrapped, customer, name)
+        return _Home(customer, customer.encode(), shard_of(customer, self._shards), key)
+
+    def _tell(self, outgoing: list[Outgoing], home: Held, at: int) -> None:
+        """Publish every pending change of a cluster, a new customer's data key before its first use."""
+        for change in home.cluster.pending:
+            if change.kind == "created":
+                name, wrapped = home.cluster.keys[change.customer]
+                outgoing.append(Outgoing(self._data_keys, -1, name.encode(), wrapped))
+            # A merge concerns two shards: one hands over, the other waits for it.
+            for customer in (change.old, change.new) if change.old and change.new else (change.customer,):
+                record = msgspec.structs.replace(change, at=at, customer=customer)
+                outgoing.append(self._record(customer, stitched.encode(record)))
+
+    def _record(self, customer: str, value: bytes) -> Outgoing:
+        return Outgoing(self._stitched, shard_of(customer, self._shards), customer.encode(), value)
+
+    def _dead(self, letter: DeadLetter) -> Outgoing:
+        key = f"{letter.topic}/{letter.partition}/{letter.offset}"
+        return Outgoing(self._dead_letters, -1, key.encode(), _json(letter))
+
+    # -- time ----------------------------------------------------------------------------------------------
+
+    def _now_us(self) -> int:
+        return self._now_ms() * 1000
+
+    def _see(self, at: int) -> int:
+        self._highest = max(self._highest, at)
+        return at
+
+    def _marks(self, extents: Mapping[Partition, _Extent], ends: Mapping[Partition, bool], now: int) -> list[Mark]:
+        """How to move R and watermark of the batch's partitions: to now where the batch reaches the end, else to
+        the time of the last record. Clamped to now, since producers' clocks are not ours; never back."""
+        now = self._highest if self._log_clock else now
+        marks = []
+        for source, (first, last, time) in extents.items():
+            held = self._source(source, first)
+            watermark = max(held.watermark, now if ends.get(source) else min(time, now))
+            moved = Source(max(held.position, last + 1), watermark)
+            marks.append(Mark(source, self._sources.get(source, b""), pack_source(moved)))
+        return marks
+
+    def _source(self, source: Partition, offset: int) -> Source:
+        """What Redis holds of a source; ``offset`` where it holds nothing."""
+        packed = self._sources.get(source)
+        return read_source(packed) if packed else Source(offset, 0)

@@ -1,0 +1,226 @@
+"""Identity in Redis: identifier -> cluster and customer, cluster -> evidence, and how far each source is stitched.
+
+All under one hash tag, so that one script can compare and set it::
+
+    {PREFIX.i}NS:HASH    string  8 bytes cluster id, 16 bytes customer id (the identifier's token is its key)
+    {PREFIX.i}@CLUSTER   string  12 bytes stamp, packed `Cluster`
+    {PREFIX.i}sources    hash    "topic/partition" -> packed [R, watermark (ms)], R the next offset to stitch
+
+The stamp is the version (8 bytes, big endian) and the nonce of its writer (4). A version is the previous
+one plus 1, or the writer's microseconds if that is more; with the nonce, a version made again after Redis
+was rolled back is never mistaken for the one it replaces.
+
+Size: 130 bytes an identifier for its key, 24 for its place in a cluster, 20 a fact (`Cluster.spans`), and
+about 150 a customer for id and data key.
+"""
+
+from __future__ import annotations
+
+import os
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping, Sequence
+from hashlib import sha1
+from math import isqrt
+from pathlib import Path
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import msgspec
+import redis
+from redis.exceptions import NoScriptError
+
+from schemas.errors import Conflict
+from schemas.stitched import Change
+
+_SCRIPT = (Path(__file__).parent / "scripts" / "identity.lua").read_bytes()
+_SHA = sha1(_SCRIPT, usedforsecurity=False).hexdigest()
+
+STAMP = 12
+_DONE = ord("1")
+Partition = tuple[str, int]
+Span = tuple[int, int]
+
+
+class Cluster(msgspec.Struct, array_like=True):
+    """Everything known of identifiers that evidence connects. Not to be changed once written.
+
+    ``ids`` ascending; ``spans`` maps `code` of a fact to its (first, last) in ms; ``owners`` gives each
+    identifier's customer as an index into ``customers``; ``keys`` every customer ever made here with the
+    id and the wrapped form of its data key; ``pending`` the changes not known to be published.
+    """
+
+    ids: list[bytes]
+    spans: dict[int, Span]
+    customers: list[str]
+    owners: list[int]
+    keys: dict[str, tuple[str, bytes]]
+    pending: list[Change] = []
+
+    def index(self, token: bytes) -> int:
+        """Where ``token`` stands in ``ids``; -1 if it does not."""
+        place = bisect_left(self.ids, token)
+        return place if place < len(self.ids) and self.ids[place] == token else -1
+
+    def owner(self, token: bytes) -> str:
+        """The customer who holds ``token``."""
+        return self.customers[self.owners[self.index(token)]]
+
+    def partition(self) -> dict[bytes, str]:
+        """Every identifier's customer."""
+        return {token: self.customers[owner] for token, owner in zip(self.ids, self.owners, strict=True)}
+
+    def facts(self, kinds: Sequence[str]) -> dict[tuple[str, bytes, bytes], Span]:
+        """The evidence, spelled out. ``kinds`` names the kinds of facts by number."""
+        ids, facts = self.ids, {}
+        for number, span in self.spans.items():
+            pair, kind = divmod(number, 8)
+            j = (isqrt(8 * pair + 1) - 1) // 2
+            facts[kinds[kind], ids[pair - j * (j + 1) // 2], ids[j]] = span
+        return facts
+
+
+class Held(NamedTuple):
+    """A cluster as it was read: id, stamp, content."""
+
+    id: bytes
+    stamp: bytes
+    cluster: Cluster
+
+    @property
+    def version(self) -> int:
+        return int.from_bytes(self.stamp[:8], "big")
+
+
+class Write(NamedTuple):
+    """One atomic write: values must have these prefixes (empty: be absent), then keys are set and deleted."""
+
+    conditions: Sequence[tuple[bytes, bytes]]
+    sets: Sequence[tuple[bytes, bytes]]
+    deletes: Sequence[bytes] = ()
+
+
+class Mark(NamedTuple):
+    """The position of a source: what it must be (empty: absent), and what it becomes if every write succeeds."""
+
+    source: Partition
+    expected: bytes
+    moved: bytes
+
+
+class Source(NamedTuple):
+    """How far a source partition is stitched: next offset, and the time (ms of ``at``) up to which."""
+
+    position: int
+    watermark: int
+
+
+_cluster = msgspec.msgpack.Decoder(Cluster)
+_source = msgspec.msgpack.Decoder(Source)
+
+
+def code(kind: int, i: int, j: int) -> int:
+    """The number of a fact about the i-th and j-th identifier, i <= j: small for small clusters."""
+    return (j * (j + 1) // 2 + i) * 8 + kind
+
+
+def source_field(source: Partition) -> str:
+    """The field of a source partition in the hash of positions."""
+    return f"{source[0]}/{source[1]}"
+
+
+def read_source(packed: bytes) -> Source:
+    """A position as it stands in the hash."""
+    return _source.decode(packed)
+
+
+def pack_source(source: Source) -> bytes:
+    """The value of a source's field in the hash."""
+    return msgspec.msgpack.encode(source)
+
+
+class IdentityStore:
+    """The identity slot of one deployment. Raises `redis.RedisError`; ``client`` must not decode responses."""
+
+    def __init__(self, client: redis.Redis, prefix: str) -> None:
+        self._redis: Any = client  # typed replies of redis-py are unions of sync and async
+        self._tag = f"{{{prefix}.i}}".encode()
+        self._sources = self._tag + b"sources"
+        self._nonce = os.urandom(STAMP - 8)
+
+    def identifier_key(self, token: bytes) -> bytes:
+        """Where an identifier's cluster and customer stand."""
+        return self._tag + token
+
+    def cluster_key(self, cluster: bytes) -> bytes:
+        """Where a cluster stands. ``@`` begins no namespace."""
+        return self._tag + b"@" + cluster
+
+    def place(self, cluster: bytes, customer: str) -> bytes:
+        """The value of an identifier's key."""
+        return cluster + UUID(customer).bytes
+
+    def stamp(self, version: int) -> bytes:
+        """The stamp of a cluster this process writes."""
+        return version.to_bytes(8, "big") + self._nonce
+
+    def pack(self, stamp: bytes, cluster: Cluster) -> bytes:
+        """The value of a cluster's key."""
+        return stamp + msgspec.msgpack.encode(cluster)
+
+    def places(self, tokens: Sequence[bytes]) -> dict[bytes, bytes]:
+        """Cluster id of each identifier that has one."""
+        if not tokens:
+            return {}
+        tag = self._tag
+        values = self._redis.mget([tag + token for token in tokens])
+        return {token: value[:8] for token, value in zip(tokens, values, strict=True) if value is not None}
+
+    def clusters(self, ids: Sequence[bytes]) -> dict[bytes, Held]:
+        """The clusters that exist."""
+        if not ids:
+            return {}
+        tag, decode = self._tag + b"@", _cluster.decode
+        values = self._redis.mget([tag + cluster for cluster in ids])
+        return {
+            cluster: Held(cluster, value[:STAMP], decode(memoryview(value)[STAMP:]))
+            for cluster, value in zip(ids, values, strict=True)
+            if value is not None
+        }
+
+    def write(self, writes: Sequence[Write], marks: Sequence[Mark] = (), *, move: bool = True) -> list[bool]:
+        """Which of the writes were done. Marks are compared, and moved (if ``move``) when all were.
+
+        Raises `Conflict` if a mark is not as expected: then nothing was written. Another process has taken
+        the source over, or Redis has lost what this one wrote: it has to be taken over again.
+        """
+        keys = [self._sources]
+        args: list[bytes | str | int] = [int(move), len(marks)]
+        for mark in marks:
+            args += (source_field(mark.source), mark.expected, mark.moved)
+        for conditions, sets, deletes in writes:
+            keys += [key for key, _ in conditions]
+            keys += [key for key, _ in sets]
+            keys += deletes
+            args += (len(conditions), len(sets), len(deletes))
+            args += [prefix for _, prefix in conditions]
+            args += [value for _, value in sets]
+        done = self._run(keys, args)
+        if done is None:
+            raise Conflict(f"{', '.join(source_field(mark.source) for mark in marks)}: not the position left there")
+        return [flag == _DONE for flag in done]
+
+    def _run(self, keys: list[bytes], args: list[bytes | str | int]) -> bytes | None:
+        try:
+            reply: bytes | None = self._redis.evalsha(_SHA, len(keys), *keys, *args)
+        except NoScriptError:
+            reply = self._redis.eval(_SCRIPT, len(keys), *keys, *args)
+        return reply
+
+    def sources(self, partitions: Iterable[Partition] | None = None) -> dict[Partition, bytes]:
+        """Packed positions of these source partitions (all, if None) where there are any; see `read_source`."""
+        held: Mapping[bytes, bytes] = self._redis.hgetall(self._sources)
+        found = {}
+        for field, packed in held.items():
+            topic, _, partition = field.decode().rpartition("/")
+            found[topic, int(partition)] = packed
+        return found if partitions is None else {each: found[each] for each in partitions if each in found}
