@@ -49,7 +49,7 @@ class Process:
 
     def __init__(self, name: str, config: Config, *, stall_seconds: float = STALL_SECONDS) -> None:
         self.name = name
-        self.draining = False
+        self._draining = self._told = False
         self.address: str | None = None
         self._drain_seconds = config.limits.drain_seconds
         self._stall_seconds = stall_seconds
@@ -73,6 +73,15 @@ class Process:
         log.info("started", extra={**facts, "pid": os.getpid(), "metrics": process.address})
         return process
 
+    @property
+    def draining(self) -> bool:
+        """Whether to finish the current batch and leave; the loop asks. The first to see it logs it: a signal
+        handler must not, it may have interrupted a log call halfway."""
+        if self._draining and not self._told:
+            self._told = True
+            log.info("draining", extra={"flow": self.name})
+        return self._draining
+
     def beat(self) -> None:
         """The loop came round."""
         self._last_beat = time.monotonic()
@@ -85,8 +94,8 @@ class Process:
 
     def drain(self) -> None:
         """Finish the current batch and leave; in time, or at once."""
-        if not self.draining:
-            self.draining = True
+        if not self._draining:
+            self._draining = True
             threading.Thread(target=self._watch_drain, name="drain", daemon=True).start()
 
     def health(self) -> Report:
@@ -96,8 +105,8 @@ class Process:
 
     def readiness(self) -> Report:
         """Good while the process does its work and is not about to leave."""
-        why = "draining" if self.draining else self._why
-        good = self._ready and not self.draining
+        why = "draining" if self._draining else self._why
+        good = self._ready and not self._draining
         return Report(good, {"flow": self.name, "ready": good, "why": why})
 
     def stop(self) -> None:
@@ -120,13 +129,11 @@ class Process:
             self._undo.append(partial(signal.signal, number, before))
 
     def _on_signal(self, number: int, frame: object) -> None:
-        if self.draining:
+        if self._draining:
             os._exit(128 + number)
         self.drain()
 
     def _watch_drain(self) -> None:
-        # In a thread: a signal handler that logs may interrupt a log call halfway.
-        log.info("draining", extra={"flow": self.name})
         if not self._stopped.wait(self._drain_seconds):
             log.error("drain took too long, leaving at once", extra={"seconds": self._drain_seconds})
             os._exit(1)
