@@ -56,7 +56,8 @@ def topic_settings(topic: Topic) -> dict[str, str]:
     """The broker's settings of a topic."""
     if topic.compact:
         return {"cleanup.policy": "compact"}
-    return {"cleanup.policy": "delete", "retention.ms": str(topic.retention_ms)}
+    settings = {"cleanup.policy": "delete", "retention.ms": str(topic.retention_ms)}
+    return settings | {"message.timestamp.type": "LogAppendTime"} if topic.append_time else settings
 
 
 def partition_fault(topic: Topic, found: int) -> str | None:

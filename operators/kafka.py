@@ -8,12 +8,15 @@ metadata fetched later could commit for a partition that is lost by then.
 from __future__ import annotations
 
 import logging
+import os
 import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple, Protocol, cast
 
 from confluent_kafka import (
+    TIMESTAMP_LOG_APPEND_TIME,
     Consumer,
     KafkaError,
     KafkaException,
@@ -25,7 +28,8 @@ from confluent_kafka import (
 from operators import metrics
 from operators.failpoints import failpoint
 from schemas.config import Config
-from schemas.errors import PositionError, TouchstreamError
+from schemas.errors import ClockSkew, PositionError, TouchstreamError
+from schemas.topics import STITCHED, topic_name
 
 log = logging.getLogger(__name__)
 
@@ -105,8 +109,9 @@ class Fenced(TouchstreamError):
 
 
 def client_properties(config: Config) -> dict[str, Any]:
-    """What every Kafka client of the deployment shares."""
-    return {"bootstrap.servers": config.kafka.bootstrap, **config.kafka.properties}
+    """What every Kafka client of the deployment shares; the client id names the process to who asks the broker."""
+    own = {"bootstrap.servers": config.kafka.bootstrap, "client.id": f"{config.prefix}-{os.getpid()}"}
+    return {**own, **config.kafka.properties}
 
 
 def group_id(config: Config, flow: str) -> str:
@@ -114,12 +119,24 @@ def group_id(config: Config, flow: str) -> str:
     return f"{config.prefix}.{flow}"
 
 
+#: How often the broker's clock is compared with ours (seconds).
+CLOCK_EVERY = 5.0
+
+
 class Transactions:
-    """A transactional producer with an id of its own, unique per incarnation."""
+    """A transactional producer with an id of its own, unique per incarnation.
+
+    Now and then it compares the process' clock, which stamps ``at``, with the broker's, which stamps ``stitched``.
+    """
 
     def __init__(self, config: Config, flow: str) -> None:
         self.id = f"{config.prefix}.{flow}.{uuid.uuid4().hex}"
         self._flow = flow
+        # With the log's clock nothing is stamped with ours.
+        self._stitched = topic_name(config, STITCHED) if config.clock == "process" else None
+        self._tolerated_ms = config.limits.clock_skew_seconds * 1000
+        self._compared_at = 0.0
+        self._skew_ms = 0
         self._producer = self._connect(config, self.id)
 
     @staticmethod
@@ -165,14 +182,32 @@ class Transactions:
             self._retry(producer.commit_transaction, 10)
         except KafkaException as error:
             self._give_up(error)
+        producer.poll(0)
+        if self._skew_ms:
+            raise ClockSkew(
+                f"this machine's clock and the broker's are {self._skew_ms / 1000:+.1f} s apart (limit "
+                f"{self._tolerated_ms / 1000:.0f} s): set it right (NTP) before this process stamps more records"
+            )
 
     def _produce(self, output: Publishable) -> None:
+        options: dict[str, Any] = {}
+        if output.topic == self._stitched and time.monotonic() - self._compared_at > CLOCK_EVERY:
+            self._compared_at = time.monotonic()
+            options["on_delivery"] = partial(self._compare_clocks, time.time_ns() // 1_000_000)
         while True:
             try:
-                self._producer.produce(output.topic, output.value, output.key, output.partition)
+                self._producer.produce(output.topic, output.value, output.key, output.partition, **options)
                 return
             except BufferError:
                 self._producer.poll(0.1)
+
+    def _compare_clocks(self, before_ms: int, error: KafkaError | None, message: Message) -> None:
+        """The broker appended the record between ``before_ms`` and now, or one of the clocks is wrong."""
+        kind, appended_ms = message.timestamp()
+        if error is None and kind == TIMESTAMP_LOG_APPEND_TIME:
+            late, early = before_ms - appended_ms, time.time_ns() // 1_000_000 - appended_ms
+            skew = late if late > 0 else min(0, early)
+            self._skew_ms = skew if abs(skew) > self._tolerated_ms else 0
 
     def _retry(self, call: Callable[..., Any], *args: Any) -> None:
         """Call again while Kafka says that calling again may help."""

@@ -47,6 +47,10 @@ class Keys(Section):
     dead_letters: Key256
     master: Annotated[dict[str, Key256], msgspec.Meta(min_length=1)]
 
+    def __repr__(self) -> str:
+        """Never the keys themselves: representations end up in logs and test reports."""
+        return f"Keys(master={list(self.master)}, ...)"
+
 
 class Identity(Section):
     """``blocked`` adds ``namespace:value`` entries to the default junk list."""

@@ -8,13 +8,15 @@ from schemas.config import Config
 
 
 class Topic(msgspec.Struct, frozen=True):
-    """One topic. ``compact`` keeps the last value per key for ever instead of a time."""
+    """One topic. ``compact`` keeps the last value per key for ever instead of a time; ``append_time``: records carry
+    the broker's time, against which writers check their clocks."""
 
     name: str
     partitions: int
     retention_ms: int
     compact: bool = False
     fixed: bool = False
+    append_time: bool = False
 
 
 #: Outputs, all keyed by customer.
@@ -32,12 +34,14 @@ def topics(config: Config) -> list[Topic]:
     keep = config.topics.retention_days * 86_400_000
     wide = config.topics.shards
 
-    def own(name: str, partitions: int, *, compact: bool = False, fixed: bool = False) -> Topic:
-        return Topic(topic_name(config, name), partitions, keep, compact, fixed)
+    def own(
+        name: str, partitions: int, *, compact: bool = False, fixed: bool = False, append_time: bool = False
+    ) -> Topic:
+        return Topic(topic_name(config, name), partitions, keep, compact, fixed, append_time)
 
     return [
         *(own(name, config.topics.source_partitions) for name in config.topics.sources),
-        own(STITCHED, wide, fixed=True),
+        own(STITCHED, wide, fixed=True, append_time=True),
         own("churn.examples", 1, fixed=True),
         own(DEAD_LETTERS, 1),
         own(DATA_KEYS, 1, compact=True),

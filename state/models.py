@@ -25,7 +25,7 @@ class ModelStore:
         content: Any = self._redis.get(self._tag + digest)
         if content is None:
             raise MissingContent(
-                f"model {digest} is named by a control record but not in Redis at {self._tag}{digest}; "
-                "restore it from the models topic with 'touchstream models restore'"
+                f"model {digest} is named by a control record but not in Redis at {self._tag}{digest}: set that key to "
+                "the value of the record with this key in the models topic, or restore Redis from a backup"
             )
         return bytes(content)
