@@ -21,6 +21,8 @@ import redis
 import yaml
 
 from flows import admin
+from flows.retailer import KIOSKS
+from flows.status import Account, status
 from schemas.config import Config, Kafka, Keys, Limits, Redis, Topics
 from state.shards import ShardStore
 from tests.servers import KafkaServer, ValkeyServer
@@ -31,9 +33,7 @@ PATIENCE = 120.0
 
 def new_config(bootstrap: str, url: str, *, clock: str = "log", shards: int = 8) -> Config:
     """A deployment with fresh keys, for simulated time by default."""
-    keys = Keys(
-        index=secrets.token_hex(32), dead_letters=secrets.token_hex(32), master={"k1": secrets.token_hex(32)}
-    )
+    keys = Keys(index=secrets.token_hex(32), dead_letters=secrets.token_hex(32), master={"k1": secrets.token_hex(32)})
     return msgspec.convert(
         {
             "keys": msgspec.to_builtins(keys),
@@ -41,6 +41,7 @@ def new_config(bootstrap: str, url: str, *, clock: str = "log", shards: int = 8)
             "kafka": msgspec.to_builtins(Kafka(bootstrap=bootstrap)),
             "redis": msgspec.to_builtins(Redis(url=url)),
             "topics": msgspec.to_builtins(Topics(source_partitions=4, shards=shards)),
+            "identity": {"blocked": [f"device:{kiosk}" for kiosk in KIOSKS]},
             "limits": msgspec.to_builtins(Limits(park_seconds=3_600)),
         },
         Config,
@@ -83,15 +84,14 @@ class Pipeline:
         """The account of engage."""
         return self._store.counts(range(self.config.topics.shards))
 
-    def done(self) -> int:
-        """Touchpoints that engage has applied or found to be duplicates."""
-        counts = self.counts()
-        return counts.get("applied", 0) + counts.get("duplicates", 0) + counts.get("erased", 0)
+    def account(self) -> Account:
+        """Where the touchpoints are."""
+        return status(self.config).account
 
     def await_done(self, expected: int, *, stall: float = PATIENCE) -> Iterator[int]:
-        """Yield progress until ``expected`` touchpoints are done. Raises `TimeoutError` when nothing moves."""
+        """Yield progress until ``expected`` records are accounted for. Raises `TimeoutError` when nothing moves."""
         last, moved = -1, time.monotonic()
-        while (now := self.done()) < expected:
+        while (now := accounted(self.account())) < expected:
             if now != last:
                 last, moved = now, time.monotonic()
             elif time.monotonic() - moved > stall:
@@ -125,6 +125,11 @@ class Pipeline:
             if time.monotonic() > deadline:
                 raise TimeoutError(f"{flow} did not start: look at {self.folder}/{flow}.log")
             time.sleep(0.05)
+
+
+def accounted(account: Account) -> int:
+    """Records that have ended as applied, duplicate, erased or dead letter."""
+    return account.applied + account.duplicates + account.erased + (account.dead_letters or 0)
 
 
 @contextmanager

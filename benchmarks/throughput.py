@@ -17,7 +17,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.pipeline import Pipeline, pipeline
+import msgspec
+
+from benchmarks.pipeline import Pipeline, accounted, pipeline
 from schemas.topics import topic_name
 
 STAGES = ("stitch", "engage", "redis")
@@ -44,12 +46,12 @@ def measure(running: Pipeline, events: int, customers: int, seed: int) -> dict[s
     running.baseline()
     started = time.monotonic()
     written = write(running, events, customers, seed)
-    for done in running.await_done(written["valid"] + written["duplicates"]):
+    for done in running.await_done(written["written"]):
         print(f"\r{done:,} done", end="", file=sys.stderr, flush=True)
     print(file=sys.stderr)
     seconds = time.monotonic() - started
     cpu = running.cpu_seconds()
-    counts = running.counts()
+    account = running.account()
     total = sum(cpu[stage] for stage in STAGES)
     done = written["written"]
     return {
@@ -58,8 +60,9 @@ def measure(running: Pipeline, events: int, customers: int, seed: int) -> dict[s
         "cpu_seconds": {name: round(spent, 2) for name, spent in cpu.items()},
         "cpu_us_per_touchpoint": {stage: round(cpu[stage] / done * 1e6, 2) for stage in STAGES},
         "touchpoints_per_cpu_second": round(done / total),
-        "counts": counts,
-        "account_closes": running.done() == written["valid"] + written["duplicates"],
+        "account": msgspec.to_builtins(account),
+        "counts": running.counts(),
+        "account_closes": account.consumed == accounted(account) == written["written"],
         "python": platform.python_version(),
     }
 
