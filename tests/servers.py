@@ -80,7 +80,7 @@ class KafkaServer(Server):
     def answers(self) -> bool:
         return kafka_answers(self.bootstrap)
 
-    def start(self, seconds: float = 60.0) -> KafkaServer:
+    def start(self, seconds: float = 120.0) -> KafkaServer:
         """As `Server.start`; a JVM on a busy machine takes its time."""
         super().start(seconds)
         return self
