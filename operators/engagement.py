@@ -15,6 +15,7 @@ import redis
 from operators import metrics
 from operators.churn import Model
 from operators.engage import Engage
+from operators.failpoints import failpoint
 from operators.kafka import Partition, Received, Start
 from operators.ownership import Ownership
 from operators.shard import Shard, ShardState
@@ -130,6 +131,8 @@ class Engagement:
                 if record.customer not in profiles:
                     wanted["c:" + record.customer] = None
                 wanted["x:" + record.customer] = None
+                if isinstance(record, Absorb):
+                    failpoint("engage.absorbing")
             elif isinstance(record, Control):
                 self._load_model(record.hash)
         return list(wanted)

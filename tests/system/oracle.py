@@ -1,0 +1,232 @@
+"""The oracle: reads topics and Redis when a deployment has come to rest, and says whether the promises held.
+
+* every input record is in ``stitched`` once, or a dead letter with its original bytes once; the account closes
+* the identifiers' partition in Redis is plain union-find over all input, each customer named after its oldest
+  identifier, and every id that was ever used resolves to the customer that holds its identifiers now
+* a single-threaded replay of ``stitched`` gives the outputs and the state, by content (`tests.system.replay`)
+* caps and consent hold when judged from the triggers and the input alone (`tests.system.promises`)
+"""
+
+from __future__ import annotations
+
+import json
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import Any
+from uuid import UUID, uuid5
+
+import msgspec
+import redis
+
+from operators.engage import MAX_HOPS
+from operators.junk import Junk
+from operators.kafka import group_id
+from operators.normalise import normalise
+from schemas import stitched
+from schemas.config import Config
+from schemas.outputs import DeadLetter
+from schemas.stitched import Event
+from schemas.topics import DEAD_LETTERS, STITCHED, topic_name
+from state.identity import Cluster
+from state.profile import Profile
+from state.vault import DeadLetterBox
+from tests.system.feed import EXPECT
+from tests.system.promises import check_promises
+from tests.system.reading import Read, committed, read_topic, scan
+from tests.system.replay import Replay, differences
+
+_CUSTOMERS = UUID("5f3b6c1e-8d0a-5b7e-9c44-2f6d1a7e0b93")
+
+
+@dataclass
+class Verdict:
+    """``faults`` is empty when all promises held; ``figures`` says what was judged."""
+
+    faults: list[str] = field(default_factory=list)
+    figures: dict[str, Any] = field(default_factory=dict)
+
+
+def judge(config: Config, client: redis.Redis) -> Verdict:
+    """Judge a deployment that has been drained."""
+    inputs = [read for name in config.topics.sources for read in read_topic(config, topic_name(config, name))]
+    good = [read for read in inputs if (EXPECT, b"good") in read.headers]
+    bad = [read for read in inputs if (EXPECT, b"good") not in read.headers]
+    replay = Replay(config, client, read_topic(config, topic_name(config, STITCHED)))
+    people = Union(config, good)
+    verdict = Verdict()
+    verdict.faults += _check_positions(good, replay)
+    verdict.faults += _check_dead(config, bad)
+    verdict.faults += _check_account(config, replay, len(inputs), len(bad))
+    verdict.faults += _check_partition(people, config, client)
+    verdict.faults += _check_aliases(people, replay)
+    verdict.faults += replay.check()
+    triggers = [json.loads(value or b"{}") for _, value in replay.outputs(topic_name(config, "triggers")).elements()]
+    verdict.faults += check_promises(config, good, people.token_of, people.customer, triggers)
+    verdict.figures = _figures(inputs, bad, replay, people, triggers)
+    return verdict
+
+
+class Union:
+    """Who is who by plain union-find over all good input. Tokens are texts."""
+
+    def __init__(self, config: Config, good: list[Read]) -> None:
+        self._key = bytes.fromhex(config.keys.index)
+        self._country = config.identity.default_country
+        self._junk = Junk(config.identity.blocked)
+        self._parent: dict[str, str] = {}
+        self.first: dict[str, int] = {}
+        for read in good:
+            event = json.loads(read.value or b"{}")
+            if event["type"] not in ("Stock Changed", "Price Changed"):
+                self._see(list(self.tokens(event)), event["time"])
+        members: defaultdict[str, list[str]] = defaultdict(list)
+        for token in self._parent:
+            members[self._root(token)].append(token)
+        self.groups = [frozenset(group) for group in members.values()]
+        self.customer = {
+            token: str(uuid5(_CUSTOMERS, min(group, key=self._age))) for group in self.groups for token in group
+        }
+
+    def tokens(self, event: dict[str, Any]) -> Iterator[str]:
+        """The tokens of an event's usable identifiers."""
+        for each in event["identifiers"]:
+            ns = each["ns"].strip().lower()
+            value = normalise(ns, each["value"], self._country)
+            if value is not None and not self._junk(ns, value):
+                digest = blake2b(f"{ns}:{value}".encode(), key=self._key, digest_size=16).digest()
+                yield f"{ns}:{urlsafe_b64encode(digest).decode().rstrip('=')}"
+
+    def token_of(self, event: dict[str, Any]) -> str:
+        """One token of an event; ``product:SKU`` for a product's."""
+        return next(self.tokens(event), f"product:{event['data'].get('sku')}")
+
+    def _see(self, tokens: list[str], time: int) -> None:
+        for token in tokens:
+            self._parent.setdefault(token, token)
+            self.first[token] = min(time, self.first.get(token, time))
+            self._parent[self._root(token)] = self._root(tokens[0])
+
+    def _root(self, token: str) -> str:
+        while self._parent[token] != token:
+            token = self._parent[token]
+        return token
+
+    def _age(self, token: str) -> tuple[int, bytes]:
+        ns, _, text = token.rpartition(":")
+        return self.first[token], ns.encode() + b":" + _unbase64(text)
+
+
+def _check_positions(good: list[Read], replay: Replay) -> list[str]:
+    """(a) Every valid input once in ``stitched``."""
+    actual = Counter(record.src for record in _events(replay) if not record.hops)
+    expected = Counter(f"{read.topic}/{read.partition}/{read.offset}" for read in good)
+    return differences("touchpoints in stitched", expected, actual)
+
+
+def _check_dead(config: Config, bad: list[Read]) -> list[str]:
+    """(a) Every invalid input once among the dead letters, with its original bytes."""
+    box = DeadLetterBox(bytes.fromhex(config.keys.dead_letters))
+    expected = Counter((read.topic, read.partition, read.offset, read.key, read.value) for read in bad)
+    actual: Counter[Any] = Counter()
+    for read in read_topic(config, topic_name(config, DEAD_LETTERS)):
+        original = box.open(msgspec.json.decode(read.value or b"", type=DeadLetter).sealed)
+        actual[original.topic, original.partition, original.offset, original.key, original.value] += 1
+    return differences("dead letters", expected, actual)
+
+
+def _check_account(config: Config, replay: Replay, consumed: int, dead: int) -> list[str]:
+    """Consumed = applied + duplicates + erased + dead, each as the deployment itself counted it."""
+    counted: Counter[str] = Counter()
+    for name in config.topics.sources:
+        topic = topic_name(config, name)
+        for each in committed(config, group_id(config, "stitch"), topic, config.topics.source_partitions).values():
+            if each.metadata and each.metadata.startswith("{"):
+                counted.update(json.loads(each.metadata))
+    total = sum((Counter(shard.counters) for shard in replay.shards), Counter())
+    done = total["applied"] + total["duplicates"] + total["erased"]
+    faults = []
+    for name, value in (("consumed", consumed), ("dead", dead)):
+        if counted[name] != value:
+            faults.append(f"account: {name} is {counted[name]}, expected {value}")
+    if done != consumed - dead:
+        faults.append(f"account: {done} applied, duplicates and erased, expected {consumed - dead}")
+    if total["park_timeouts"]:
+        faults.append(f"{total['park_timeouts']} merged customers went on without their hand-over")
+    return faults
+
+
+def _check_partition(people: Union, config: Config, client: redis.Redis) -> list[str]:
+    """(b) The partition and its names, and that each identifier's place says the same as its cluster."""
+    held = scan(client, f"{{{config.prefix}.i}}")
+    places: dict[bytes, tuple[bytes, str]] = {}
+    actual: dict[bytes, tuple[bytes, str]] = {}
+    for key, value in held.items():
+        if key.startswith(b"@"):
+            cluster = msgspec.msgpack.decode(value[12:], type=Cluster)
+            actual.update((token, (key[1:], customer)) for token, customer in cluster.partition().items())
+            if cluster.pending:
+                places[key] = (key, "changes that are still pending")
+        else:
+            places[key] = (value[:8], str(UUID(bytes=value[8:24])))
+    faults = differences("places of identifiers", Counter(actual.items()), Counter(places.items()))
+    found = Counter((_text(token), customer) for token, (_, customer) in actual.items())
+    return faults + differences("identity", Counter(people.customer.items()), found)
+
+
+def _check_aliases(people: Union, replay: Replay) -> list[str]:
+    """Every customer id in the log leads to who holds its identifiers now, and that profile knows them all."""
+    profiles = {customer: each for shard in replay.shards for customer, each in shard.profiles.items()}
+    astray = Counter(
+        f"{record.customer} of {record.ids[0]}"
+        for record in _events(replay)
+        if record.ids and _current(profiles, record.customer) != people.customer[record.ids[0]]
+    )
+    faults = differences("customers that do not resolve to the current one", Counter(), astray)
+    for group in people.groups:
+        profile = profiles.get(people.customer[next(iter(group))])
+        if profile is None or profile.alias or frozenset(profile.ids) != group:
+            known = profile and (profile.customer, profile.alias, profile.ids)
+            faults.append(f"profile of {sorted(group)} knows {known}")
+    return faults
+
+
+def _current(profiles: dict[str, Profile], customer: str) -> str:
+    for _ in range(10 * MAX_HOPS):
+        profile = profiles.get(customer)
+        if profile is None or not profile.alias:
+            return customer
+        customer = profile.alias
+    return "a circle"
+
+
+def _events(replay: Replay) -> Iterator[Event]:
+    for read in replay.log:
+        record = stitched.decode(read.value or b"")
+        if isinstance(record, Event):
+            yield record
+
+
+def _figures(
+    inputs: list[Read], bad: list[Read], replay: Replay, people: Union, triggers: list[dict[str, Any]]
+) -> dict[str, Any]:
+    total: Counter[str] = sum((Counter(shard.counters) for shard in replay.shards), Counter())
+    kept = ("applied", "duplicates", "erased", "forwarded", "absorbed", "identity_merged", "activations")
+    return {
+        "consumed": len(inputs),
+        "dead": len(bad),
+        **{name: total[name] for name in kept},
+        "customers": len(people.groups),
+        "records": len(replay.log),
+        "triggers": dict(Counter(each["data"]["play"] for each in triggers)),
+    }
+
+
+def _text(token: bytes) -> str:
+    return f"{token[:-17].decode()}:{urlsafe_b64encode(token[-16:]).decode().rstrip('=')}"
+
+
+def _unbase64(text: str) -> bytes:
+    return urlsafe_b64decode(text + "=" * (-len(text) % 4))

@@ -1,0 +1,231 @@
+"""Flows as processes, a feeder that keeps a steady rate, and the wait until nothing is left to do."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+from zlib import crc32
+
+import msgspec
+import redis
+import yaml
+from confluent_kafka import Producer
+
+from operators.failpoints import ARMED, LOG
+from operators.kafka import group_id
+from schemas.config import Churn, Config, Limits, Metrics, Plays
+from schemas.topics import STITCHED, topic_name
+from state.identity import IdentityStore, read_source
+from state.shards import ShardStore
+from tests.system.feed import EXPECT, START_MS, Feed
+from tests.system.reading import Tail, committed
+
+#: Whatever is waited for must happen within this time (seconds); crash detection and restarts included.
+PATIENCE = 120.0
+#: How often a condition is looked at (seconds).
+LOOK = 0.05
+FLOWS = ("stitch", "stitch", "engage", "engage", "learn")
+
+
+def chaotic(config: Config) -> Config:
+    """``config`` with the log's clock and limits that make carts, caps, scores and models happen within a minute."""
+    return msgspec.structs.replace(
+        config,
+        clock="log",
+        plays=Plays(cool_down_days=1, start_within_minutes=240),
+        churn=Churn(horizon_days=1, grid_days=1, publish_examples=40, publish_seconds=1),
+        # The log runs an hour a second: who waits for a hand-over waits long by its clock.
+        limits=Limits(batch=200, park_seconds=7 * 86_400, cached_customers=400),
+        kafka=msgspec.structs.replace(config.kafka, session_timeout_ms=3_000),
+        metrics=Metrics(port=0),
+    )
+
+
+def await_(condition: Callable[[], bool], what: str, patience: float = PATIENCE) -> None:
+    """Wait until ``condition`` holds. Raises `TimeoutError`."""
+    deadline = time.monotonic() + patience
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"waited {patience:.0f} s for {what}")
+        time.sleep(LOOK)
+
+
+class Flow:
+    """One process of a flow, restarted on demand; ``armed`` is its failpoint, if any."""
+
+    def __init__(self, name: str, number: int, folder: Path, config_file: Path) -> None:
+        self.name = name
+        self.log = folder / f"{name}-{number}.log"
+        self.armed = ""
+        self.started_at = 0.0
+        self._environment = {**os.environ, "TOUCHSTREAM_CONFIG": str(config_file), LOG: str(folder / "failpoints")}
+        # Both ways to run a flow.
+        shell = ["-m", "flows.cli", "run", name] if number % 2 == 0 else ["-m", "bytewax.run", f"flows.{name}"]
+        self._command = [sys.executable, *shell]
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self, armed: str = "") -> None:
+        """Start it, with a failpoint ``name:n`` armed or none."""
+        self.armed, self.started_at = armed, time.monotonic()
+        with self.log.open("ab") as log:
+            environment = {**self._environment, ARMED: armed}
+            self.process = subprocess.Popen(self._command, env=environment, stdout=log, stderr=log)
+
+    @property
+    def dead(self) -> bool:
+        return self.process is not None and self.process.poll() is not None
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.send_signal(number)
+
+    def drain(self) -> int:
+        """SIGTERM; the exit code."""
+        self.signal(signal.SIGCONT)
+        self.signal(signal.SIGTERM)
+        return self.process.wait(60) if self.process is not None else 0
+
+    def logged(self, message: str) -> list[dict[str, Any]]:
+        """What it has logged under ``message`` since the file began."""
+        lines = self.log.read_text(errors="replace").splitlines() if self.log.exists() else []
+        return [json.loads(line) for line in lines if line.startswith("{") and message in line]
+
+    def metric(self, name: str, **labels: str) -> float:
+        """The value of a metric of the running process; 0 when it does not answer."""
+        started = self.logged('"started"')
+        wanted = name + "{" + ",".join(f'{key}="{value}"' for key, value in labels.items()) + "}"
+        try:
+            with urllib.request.urlopen(f"http://{started[-1]['metrics']}/metrics", timeout=5) as answer:
+                lines = answer.read().decode().splitlines()
+        except (OSError, IndexError):
+            return 0.0
+        return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(wanted))
+
+
+class Feeder(threading.Thread):
+    """Produces a steady rate until stopped; ``speed`` is how much faster the log's clock runs."""
+
+    def __init__(self, config: Config, seed: int, rate: float, speed: float = 3_600.0) -> None:
+        super().__init__(name="feeder", daemon=True)
+        self._feed = Feed(seed)
+        self._topic = topic_name(config, config.topics.sources[0])
+        self._partitions = config.topics.source_partitions
+        self._rate, self._speed = rate, speed
+        self._ended = threading.Event()
+        self._producer = Producer(
+            {"bootstrap.servers": config.kafka.bootstrap, "enable.idempotence": True, "linger.ms": 5}
+        )
+        self.sent = 0
+
+    def run(self) -> None:
+        started = time.monotonic()
+        while not self._ended.wait(0.02):
+            elapsed = time.monotonic() - started
+            while self.sent < elapsed * self._rate:
+                self.send(START_MS + int(self.sent / self._rate * 1_000 * self._speed))
+            self._producer.poll(0)
+
+    def send(self, at: int) -> None:
+        """Send one record, written at ``at``."""
+        fed = self._feed.record(at)
+        headers: list[tuple[str, str | bytes | None]] = [(EXPECT, b"good" if fed.good else b"bad")]
+        partition = crc32(fed.key) % self._partitions
+        self._producer.produce(self._topic, fed.value, fed.key, partition, headers=headers)
+        self.sent += 1
+
+    def finish(self) -> None:
+        """Stop and wait until everything is in the topic. Raises `TimeoutError`."""
+        self._ended.set()
+        if self.ident is not None:
+            self.join()
+        if left := self._producer.flush(30):
+            raise TimeoutError(f"{left} records could not be sent")
+
+
+class Pipeline:
+    """One deployment's processes. Use as a context manager; whatever still runs at the end is killed."""
+
+    def __init__(self, folder: Path, config: Config, flows: Sequence[str] = FLOWS) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder, self.config = folder, config
+        self._file = folder / "touchstream.yaml"
+        self._file.write_text(yaml.safe_dump(msgspec.to_builtins(config)))
+        self.redis = redis.Redis.from_url(config.redis.url, socket_timeout=5)
+        self._store = ShardStore(self.redis, config.prefix)
+        self._identity = IdentityStore(self.redis, config.prefix)
+        self._tail = Tail(config, topic_name(config, STITCHED), config.topics.shards)
+        self._last = [-1] * config.topics.shards
+        self.flows: list[Flow] = []
+        for name in flows:
+            self.add(name)
+
+    def __enter__(self) -> Pipeline:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for flow in self.flows:
+            if flow.process is not None:
+                flow.process.kill()
+                flow.process.wait()
+        self._tail.close()
+
+    def add(self, name: str) -> Flow:
+        """One more process of a flow, not yet started."""
+        number = sum(flow.name == name for flow in self.flows)
+        flow = Flow(name, number, self.folder, self._file)
+        self.flows.append(flow)
+        return flow
+
+    def of(self, name: str) -> list[Flow]:
+        """The processes of a flow."""
+        return [flow for flow in self.flows if flow.name == name]
+
+    def hits(self) -> list[str]:
+        """Failpoints that were hit so far, in order."""
+        log = self.folder / "failpoints"
+        return log.read_text().split() if log.exists() else []
+
+    def commit_times(self) -> list[int]:
+        """When each shard was last committed (wall clock, ms)."""
+        pipe: Any = self.redis.pipeline(transaction=False)
+        for shard in range(self.config.topics.shards):
+            pipe.hget(self._store.key(shard, "shard"), "committed")
+        return [int(each or 0) for each in pipe.execute()]
+
+    def rest(self, sent: int) -> None:
+        """Wait until all that was sent is stitched, engaged, and no timer is due; then drain everything."""
+        await_(lambda: self._stitched(sent), "all input to be stitched")
+        await_(self._engaged, "engage to reach the end of stitched")
+        for flow in self.flows:
+            flow.drain()
+
+    def _stitched(self, sent: int) -> bool:
+        partitions = self.config.topics.source_partitions
+        topic = topic_name(self.config, self.config.topics.sources[0])
+        offsets = committed(self.config, group_id(self.config, "stitch"), topic, partitions)
+        return sum(max(0, each.offset) for each in offsets.values()) >= sent
+
+    def _engaged(self) -> bool:
+        """Whether R and K of every shard are behind the last record, no timer is due and no example unread."""
+        for read in self._tail.read():
+            self._last[read.partition] = max(self._last[read.partition], read.offset)
+        numbers = range(self.config.topics.shards)
+        topic = topic_name(self.config, STITCHED)
+        k = committed(self.config, group_id(self.config, "engage"), topic, len(numbers))
+        stored = self._store.read(list(numbers))
+        watermark = min(read_source(packed).watermark for packed in self._identity.sources().values())
+        return all(
+            self._last[n] < (stored[n].r or 0) <= k[n].offset
+            and all(due > watermark for due, _ in self._store.timers(n, 1))
+            for n in numbers
+        )

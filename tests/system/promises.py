@@ -1,0 +1,96 @@
+"""What customers were promised, judged from the triggers and the input alone: caps, and consent.
+
+Consent is judged where the input fixes the order: for people whose records all went through one partition. A
+trigger born of a touchpoint needs the channel allowed by the consents up to it; one born of a timer needs it
+allowed at some moment from then on.
+"""
+
+from __future__ import annotations
+
+import json
+from base64 import urlsafe_b64encode
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from hashlib import blake2b
+from typing import Any, NamedTuple
+
+from schemas.config import Config
+from tests.system.reading import Read
+
+_TIMED = ("cart_abandoned", "churn_warning")
+_DAY = 86_400_000
+
+
+class _Step(NamedTuple):
+    """A record of a person: its partition, event token, and consents with their event time."""
+
+    partition: int
+    eid: str
+    consents: dict[str, tuple[int, bool]]
+
+
+def check_promises(
+    config: Config,
+    good: list[Read],
+    token_of: Callable[[dict[str, Any]], str],
+    customers: Mapping[str, str],
+    triggers: list[dict[str, Any]],
+) -> list[str]:
+    """Every broken promise. ``triggers``: as published; ``customers``: who holds each token."""
+    histories: defaultdict[str, list[_Step]] = defaultdict(list)
+    owner: dict[str, str] = {}
+    for read in good:
+        event = json.loads(read.value or b"{}")
+        token = token_of(event)
+        eid = _event_token(config, event)
+        person = customers.get(token, token)
+        owner.setdefault(eid, person)
+        given = {each["channel"]: (event["time"], each["granted"]) for each in event.get("consent", ())}
+        histories[person].append(_Step(read.partition, eid, given))
+    faults = _check_caps(config, triggers)
+    for trigger in triggers:
+        faults += _check_consent(trigger["data"], histories, owner)
+    return faults
+
+
+def _check_caps(config: Config, triggers: list[dict[str, Any]]) -> list[str]:
+    """Never more than the cap within the window, and no trigger twice."""
+    times: defaultdict[str, list[int]] = defaultdict(list)
+    for trigger in triggers:
+        times[trigger["subject"]].append(trigger["data"]["decided_at"])
+    cap, window = config.plays.cap_messages, config.plays.cap_days * _DAY
+    faults = []
+    for customer, sent in times.items():
+        sent.sort()
+        faults += [
+            f"{customer} got {cap + 1} messages within {window} ms"
+            for first, last in zip(sent, sent[cap:], strict=False)
+            if last - first < window
+        ]
+    ids = [trigger["id"] for trigger in triggers]
+    return faults + [f"trigger {each} twice" for each in {each for each in ids if ids.count(each) > 1}]
+
+
+def _check_consent(data: dict[str, Any], histories: Mapping[str, list[_Step]], owner: Mapping[str, str]) -> list[str]:
+    person = owner.get(data["touchpoint"])
+    if person is None:
+        return [] if data["play"] == "churn_warning" else [f"trigger of a touchpoint nobody sent: {data}"]
+    steps = histories[person]
+    if len({step.partition for step in steps}) > 1:
+        return []
+    start = next(at for at, step in enumerate(steps) if step.eid == data["touchpoint"])
+    newest, allowed = (-1, False), False
+    for at, step in enumerate(steps):
+        given = step.consents.get(data["channel"])
+        if given is not None and (given[0] > newest[0] or (given[0] == newest[0] and not given[1])):
+            newest = given
+        allowed = allowed or (at >= start and newest[1])
+        if at >= start and data["play"] not in _TIMED:
+            break
+    return [] if allowed else [f"trigger without consent: {data}"]
+
+
+def _event_token(config: Config, event: dict[str, Any]) -> str:
+    text = f"event:{event['source']}\0{event['id']}"
+    digest = blake2b(text.encode(), key=bytes.fromhex(config.keys.index), digest_size=12).digest()
+    return urlsafe_b64encode(digest).decode()

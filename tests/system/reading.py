@@ -1,0 +1,115 @@
+"""Reading whole topics and what Redis holds, for the oracle: plain and slow, with none of the product's machinery."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any, NamedTuple
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+
+from schemas.config import Config
+
+
+class Read(NamedTuple):
+    """One record as it lies in a topic."""
+
+    topic: str
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    headers: list[tuple[str, bytes | None]]
+    ts: int
+
+
+def consumer(config: Config, group: str | None = None) -> Consumer:
+    """A consumer that never joins a group; ``group`` only names whose offsets `committed` are asked for."""
+    return Consumer(
+        {
+            "bootstrap.servers": config.kafka.bootstrap,
+            "group.id": group or f"oracle-{uuid.uuid4().hex}",
+            "isolation.level": "read_committed",
+            "enable.auto.commit": False,
+            "enable.partition.eof": True,
+            "auto.offset.reset": "earliest",
+        }
+    )
+
+
+class Tail:
+    """A topic read on and on; `read` returns what has come since, up to the ends of all partitions."""
+
+    def __init__(self, config: Config, topic: str, partitions: int) -> None:
+        self._consumer = consumer(config)
+        self._partitions = partitions
+        self._consumer.assign([TopicPartition(topic, number, 0) for number in range(partitions)])
+        self._ended: set[int] = set()
+
+    def read(self) -> list[Read]:
+        """Everything new. Raises `KafkaException`."""
+        found: list[Read] = []
+        quiet = False
+        while len(self._ended) < self._partitions or not quiet:
+            messages = self._consumer.consume(1_000, 0.2)
+            quiet = not messages
+            for message in messages:
+                error, partition = message.error(), message.partition() or 0
+                if error is None:
+                    self._ended.discard(partition)
+                    found.append(_read(message))
+                elif error.code() == KafkaError._PARTITION_EOF:
+                    self._ended.add(partition)
+                else:
+                    raise KafkaException(error)
+        return found
+
+    def close(self) -> None:
+        """Let go of it."""
+        self._consumer.close()
+
+
+def read_topic(config: Config, topic: str) -> list[Read]:
+    """All records of a topic, in order within each partition."""
+    asking = consumer(config)
+    partitions = len(asking.list_topics(topic, timeout=15).topics[topic].partitions)
+    asking.close()
+    tail = Tail(config, topic, partitions)
+    try:
+        return tail.read()
+    finally:
+        tail.close()
+
+
+def committed(config: Config, group: str, topic: str, partitions: int) -> dict[int, TopicPartition]:
+    """The group's committed offsets with their metadata, by partition."""
+    asking = consumer(config, group)
+    try:
+        asked = [TopicPartition(topic, number) for number in range(partitions)]
+        return {each.partition: each for each in asking.committed(asked, timeout=20)}
+    finally:
+        asking.close()
+
+
+def scan(client: Any, prefix: str) -> dict[bytes, bytes]:
+    """The string values under all keys that begin with ``prefix``, by the rest of the key."""
+    pattern = prefix.replace("{", "\\{").replace("}", "\\}") + "*"
+    keys = list(client.scan_iter(match=pattern, count=5_000))
+    found: dict[bytes, bytes] = {}
+    for at in range(0, len(keys), 1_000):
+        part = keys[at : at + 1_000]
+        values = client.mget(part)
+        found.update((key[len(prefix) :], value) for key, value in zip(part, values, strict=True) if value is not None)
+    return found
+
+
+def _read(message: object) -> Read:
+    held: Any = message
+    return Read(
+        held.topic(),
+        held.partition(),
+        held.offset(),
+        held.key(),
+        held.value(),
+        list(held.headers() or ()),
+        held.timestamp()[1],
+    )

@@ -1,0 +1,136 @@
+"""A single-threaded replay of ``stitched`` through the core of engage, compared with topics and Redis.
+
+No batches, no offsets, no outbox, no cache: record by record, everything in memory. What the processes
+made between kills, take-overs and aborted transactions must be exactly this.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+import redis
+
+from operators.churn import Model
+from operators.engage import Engage
+from operators.shard import Shard, ShardState
+from schemas import stitched
+from schemas.config import Config
+from schemas.stitched import Absorb, Change, Event, Tick
+from schemas.topics import OUTPUTS, STITCHED, topic_name
+from state.profile import pack, unpack
+from state.shards import ShardStore
+from tests.system.reading import Read, read_topic, scan
+
+#: Output, whatever the partition: key, value.
+Pair = tuple[bytes | None, bytes | None]
+_SHOWN = 3
+
+
+class Replay:
+    """The shards as a replay leaves them. ``log``: the records of ``stitched``."""
+
+    def __init__(self, config: Config, client: redis.Redis, log: Iterable[Read]) -> None:
+        self._config = config
+        self._redis: Any = client
+        self._store = ShardStore(client, config.prefix)
+        self._stitched = topic_name(config, STITCHED)
+        models = scan(client, f"{{{config.prefix}.models}}")
+        self._engage = Engage(config, {key.decode(): Model.from_bytes(value) for key, value in models.items()})
+        numbers = range(config.topics.shards)
+        self.shards = [Shard(number, 0, None, ShardState(), 0) for number in numbers]
+        self._ends = [stored.r or 0 for stored in self._store.read(list(numbers))]
+        self.log = list(log)
+        self.faults: list[str] = []
+        for read in self.log:
+            self._apply(read)
+
+    def _apply(self, read: Read) -> None:
+        shard, raw = self.shards[read.partition], read.value or b""
+        record = stitched.decode(raw)
+        if read.offset >= self._ends[read.partition]:
+            # A tick may be appended after the last one that engage has read; nothing else may.
+            if not isinstance(record, Tick):
+                self.faults.append(f"stitched/{read.partition}/{read.offset} was not processed")
+            return
+        shard.r = read.offset
+        if isinstance(record, Tick):
+            for customer in self._engage.tick(shard, record):
+                self._engage.fire(shard, customer, record.watermark)
+        else:
+            self._engage.apply(shard, record, raw)
+        shard.r = read.offset + 1
+
+    def check(self) -> list[str]:
+        """Every difference."""
+        faults = [*self.faults, *self._check_topics(), *self._check_loop()]
+        for shard in self.shards:
+            faults += self._check_shard(shard)
+        return faults
+
+    def outputs(self, topic: str) -> Counter[Pair]:
+        """What the replay wrote to ``topic``."""
+        return Counter((out.key, out.value) for shard in self.shards for out in shard.outbox if out.topic == topic)
+
+    def _check_topics(self) -> list[str]:
+        faults = []
+        for name in OUTPUTS:
+            topic = topic_name(self._config, name)
+            actual = Counter((read.key, read.value) for read in read_topic(self._config, topic))
+            faults += differences(name, self.outputs(topic), actual)
+        return faults
+
+    def _check_loop(self) -> list[str]:
+        """What engage wrote to ``stitched``. Changes it passed on look like those of stitch: at least those."""
+        actual: Counter[Pair] = Counter()
+        changes: Counter[Pair] = Counter()
+        for read in self.log:
+            record = stitched.decode(read.value or b"")
+            if isinstance(record, Absorb) or (isinstance(record, Event) and record.hops):
+                actual[read.key, read.value] += 1
+            elif isinstance(record, Change):
+                changes[read.key, read.value] += 1
+        expected = self.outputs(self._stitched)
+        passed = Counter({pair: n for pair, n in expected.items() if b'"k":"change"' in (pair[1] or b"")})
+        faults = differences("forwards and absorbs", expected - passed, actual)
+        return faults + differences("forwarded changes", passed, changes & passed)
+
+    def _check_shard(self, shard: Shard) -> list[str]:
+        tag, number = self._store.key(shard.number, ""), shard.number
+        profiles = {key.decode(): value for key, value in scan(self._redis, f"{tag}c:").items()}
+        expected = {customer: pack(profile) for customer, profile in shard.profiles.items()}
+        faults = differences(f"profiles of shard {number}", _counted(expected), _counted(profiles), unpack)
+        examples = {key.decode(): value for key, value in scan(self._redis, f"{tag}x:").items()}
+        open_ones = {customer: pack(each) for customer, each in shard.examples.items() if each}
+        faults += differences(f"examples of shard {number}", _counted(open_ones), _counted(examples))
+        index = self._redis.zrange(f"{tag}timers", 0, -1, withscores=True)
+        timers = {str(key, "ascii"): int(due) for key, due in index}
+        due = {customer: profile.due for customer, profile in shard.profiles.items() if profile.due is not None}
+        faults += differences(f"timers of shard {number}", _counted(due), _counted(timers))
+        counts = {key.decode(): int(count) for key, count in self._redis.hgetall(f"{tag}count").items()}
+        faults += differences(f"account of shard {number}", _counted(shard.counters), _counted(counts))
+        state = msgspec.msgpack.decode(self._redis.hget(f"{tag}shard", "state") or pack(ShardState()))
+        if state != msgspec.msgpack.decode(pack(shard.state)):
+            faults.append(f"clock or models of shard {number}: {state}, expected {shard.state}")
+        return faults
+
+
+def differences(what: str, expected: Counter[Any], actual: Counter[Any], show: Any = None) -> list[str]:
+    """What is lost, and what is there beside it or twice; the first few spelled out."""
+    lost, extra = expected - actual, actual - expected
+    if not lost and not extra:
+        return []
+    lines = [f"{what}: {lost.total()} lost, {extra.total()} too many, of {expected.total()}"]
+    for sign, part in (("lost", lost), ("extra", extra)):
+        lines += [f"{what}: {sign} {_shown(item, show)}" for item in list(part)[:_SHOWN]]
+    return lines
+
+
+def _counted(mapping: dict[str, Any]) -> Counter[tuple[str, Any]]:
+    return Counter(dict.fromkeys(mapping.items(), 1))
+
+
+def _shown(item: Any, show: Any) -> str:
+    return f"{item[0]} {show(item[1])}" if show else str(item)
