@@ -32,6 +32,7 @@ log = logging.getLogger(__name__)
 MAX_HOPS = 8
 
 _bodies = {name: msgspec.json.Decoder(body) for name, (_, body) in TYPES.items()}
+_events = msgspec.json.Decoder(Event)
 _handover = msgspec.msgpack.Decoder(tuple[Profile, list[OpenExample]])
 
 
@@ -72,7 +73,7 @@ class Engage:
             for timer in sorted((each for each in profile.timers if each.due <= watermark), key=_by_due):
                 fold.set_timer(profile, timer.kind, timer.key, None)
                 if timer.kind == "cart":
-                    self._cart_timer(shard, profile, timer.key, timer.due)
+                    self._cart_timer(shard, profile, timer.key)
                 else:
                     self._score_timer(shard, profile, timer.kind, timer.due)
         self._schedule(shard, profile)
@@ -82,8 +83,7 @@ class Engage:
     def _event(self, shard: Shard, event: Event, raw: bytes) -> None:
         profile = shard.profile(event.customer)
         if profile.alias and event.hops < MAX_HOPS:
-            shard.count("forwarded")
-            self._forward(shard, msgspec.structs.replace(event, customer=profile.alias, hops=event.hops + 1))
+            self._forward_event(shard, event, profile.alias)
             return
         if profile.parks and self._park(shard, profile, raw):
             return
@@ -106,12 +106,14 @@ class Engage:
         """The plays and scores that this type of touchpoint can start."""
         fresh = event.at - event.time <= self._book.start_within
         if event.type == "Signed Up" and fresh:
-            self._decide(shard, profile, self._candidate("welcome", event, "signup", "1", {}))
+            candidate = Candidate(self._book.welcome, "signup", "1", event.eid, event.time, event.ts, {})
+            self._decider.decide(shard, profile, candidate)
         elif isinstance(body, View) and fresh:
             self._viewed(shard, profile, event, body)
         elif event.type == "Order Completed":
-            self._score(shard, profile, event.time, at_purchase=True)
-            scoring.schedule_grid(profile, shard.state.at, self._config.churn)
+            self._score(shard, profile, event.time, warn=fresh)
+            if all(timer.kind != "grid" for timer in profile.timers):
+                scoring.schedule_grid(profile, shard.state.at, self._config.churn)
 
     def _viewed(self, shard: Shard, profile: Profile, event: Event, body: View) -> None:
         sku = body.product.sku
@@ -119,27 +121,18 @@ class Engage:
         if views >= self._book.views:
             profile.views = [view for view in profile.views if view[0] != sku]
             values: dict[str, str | int | float] = {"sku": sku, "views": views}
-            self._decide(shard, profile, self._candidate("repeat_view", event, sku, event.eid, values))
-
-    def _candidate(
-        self, play: str, event: Event, key: str, occurrence: str, values: dict[str, str | int | float]
-    ) -> Candidate:
-        return Candidate(getattr(self._book, play), key, occurrence, event.eid, event.time, event.ts, values)
-
-    def _decide(self, shard: Shard, profile: Profile, candidate: Candidate) -> None:
-        self._decider.decide(shard, profile, candidate)
+            candidate = Candidate(self._book.repeat_view, sku, event.eid, event.eid, event.time, event.ts, values)
+            self._decider.decide(shard, profile, candidate)
 
     # -- timers and scores -------------------------------------------------------------------------------
 
-    def _cart_timer(self, shard: Shard, profile: Profile, cart_id: str, due: int) -> None:
+    def _cart_timer(self, shard: Shard, profile: Profile, cart_id: str) -> None:
         cart = profile.carts.pop(cart_id, None)
         if cart is not None:
             values: dict[str, str | int | float] = {"value": cart.value / 100}
-            self._decide(
-                shard,
-                profile,
-                Candidate(self._book.cart_abandoned, cart_id, str(cart.time), cart.touchpoint, cart.time, 0, values),
-            )
+            book, time = self._book, cart.time
+            candidate = Candidate(book.cart_abandoned, cart_id, str(time), cart.touchpoint, time, 0, values)
+            self._decider.decide(shard, profile, candidate)
 
     def _score_timer(self, shard: Shard, profile: Profile, kind: str, due: int) -> None:
         churn = self._config.churn
@@ -147,26 +140,20 @@ class Engage:
         if kind == "label":
             self._scorer.mature(shard, profile, examples, due)
         else:
-            self._score(shard, profile, due, at_purchase=False, examples=examples)
+            # As of now, not of the grid point: what has happened since is in the profile and would tell the label.
+            self._score(shard, profile, shard.state.at, warn=True, examples=examples)
             scoring.schedule_grid(profile, shard.state.at, churn)
         scoring.schedule_label(profile, examples, churn)
 
     def _score(
-        self,
-        shard: Shard,
-        profile: Profile,
-        time: int,
-        *,
-        at_purchase: bool,
-        examples: list[OpenExample] | None = None,
+        self, shard: Shard, profile: Profile, time: int, *, warn: bool, examples: list[OpenExample] | None = None
     ) -> None:
         before = profile.band
-        score = self._scorer.score(shard, profile, time, at_purchase=at_purchase, examples=examples)
-        if score.band == "high" and before in ("low", "medium"):
-            candidate = Candidate(
-                self._book.churn_warning, "churn", str(time), f"score:{time}", time, 0, {}, score.probability
-            )
-            self._decide(shard, profile, candidate)
+        score = self._scorer.score(shard, profile, time, examples)
+        if warn and score.band == "high" and before in ("low", "medium"):
+            book, woken = self._book, f"score:{time}"
+            candidate = Candidate(book.churn_warning, "churn", str(time), woken, time, 0, {}, score.probability)
+            self._decider.decide(shard, profile, candidate)
 
     def _schedule(self, shard: Shard, profile: Profile) -> None:
         """Tell the index the customer's earliest timer, if it moved."""
@@ -186,7 +173,8 @@ class Engage:
             self._hand_over(shard, profile, change)
         else:
             self._expect(shard, profile, change)
-        self._schedule(shard, profile)
+        # By its name: a hand-over has put an alias in the profile's place.
+        self._schedule(shard, shard.profile(change.customer))
 
     def _linked(self, shard: Shard, profile: Profile, change: Change) -> None:
         """Identifiers joined: applied, and published, by effect, since changes arrive at least once."""
@@ -206,32 +194,19 @@ class Engage:
 
     def _hand_over(self, shard: Shard, profile: Profile, change: Change) -> None:
         """This customer was merged into another: set the alias and send all there is, even if it is nothing."""
-        examples = shard.open_examples(profile.customer)
-        fresh = change.version > profile.alias_version and change.new is not None
-        state = profile if fresh and not profile.alias else Profile(profile.customer)
-        parked, state.parked, state.parks = state.parked, [], []
-        self._send(
-            shard,
-            Absorb(
-                at=shard.state.at,
-                customer=change.new or "",
-                old=profile.customer,
-                change=change.id,
-                version=change.version,
-                profile=b64encode(pack((state, examples))).decode(),
-            ),
-        )
+        new, fresh = change.new or "", change.version > profile.alias_version
+        state, examples = Profile(profile.customer), list[OpenExample]()
+        if fresh and not profile.alias:
+            state, examples = profile, shard.open_examples(profile.customer)
+        parked, state.parked = state.parked, []
+        packed = b64encode(pack((state, examples))).decode()
+        self._send(shard, Absorb(shard.state.at, new, profile.customer, change.id, change.version, packed))
         if not fresh:
             return
         for raw in parked:
-            event = stitched.decode(raw)
-            if isinstance(event, Event):
-                shard.count("forwarded")
-                self._forward(shard, msgspec.structs.replace(event, customer=change.new, hops=event.hops + 1))
+            self._forward_event(shard, _events.decode(raw), new)
         examples.clear()
-        alias = Profile(profile.customer, change.new or "", change.version, due=profile.due)
-        shard.profiles[profile.customer] = alias
-        self._schedule(shard, alias)
+        shard.profiles[profile.customer] = Profile(profile.customer, new, change.version, due=profile.due)
         self._publish_change(shard, change)
 
     def _expect(self, shard: Shard, profile: Profile, change: Change) -> None:
@@ -254,12 +229,14 @@ class Engage:
             other, examples = _handover.decode(b64decode(absorb.profile))
             join.absorb(profile, other)
             mine = shard.open_examples(profile.customer)
-            mine[:] = sorted([*mine, *examples], key=lambda example: example.time)[-scoring.OPEN_EXAMPLES :]
+            examples += mine
+            mine[:] = sorted(examples, key=lambda each: (each.time, each.customer))[-scoring.OPEN_EXAMPLES :]
             profile.absorbed = [*profile.absorbed, absorb.change][-join.KEPT_CHANGES :]
             scoring.schedule_label(profile, mine, self._config.churn)
             scoring.schedule_grid(profile, shard.state.at, self._config.churn)
             shard.count("absorbed")
-        profile.parks = [park for park in profile.parks if park.change != absorb.change]
+        # Those that the other was still waiting for have come along; some may have arrived here before it.
+        profile.parks = [park for park in profile.parks if park.change not in profile.absorbed]
         if not profile.parks:
             self._resume(shard, profile)
         self._schedule(shard, profile)
@@ -284,9 +261,7 @@ class Engage:
         """What was parked now happens, in order."""
         parked, profile.parked = profile.parked, []
         for raw in parked:
-            event = stitched.decode(raw)
-            if isinstance(event, Event):
-                self._touch(shard, profile, event)
+            self._touch(shard, profile, _events.decode(raw))
 
     # -- control and output ------------------------------------------------------------------------------
 
@@ -310,6 +285,10 @@ class Engage:
         )
         shard.count(f"identity_{change.kind}")
         shard.emit(self._changes, -1, change.old or change.customer, stitched.encode(published))
+
+    def _forward_event(self, shard: Shard, event: Event, customer: str) -> None:
+        shard.count("forwarded")
+        self._forward(shard, msgspec.structs.replace(event, customer=customer, hops=event.hops + 1))
 
     def _forward(self, shard: Shard, record: Event | Change | Absorb) -> None:
         """Send a record on to the shard of its customer's successor, stamped with this shard's clock."""

@@ -7,13 +7,14 @@ cool-downs count what either was sent; recent event ids are united, so that noth
 from __future__ import annotations
 
 from operators import features
-from operators.fold import KEPT_VIEWS, last_order
+from operators.fold import KEPT_CARTS, KEPT_VIEWS, last_order
 from operators.governance import KEPT_DECISIONS, KEPT_SENT
 from state.profile import SEEN_EVENTS, SEEN_WIDTH, Profile, Timer
 
 #: Identifier tokens and change ids kept of a customer.
 KEPT_IDS, KEPT_CHANGES = 200, 32
 
+_ALL = SEEN_EVENTS * SEEN_WIDTH
 _HALF = SEEN_EVENTS // 2 * SEEN_WIDTH
 
 
@@ -27,7 +28,9 @@ def absorb(mine: Profile, other: Profile) -> None:
     for key, (granted, time) in other.consent.items():
         held = mine.consent.get(key, (True, 0))
         mine.consent[key] = (granted and held[0], max(time, held[1]))
-    mine.seen = other.seen[-_HALF:] + mine.seen[-_HALF:] if other.seen else mine.seen
+    # All of both if they fit, else half the room for each.
+    room, others = max(_HALF, _ALL - len(other.seen)), max(_HALF, _ALL - len(mine.seen))
+    mine.seen = other.seen[-others:] + mine.seen[-room:]
     mine.behaviour = features.join(mine.behaviour, other.behaviour)
     mine.units += other.units
     mine.points += other.points
@@ -40,6 +43,7 @@ def absorb(mine: Profile, other: Profile) -> None:
         mine.cooling[play] = max(at, mine.cooling.get(play, 0))
     if other.scored_at > mine.scored_at:
         mine.score, mine.band, mine.scored_at = other.score, other.band, other.scored_at
+    mine.parks += [park for park in other.parks if park not in mine.parks]
     mine.absorbed = [*other.absorbed, *mine.absorbed][-KEPT_CHANGES:]
     for field in ("tier", "language", "timezone", "country"):
         setattr(mine, field, getattr(mine, field) or getattr(other, field))
@@ -52,7 +56,8 @@ def _carts(mine: Profile, other: Profile) -> None:
         if known is None or cart.time > known.time:
             mine.carts[cart_id] = cart
     ended = last_order(mine.behaviour)
-    mine.carts = {cart_id: cart for cart_id, cart in mine.carts.items() if cart.time > ended}
+    carts = sorted(((cart.time, cart_id) for cart_id, cart in mine.carts.items() if cart.time > ended))[-KEPT_CARTS:]
+    mine.carts = {cart_id: mine.carts[cart_id] for _, cart_id in carts}
     timers: dict[tuple[str, str], Timer] = {}
     for timer in sorted([*mine.timers, *other.timers], key=lambda timer: timer.due):
         # Two of a kind and key: the later cart reminder, the earlier grid point or label.

@@ -34,19 +34,20 @@ class Scorer:
         self._examples = topic_name(config, "churn.examples")
 
     def score(
-        self, shard: Shard, profile: Profile, time: int, *, at_purchase: bool, examples: list[OpenExample] | None
+        self, shard: Shard, profile: Profile, time: int, examples: list[OpenExample] | None = None
     ) -> outputs.Score:
-        """Score a customer at ``time`` (ms); with ``examples`` given, keep the features for learning."""
+        """Score a customer at ``time`` (ms): on the grid, where ``examples`` keep the features for learning, or
+        at a purchase, where there are none."""
         active = shard.state.models.get("default")
         model = self._models[active] if active is not None else PRIOR
         vector = features.vector(profile.behaviour, time)
         probability = model.probability(vector)
         profile.band = band(probability, profile.band or None, self._churn)
         profile.score, profile.scored_at = probability, time
-        score = outputs.Score(profile.customer, time, probability, profile.band, model.hash, at_purchase)
+        score = outputs.Score(profile.customer, time, probability, profile.band, model.hash, examples is None)
         shard.emit(self._scores, -1, profile.customer, stitched.encode(score))
         if examples is not None:
-            examples.append(OpenExample(time, vector, features.VERSION, probability, model.hash))
+            examples.append(OpenExample(time, vector, features.VERSION, probability, model.hash, profile.customer))
             del examples[:-OPEN_EXAMPLES]
         return score
 
@@ -56,7 +57,7 @@ class Scorer:
         for example in [example for example in examples if example.time + horizon <= due]:
             examples.remove(example)
             released = outputs.Example(
-                id=f"{profile.customer}/{example.time}",
+                id=f"{example.customer}/{example.time}",
                 customer=profile.customer,
                 time=example.time,
                 features=example.features,

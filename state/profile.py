@@ -65,13 +65,17 @@ class Park(msgspec.Struct, array_like=True):
 
 
 class OpenExample(msgspec.Struct, array_like=True):
-    """Features and score at ``time``, waiting for the label. Kept under a key of its own."""
+    """Features and score at ``time``, waiting for the label. Kept under a key of its own.
+
+    ``customer`` is whom the score was for: after a merge there may be two of one time.
+    """
 
     time: int
     features: list[float]
     version: str
     probability: float
     model: str
+    customer: str
 
 
 class Profile(msgspec.Struct, array_like=True):
