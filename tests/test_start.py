@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from confluent_kafka import OFFSET_INVALID, TopicPartition
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from operators.kafka import FRESH, Start, start
@@ -54,11 +54,13 @@ def test_a_log_that_no_longer_holds_the_position_stops(k: int, r: int) -> None:
 
 
 @given(st.none() | st.integers(0, 20), st.none() | st.integers(0, 20), st.integers(0, 20), st.booleans())
+@settings(deadline=None)
 def test_initialise_always_starts_at_the_beginning(k: int | None, r: int | None, first: int, fresh: bool) -> None:
     assert begin(k, r, first, FRESH if fresh else "", initialise=True) == Start(first, first, "fresh")
 
 
 @given(st.integers(0, 20), st.integers(0, 20), st.integers(0, 20))
+@settings(deadline=None)
 def test_nothing_is_skipped_and_nothing_said_twice(k: int, r: int, first: int) -> None:
     if min(k, r) < first:
         with pytest.raises(PositionError):

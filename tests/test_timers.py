@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from operators import timers
@@ -78,6 +78,7 @@ class Checked:
 
 
 @given(batches, st.lists(st.none() | times, max_size=30), st.integers(1, 3))
+@settings(deadline=None)
 def test_fires_what_is_due_in_order_however_little_is_loaded(
     batches: list[list[tuple[str, int | None] | int]], follow: list[int | None], kept: int
 ) -> None:

@@ -1,0 +1,245 @@
+"""Scores, bands and learning examples: at purchases, on the grid, and when the label matures."""
+
+from __future__ import annotations
+
+from zlib import crc32
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from operators import features
+from operators.churn import PRIOR
+from operators.scoring import OPEN_EXAMPLES, schedule_grid, schedule_label
+from schemas.config import Churn
+from state.behaviour import Behaviour
+from state.profile import OpenExample, Profile, Timer
+from tests.engage_helpers import (
+    DAY,
+    MINUTE,
+    SHARDS,
+    A,
+    B,
+    T,
+    World,
+    activate,
+    constant_model,
+    ordered,
+    reachable,
+    replayed,
+    tick,
+)
+
+CHURN = Churn()
+GRID, HORIZON = 7 * DAY, 28 * DAY
+
+
+def phase(customer: str, after: int) -> int:
+    """The first grid point of a customer after a moment, found step by step."""
+    point = crc32(customer.encode()) % GRID
+    return point + (after - point) // GRID * GRID + GRID
+
+
+def days(world: World, *numbers: int) -> World:
+    """Daily ticks."""
+    return world.feed(*(tick(T + number * DAY) for number in numbers)).run()
+
+
+# -- the grid ------------------------------------------------------------------------------------------------
+
+
+@given(st.integers(T, T + 400 * DAY), st.text("abc", min_size=1))
+@settings(deadline=None)
+def test_the_grid_is_weekly_and_spread_by_customer(at: int, customer: str) -> None:
+    profile = Profile(customer, behaviour=Behaviour(recent=[at - DAY]))
+    schedule_grid(profile, at, CHURN)
+    (timer,) = profile.timers
+    assert at < timer.due <= at + GRID
+    assert timer == Timer(phase(customer, at), "grid", "")
+    schedule_grid(profile, timer.due, CHURN)
+    assert profile.timers == [Timer(timer.due + GRID, "grid", "")]
+
+
+def test_after_long_silence_nobody_is_scored() -> None:
+    profile = Profile(A, behaviour=Behaviour(recent=[T]), timers=[Timer(5, "grid", "")])
+    schedule_grid(profile, T + 6 * HORIZON, CHURN)
+    assert [timer.kind for timer in profile.timers] == ["grid"]
+    schedule_grid(profile, T + 6 * HORIZON + 1, CHURN)
+    assert profile.timers == []
+
+
+def test_a_purchase_is_scored_and_puts_the_customer_on_the_grid() -> None:
+    world = World().feed(ordered(A, T)).run()
+    (score,) = world.written("ts.scores")
+    assert (score.customer, score.at, score.at_purchase, score.model) == (A, T, True, PRIOR.hash)
+    assert score.probability == PRIOR.probability(features.vector(world.profile(A).behaviour, T))
+    assert world.profile(A).timers == [Timer(phase(A, T), "grid", "")]
+    assert world.examples(A) == []
+
+
+def test_a_grid_point_is_scored_and_kept_as_an_example() -> None:
+    point = phase(A, T)
+    world = World().feed(ordered(A, T), tick(point - 1), tick(point)).run()
+    _, score = world.written("ts.scores")
+    assert (score.at, score.at_purchase) == (point, False)
+    vector = features.vector(world.profile(A).behaviour, point)
+    assert world.examples(A) == [OpenExample(point, vector, features.VERSION, score.probability, PRIOR.hash, A)]
+    due = sorted((timer.kind, timer.due) for timer in world.profile(A).timers)
+    assert due == [("grid", point + GRID), ("label", point + HORIZON)]
+
+
+def test_a_late_tick_scores_as_of_now() -> None:
+    """What happened between grid point and tick is in the features, so the label must not count it."""
+    point = phase(A, T)
+    world = World().feed(ordered(A, T), ordered(A, point + MINUTE), tick(point + 2 * MINUTE)).run()
+    (example,) = world.examples(A)
+    assert example.time == point + 2 * MINUTE
+    world.feed(*(tick(example.time + number * DAY) for number in range(40))).run()
+    assert world.written("ts.churn.examples")[0].label is True
+
+
+def test_an_order_does_not_push_a_grid_point_aside() -> None:
+    point = phase(A, T)
+    world = World().feed(ordered(A, T), ordered(A, point + MINUTE)).run()
+    assert world.profile(A).timers == [Timer(point, "grid", "")]
+
+
+# -- labels --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("again", "label"), [(None, True), (0, True), (1, False), (HORIZON, False), (HORIZON + 1, True)]
+)
+def test_an_example_is_released_after_the_horizon_whatever_its_label(again: int | None, label: bool) -> None:
+    point = phase(A, T)
+    world = World().feed(ordered(A, T), tick(point)).run()
+    if again is not None:
+        world.feed(ordered(A, point + again)).run()
+    world.feed(tick(point + HORIZON - 1)).run()
+    assert world.written("ts.churn.examples") == []
+    world.feed(tick(point + HORIZON)).run()
+    (example,) = world.written("ts.churn.examples")
+    assert (example.time, example.label, example.at) == (point, label, max(point + HORIZON, point + (again or 0)))
+    assert (example.id, example.customer) == (f"{A}/{point}", A)
+    assert example.features_version == features.VERSION
+    assert example.model == PRIOR.hash
+    (output,) = (each for each in world.everything() if each.topic == "ts.churn.examples")
+    assert output.partition == 0
+
+
+def test_every_grid_point_gets_its_label_once() -> None:
+    world = days(World().feed(ordered(A, T), ordered(B, T)), *range(1, 300))
+    examples = world.written("ts.churn.examples")
+    released = {(example.customer, example.time) for example in examples}
+    scored = {(score.customer, score.at) for score in world.written("ts.scores") if not score.at_purchase}
+    assert released == scored
+    assert len(examples) == len(released)
+    assert {customer for customer, _ in released} == {A, B}
+    assert world.timers == [{}] * SHARDS
+    assert world.examples(A) == world.examples(B) == []
+
+
+def test_open_examples_are_bounded() -> None:
+    world = World()
+    shard, examples = world.shards[0], list[OpenExample]()
+    for n in range(12):
+        world.engage._scorer.score(shard, Profile(A), T + n, examples)
+    assert [example.time for example in examples] == [T + n for n in range(12 - OPEN_EXAMPLES, 12)]
+
+
+def test_a_label_timer_goes_with_its_last_example() -> None:
+    profile = Profile(A)
+    examples = [OpenExample(T + n, [], "v", 0.5, "m", A) for n in (1, 2)]
+    schedule_label(profile, examples, CHURN)
+    assert profile.timers == [Timer(T + 1 + HORIZON, "label", "")]
+    schedule_label(profile, [], CHURN)
+    assert profile.timers == []
+
+
+# -- models and bands ----------------------------------------------------------------------------------------
+
+
+def scored(*logits: float, warm: bool = True) -> World:
+    """Customer A buys once for each logit, a day apart, under a model that answers it."""
+    world = World().feed(*reachable(A, T - DAY))
+    for n, logit in enumerate(logits):
+        name = f"model{n}"
+        world.models[name] = constant_model(logit, name)
+        world.feed(activate(name, T + n * DAY), ordered(A, T + n * DAY))
+    return world.run()
+
+
+#: Log-odds of 0.1, 0.77 (high is left below 0.75), 0.7 and 0.9.
+LOW, STILL_HIGH, MEDIUM, HIGH = -2.2, 1.208, 0.85, 2.2
+
+
+def test_a_model_counts_from_its_control_record_on() -> None:
+    world = World()
+    world.models.update(one=constant_model(LOW, "one"), two=constant_model(HIGH, "two"))
+    world.feed(ordered(A, T), activate("one"), ordered(A, T + 1), activate("two"), ordered(A, T + 2)).run()
+    assert [(score.model, score.band) for score in world.written("ts.scores")] == [
+        (PRIOR.hash, "high"),
+        ("one", "low"),
+        ("two", "high"),
+    ]
+    assert world.state(0).models == {"default": "two"}
+    assert world.counts["activations"] == 2 * SHARDS
+
+
+@pytest.mark.parametrize(
+    ("logits", "bands", "warnings"),
+    [
+        ([LOW, HIGH], "low high", 1),
+        ([MEDIUM, HIGH], "medium high", 1),
+        ([HIGH, HIGH], "high high", 0),
+        ([LOW, HIGH, STILL_HIGH, HIGH, STILL_HIGH], "low high high high high", 1),
+        ([LOW, MEDIUM, STILL_HIGH], "low medium medium", 0),
+    ],
+)
+def test_a_band_that_rises_to_high_warns_once(logits: list[float], bands: str, warnings: int) -> None:
+    world = scored(*logits)
+    assert " ".join(score.band for score in world.written("ts.scores")) == bands
+    assert world.told() == [("churn_warning", "emitted")] * warnings
+    if warnings:
+        (trigger,) = world.triggers
+        assert trigger.data.score == pytest.approx(0.9, abs=0.01)
+        assert (trigger.data.touchpoint_ts, trigger.data.touchpoint) == (0, f"score:{trigger.data.touchpoint_time}")
+
+
+def test_a_band_that_rises_again_is_stopped_by_the_cool_down() -> None:
+    assert scored(LOW, HIGH, MEDIUM, HIGH).told() == [("churn_warning", "emitted"), ("churn_warning", "cool_down")]
+
+
+def test_the_grid_warns_too() -> None:
+    world = World().feed(*reachable(A, T - DAY), activate("low"), ordered(A, T), activate("high"))
+    world.models.update(low=constant_model(LOW, "low"), high=constant_model(HIGH, "high"))
+    days(world, *range(1, 9))
+    assert world.told() == [("churn_warning", "emitted")]
+
+
+def test_an_old_purchase_starts_nothing() -> None:
+    world = World().feed(*reachable(A, T - DAY), activate("low"), ordered(A, T), activate("high"))
+    world.models.update(low=constant_model(LOW, "low"), high=constant_model(HIGH, "high"))
+    world.feed(ordered(A, T + 1, at=T + 61 * MINUTE)).run()
+    assert world.profile(A).band == "high"
+    assert world.told() == []
+
+
+def test_a_replay_activates_at_the_same_point() -> None:
+    world = days(scored(LOW, HIGH, MEDIUM), *range(1, 60))
+    assert replayed(world, [50, 1]).outputs == world.outputs
+
+
+@given(st.lists(st.integers(0, 90 * DAY), min_size=1, max_size=12), st.integers(1, 9))
+@settings(max_examples=40, deadline=None)
+def test_labels_are_true(orders: list[int], every: int) -> None:
+    """Against the orders themselves: eight are remembered, so few enough of them are exact."""
+    orders = sorted(set(orders))[:8]
+    world, end = World(), 200
+    moments = [(T + order, 0) for order in orders] + [(T + day * DAY, 1) for day in range(0, end, every)]
+    for time, is_tick in sorted(moments):
+        world.feed(tick(time) if is_tick else ordered(A, time))
+    world.run()
+    for example in world.written("ts.churn.examples"):
+        bought = any(example.time < T + order <= example.time + HORIZON for order in orders)
+        assert example.label is not bought
