@@ -16,7 +16,7 @@ from threading import Event
 
 from flows.retailer.rates import Rates
 from flows.retailer.simulation import SPEED, START_MS, Retailer
-from flows.retailer.write import FileSink, KafkaSink, Sink, Summary, write
+from flows.retailer.write import BEAT, FileSink, KafkaSink, Sink, Summary, write
 from schemas.errors import ConfigError, TouchstreamError
 
 _EXAMPLES = """examples:
@@ -49,6 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         events=options.events,
         rate=options.rate,
         seconds=options.seconds,
+        beat=options.beat,
         stop=_stop_on_signals(),
         progress=_progress(options.events) if options.progress else None,
     )
@@ -69,6 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--customers", type=int, default=1_000, help="customers at any time (default 1000)")
     add("--seed", type=int, default=1, help="the same seed gives the same bytes (default 1)")
     add("--rate", type=float, help="records per real second (default: as fast as possible)")
+    add("--beat", type=float, default=BEAT, help=f"seconds between writes at --rate (default {BEAT})")
     add("--speed", type=float, default=SPEED, help="simulated ms per real ms at --rate (default 86400: a day a second)")
     add("--start", type=_time, default=START_MS, help="simulated start: RFC 3339 or 'now' (default 2026-01-01T00:00Z)")
     add("--events", type=int, help="stop after this many records")

@@ -18,7 +18,7 @@ from flows.retailer.simulation import Chunk, Retailer
 from schemas.errors import TouchstreamError
 
 #: Records handed over at a time; at a rate, what is due in this many seconds.
-_BATCH, _BEAT = 1_000, 0.02
+_BATCH, BEAT = 1_000, 0.02
 #: How long the end of a run waits for Kafka to confirm what is under way, in seconds.
 _FLUSH_SECONDS = 60.0
 
@@ -132,15 +132,17 @@ def write(
     events: int | None = None,
     rate: float | None = None,
     seconds: float | None = None,
+    beat: float = BEAT,
     stop: Event | None = None,
     progress: Callable[[Summary], None] | None = None,
 ) -> Summary:
     """Write up to ``events`` records, for up to ``seconds`` (real), at ``rate`` a second or as fast as possible.
 
-    Ends early when ``stop`` is set; what was written is flushed and counted in any case.
+    At a rate, what is due in ``beat`` seconds is written together, up to 1,000 records. Ends early when ``stop``
+    is set; what was written is flushed and counted in any case.
     """
     stop, summary, began = stop or Event(), Summary(), time.monotonic()
-    size = _BATCH if rate is None else max(1, min(_BATCH, int(rate * _BEAT)))
+    size = _BATCH if rate is None else max(1, min(_BATCH, int(rate * beat)))
     for chunk in retailer.chunks(size):
         now = time.monotonic() - began
         if rate is not None and summary.written / rate > now:
