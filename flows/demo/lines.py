@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 
 from flows.demo.account import shown_ms
 from flows.demo.figures import Emitted, Figures
 
-#: Triggers shown in a second; the rest is counted.
-TRIGGERS_A_SECOND = 5
+#: Triggers of one play shown in a second; the rest is counted. By play, so that a rare one is seen.
+TRIGGERS_A_SECOND = 2
 
 
 class Lines:
@@ -20,7 +21,7 @@ class Lines:
         self._figures = figures
         self._write = write
         self._second = 0
-        self._shown = 0
+        self._shown: Counter[str] = Counter()
         self._held_back = 0
         self._phase = ""
 
@@ -42,10 +43,10 @@ class Lines:
             self._summary(second)
 
     def _trigger(self, emitted: Emitted) -> None:
-        if self._shown >= TRIGGERS_A_SECOND:
+        if self._shown[emitted.play] >= TRIGGERS_A_SECOND:
             self._held_back += 1
             return
-        self._shown += 1
+        self._shown[emitted.play] += 1
         latency = "timer" if emitted.latency is None else shown_ms(emitted.latency)
         self._write(
             f"{stamp(self._figures)}  trigger  {emitted.play:15} {short(emitted.customer)}  {emitted.channel:7}"
@@ -62,7 +63,8 @@ class Lines:
             f"{figures.merges:,}  triggers {figures.triggers.total():,}  p50 {shown_ms(latency.p50)}  p99 "
             f"{shown_ms(latency.p99)}  dead letters {figures.dead.total():,}  models {figures.models}{held_back}"
         )
-        self._shown = self._held_back = 0
+        self._shown.clear()
+        self._held_back = 0
 
 
 def stamp(figures: Figures) -> str:

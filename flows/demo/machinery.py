@@ -33,6 +33,9 @@ FLOW_LOG, RETAILER_LOG, OWN_LOG = "flows.log", "retailer.log", "demo.log"
 #: A flow that died this often is not going to live.
 DEATHS: Final = 3
 DRAIN_SECONDS: Final = 30.0
+#: How often the retailer writes. Each beat is a transaction of stitch and one of engage, and a transaction costs the
+#: embedded broker the more the more there were (0.5 ms at first, 1.6 ms after 3,000): half the usual number.
+BEAT_SECONDS: Final = 0.05
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -200,14 +203,19 @@ class Shop:
     def __init__(self, options: Options, config: Config, folder: Path) -> None:
         self.log = folder / RETAILER_LOG
         self._output: IO[bytes] = self.log.open("ab")
-        flags = {
+        flags: dict[str, str | int | float] = {
             "--kafka": config.kafka.bootstrap,
             "--topic": topic_name(config, config.topics.sources[0]),
             "--customers": options.shop,
             "--seed": options.seed,
             "--rate": options.rate,
             "--speed": options.speed,
+            "--beat": BEAT_SECONDS,
         }
+        if options.kafka is None:
+            # An idempotent producer waits up to a second for its id, and the first triggers would seem that slow.
+            # It guards against retries, which a broker on this very machine gives no cause for.
+            flags["--property"] = "enable.idempotence=false"
         command = [sys.executable, "-m", "flows.retailer", *(str(part) for pair in flags.items() for part in pair)]
         self._supervisor = Supervisor({"retailer": command}, env=environment(), output=self._output)
 

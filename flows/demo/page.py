@@ -21,7 +21,7 @@ from operators.churn import BANDS
 COLOURS: Final = {"welcome": "green", "repeat_view": "cyan", "cart_abandoned": "yellow", "churn_warning": "magenta"}
 REFRESHES_A_SECOND: Final = 5
 #: Rows of the page that are not triggers: header, figures, frames, footer.
-HEADER, FIGURES, FOOTER = 1, 10, 1
+HEADER, FIGURES, DEAD, FOOTER, FRAME = 1, 9, 1, 1, 3
 _WAITING: Final = "triggers appear here as they happen"
 
 
@@ -54,27 +54,28 @@ class Page:
     def render(self) -> RenderableType:
         """The page as it is now, for the console's size."""
         height = self._console.size.height
-        rows = max(1, height - HEADER - FIGURES - FOOTER - 3)
+        rows = max(1, height - HEADER - FIGURES - DEAD - FOOTER - FRAME)
         layout = Layout()
         layout.split_column(
             Layout(header(self._figures, self._title), size=HEADER),
             Layout(name="figures", size=FIGURES),
+            Layout(dead_letters(self._figures), size=DEAD),
             Layout(triggers(self._figures, rows)),
-            Layout(footer(self._figures), size=FOOTER),
+            Layout(footer(), size=FOOTER),
         )
-        layout["figures"].split_row(Layout(flow(self._figures), ratio=4), Layout(plays(self._figures), ratio=5))
+        layout["figures"].split_row(Layout(flow(self._figures), ratio=1), Layout(plays(self._figures), ratio=1))
         return layout
 
 
 def header(figures: Figures, title: str) -> RenderableType:
     """One line: what runs, for how long, at which simulated moment."""
-    table = Table.grid(expand=True)
-    table.add_column()
-    table.add_column(justify="right")
-    moment = f"simulated {log_time(figures.clock)}   " if figures.clock else ""
+    table = Table.grid(expand=True, padding=(0, 1))
+    table.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
+    table.add_column(justify="right", no_wrap=True)
+    moment = f"simulated {log_time(figures.clock)}  " if figures.clock else ""
     table.add_row(
         Text.assemble((" touchstream ", "bold reverse"), " ", (figures.phase, "bold"), f"  {title}"),
-        f"{moment}{stamp(figures)} ",
+        f"{moment}{stamp(figures)}",
     )
     return table
 
@@ -83,13 +84,12 @@ def flow(figures: Figures) -> RenderableType:
     """What goes through, and how fast."""
     recent = figures.recent_latency
     table = Table.grid(expand=True, padding=(0, 1))
-    table.add_column(style="dim")
-    table.add_column()
-    table.add_row("touchpoints", f"[bold]{figures.per_second:,.0f}/s[/]   {figures.finished:,} in all")
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
+    table.add_row("touchpoints", f"[bold]{figures.per_second:,.0f}/s[/]  {figures.finished:,} in all")
     table.add_row("lag", _lag(figures))
-    table.add_row("customers", f"{figures.customers:,}   {figures.merges:,} merges")
-    table.add_row("to trigger", f"p50 [bold]{shown_ms(recent.p50)}[/]   p99 [bold]{shown_ms(recent.p99)}[/]")
-    table.add_row("dead letters", _reasons(figures.dead))
+    table.add_row("customers", f"{figures.customers:,}  {figures.merges:,} merges")
+    table.add_row("to trigger", f"p50 [bold]{shown_ms(recent.p50)}[/]  p99 [bold]{shown_ms(recent.p99)}[/]")
     table.add_row("churn model", _model(figures))
     table.add_row("churn bands", _bands(figures))
     table.add_row("restarts", f"[bold red]{figures.restarts}[/]" if figures.restarts else "0")
@@ -100,8 +100,8 @@ def plays(figures: Figures) -> RenderableType:
     """Triggers by play, and what stopped the others."""
     table = Table(expand=True, box=None, padding=(0, 1), header_style="dim")
     table.add_column("play", no_wrap=True)
-    table.add_column("triggers", justify="right")
-    table.add_column("stopped", justify="right")
+    table.add_column("triggers", justify="right", min_width=8)
+    table.add_column("stopped", justify="right", min_width=7)
     table.add_column("because of", ratio=1, no_wrap=True, overflow="ellipsis", style="dim")
     for play in PLAYS:
         stopped = Counter({code: n for code, n in figures.decided(play).items() if code != "emitted"})
@@ -109,7 +109,7 @@ def plays(figures: Figures) -> RenderableType:
             Text(play, COLOURS[play]),
             f"{figures.triggers[play]:,}",
             f"{stopped.total():,}",
-            _reasons(stopped, total=False),
+            _reasons(stopped),
         )
     table.add_row("")
     table.add_row(Text("all", "bold"), f"[bold]{figures.triggers.total():,}[/]", "", "")
@@ -133,28 +133,34 @@ def triggers(figures: Figures, rows: int) -> RenderableType:
     return Panel(body, title="triggers", title_align="left", border_style="dim")
 
 
-def footer(figures: Figures) -> RenderableType:
+def dead_letters(figures: Figures) -> RenderableType:
+    """One line: how many, by reason."""
+    reasons = _reasons(figures.dead)
+    line = Text.assemble((" dead letters ", "dim"), f"{figures.dead.total():,}  ", (reasons, "dim"))
+    line.no_wrap, line.overflow = True, "ellipsis"
+    return line
+
+
+def footer() -> RenderableType:
     """What the keys do."""
     return Text(" Ctrl-C stops the retailer, drains the flows and prints the account", "dim")
 
 
 def _lag(figures: Figures) -> str:
-    if not figures.lag:
-        return "-"
-    return "   ".join(f"{flow} {'-' if lag is None else format(lag, ',')}" for flow, lag in figures.lag.items())
+    shown = {flow: lag for flow, lag in figures.lag.items() if lag or flow != "learn"}
+    return "  ".join(f"{flow} {'-' if lag is None else format(lag, ',')}" for flow, lag in shown.items()) or "-"
 
 
-def _reasons(counts: Counter[str], *, total: bool = True) -> str:
-    parts = ", ".join(f"{reason} {n:,}" for reason, n in counts.most_common())
-    return f"{counts.total():,}   [dim]{parts}[/]" if total else parts
+def _reasons(counts: Counter[str]) -> str:
+    return ", ".join(f"{reason} {n:,}" for reason, n in counts.most_common())
 
 
 def _model(figures: Figures) -> str:
     if not figures.models:
-        return f"prior, until the first labels mature ({figures.learned:,} learned)"
-    return f"no. {figures.models}   {figures.learned:,} examples learned"
+        return "prior, until labels mature"
+    return f"no. {figures.models}  {figures.learned:,} examples"
 
 
 def _bands(figures: Figures) -> str:
     counts = Counter(figures.bands.values())
-    return "   ".join(f"{band} {counts[band]:,}" for band in BANDS)
+    return "  ".join(f"{band} {counts[band]:,}" for band in BANDS)
