@@ -13,7 +13,7 @@ from rich.console import Console
 from flows.demo import account
 from flows.demo.figures import Figures
 from flows.demo.lines import Lines
-from flows.demo.machinery import OWN_LOG, Folder, logs_to
+from flows.demo.machinery import FLOW_LOG, OWN_LOG, Folder, logs_to
 from flows.demo.options import Options, read
 from flows.demo.page import Page
 from flows.demo.run import Display, Run
@@ -49,8 +49,8 @@ def _run(options: Options) -> int:
         except TouchstreamError as error:
             raise TouchstreamError(f"{error}\nAll logs: {folder.keep()}") from error
         print("\n".join(account.lines(settled, figures)))
-        if not settled.closes:
-            print(f"  Logs of the flows: {folder.keep()}")
+        if settled.restarts or not settled.closes:
+            print(f"  {settled.restarts} restarts of flows; their logs: {folder.keep() / FLOW_LOG}")
         if options.json:
             print(msgspec.json.encode(settled).decode())
         sys.stdout.flush()

@@ -65,7 +65,8 @@ def read(given: Mapping[str, Any]) -> Options:
 def deployment(options: Options, bootstrap: str, url: str) -> Config:
     """A small deployment with fresh keys on the log's clock.
 
-    Limits that guard against real delays are in log time, so they grow with the speed.
+    Limits that guard against real delays are in log time, so they grow with the speed. The high churn band
+    begins early: the simulated customers' hazards are small, and a warning is to be seen within a minute.
     """
     prefix = f"demo-{secrets.token_hex(4)}" if options.kafka or options.redis else "demo"
     return Config(
@@ -76,7 +77,7 @@ def deployment(options: Options, bootstrap: str, url: str) -> Config:
         redis=Redis(url=url),
         topics=Topics(source_partitions=SOURCE_PARTITIONS, shards=SHARDS, retention_days=1),
         plays=Plays(start_within_minutes=max(60, ceil(options.speed / 60))),
-        churn=Churn(publish_examples=100, publish_seconds=_scaled(5, options)),
+        churn=Churn(high=0.7, publish_examples=100, publish_seconds=_scaled(5, options)),
         limits=Limits(park_seconds=_scaled(10, options), tick_ms=500),
     )
 
