@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from typing import Any, NamedTuple
 
@@ -81,11 +82,18 @@ def read_topic(config: Config, topic: str) -> list[Read]:
 
 
 def committed(config: Config, group: str, topic: str, partitions: int) -> dict[int, TopicPartition]:
-    """The group's committed offsets with their metadata, by partition."""
+    """The group's committed offsets with their metadata, by partition. Waits until the group has a coordinator."""
     asking = consumer(config, group)
+    asked = [TopicPartition(topic, number) for number in range(partitions)]
+    deadline = time.monotonic() + 60
     try:
-        asked = [TopicPartition(topic, number) for number in range(partitions)]
-        return {each.partition: each for each in asking.committed(asked, timeout=20)}
+        while True:
+            try:
+                return {each.partition: each for each in asking.committed(asked, timeout=20)}
+            except KafkaException:
+                # A group nobody has joined yet has none, a busy broker answers late.
+                if time.monotonic() > deadline:
+                    raise
     finally:
         asking.close()
 
