@@ -91,7 +91,8 @@ def verdict(account: Account, figures: Figures) -> str:
         return "The account closes: every touchpoint is accounted for, once."
     faults = []
     if account.missing:
-        faults.append(f"touchpoints that ended {'nowhere' if account.missing > 0 else 'twice'}: {abs(account.missing):,}")
+        where = "nowhere" if account.missing > 0 else "twice"
+        faults.append(f"touchpoints that ended {where}: {abs(account.missing):,}")
     if account.written is not None and account.written != account.consumed:
         faults.append(f"{account.written:,} were written but {account.consumed:,} consumed")
     if figures.decided_triggers != figures.triggers.total():
