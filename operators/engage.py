@@ -117,7 +117,8 @@ class Engage:
 
     def _viewed(self, shard: Shard, profile: Profile, event: Event, body: View) -> None:
         sku = body.product.sku
-        views = sum(seen == sku and event.time - time < self._book.view_window for seen, time in profile.views)
+        since = event.time - self._book.view_window
+        views = len([time for seen, time in profile.views if seen == sku and time > since])
         if views >= self._book.views:
             profile.views = [view for view in profile.views if view[0] != sku]
             values: dict[str, str | int | float] = {"sku": sku, "views": views}
@@ -157,8 +158,11 @@ class Engage:
 
     def _schedule(self, shard: Shard, profile: Profile) -> None:
         """Tell the index the customer's earliest timer, if it moved."""
-        waiting = profile.parks or profile.timers
-        due = min((each.until if isinstance(each, Park) else each.due for each in waiting), default=None)
+        due: int | None = None
+        if profile.parks:
+            due = min([park.until for park in profile.parks])
+        elif profile.timers:
+            due = min([timer.due for timer in profile.timers])
         if due != profile.due:
             profile.due = due
             shard.timers.set(profile.customer, due)
