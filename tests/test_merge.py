@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from typing import TypeVar
 
 import msgspec
@@ -14,7 +15,7 @@ from operators.scoring import OPEN_EXAMPLES
 from schemas import stitched
 from schemas.config import Limits, Plays
 from schemas.stitched import Absorb, Change, Event, Record
-from state.profile import OpenExample, Profile, unpack
+from state.profile import OpenExample, Park, Profile, pack, unpack
 from tests.engage_helpers import (
     DAY,
     MINUTE,
@@ -204,6 +205,17 @@ def test_due_timers_are_looked_at_after_the_hand_over() -> None:
     world.feed(tick(T + MINUTE)).run()
     world.feed(tick(T + 30 * MINUTE)).run()
     assert settled(world).told() == [("cart_abandoned", "emitted")]
+
+
+def test_nobody_waits_for_what_has_arrived() -> None:
+    world = World().merge(A, B, 1).run()
+    (absorb,) = sent(world, Absorb)
+    world.merge(A, B, 1).step(B_SHARD)
+    assert world.profile(B).parks == []
+    # C still waits for the same hand-over, and is merged into B.
+    waits = b64encode(pack((Profile(C, parks=[Park(absorb.change, T + SECOND)]), list[OpenExample]()))).decode()
+    world.feed(Absorb(T, B, C, token("C>B"), 2, waits)).run()
+    assert settled(world).profile(B).absorbed == [absorb.change, token("C>B")]
 
 
 # -- who was merged while waiting ----------------------------------------------------------------------------
