@@ -307,7 +307,7 @@ def test_identifiers_join_once_and_their_addresses_are_the_newest() -> None:
 
 
 def test_a_profile_is_small() -> None:
-    """The bound of the design: 1.5 KB for a typical customer."""
+    """The design asks for 1.5 KB of a typical customer; this one has looked at more than most."""
     world = World().feed(created(A, T, "phone", "email", "wechat_openid"), consented(A, T, sms=True, email=True))
     for week in range(30):
         at = T + week * 7 * DAY
@@ -316,7 +316,7 @@ def test_a_profile_is_small() -> None:
     world.run()
     raw = world.entities["c:" + A]
     assert len(world.profile(A).seen) == 640
-    assert len(raw) < 1_900 and len(raw) - 640 < 1_500
+    assert len(raw) < 1_600
     assert unpack(msgspec.msgpack.encode(msgspec.msgpack.decode(raw)[:7])).customer == A
 
 
