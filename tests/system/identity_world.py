@@ -1,0 +1,145 @@
+"""A deployment of the stitch core on a real Valkey, short of Kafka, and what its processes wrote."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Sequence
+from typing import Any
+
+import redis
+
+from operators.identity import Evidence, Sighting, facts_of, join, partition
+from operators.reading import Reader
+from operators.stitching import Batch, Stitcher
+from schemas import stitched
+from schemas.config import Config, Keys, Topics
+from schemas.stitched import Change, Event, shard_of
+from state.identity import IdentityStore
+from state.tokens import Tokens
+from state.vault import Vault
+from tests.messages import START, TOPIC, Message
+
+KEYS = Keys(index="11" * 32, dead_letters="22" * 32, master={"k1": "33" * 32})
+TOKENS = Tokens(bytes.fromhex(KEYS.index))
+NOW = START + 60_000
+
+
+class World:
+    """A deployment on the session's Valkey and what its processes wrote."""
+
+    def __init__(self, client: redis.Redis, **sections: Any) -> None:
+        self.redis = client
+        self.config = Config(keys=KEYS, prefix=f"t{secrets.token_hex(4)}", topics=Topics(shards=4), **sections)
+        self.now = NOW
+        self.log: list[Any] = []
+        self.keys: dict[str, bytes] = {}
+        self.dead: list[dict[str, Any]] = []
+
+    def process(self, *partitions: int) -> Stitcher:
+        """A process that has taken the partitions over."""
+        stitcher = Stitcher(self.config, self.redis, lambda: self.now)
+        stitcher.positions([(TOPIC, each) for each in partitions or (0,)])
+        return stitcher
+
+    def publish(self, batch: Batch) -> None:
+        """What the shell does with a batch, short of Kafka."""
+        for out in batch.outgoing:
+            kind = out.topic.removeprefix(f"{self.config.prefix}.")
+            if kind == "stitched":
+                record = stitched.decode(out.value)
+                assert isinstance(record, Event | Change)
+                assert out.key == record.customer.encode()
+                assert out.partition == shard_of(record.customer, 4)
+                self.log.append(record)
+            elif kind == "data-keys":
+                self.keys[(out.key or b"").decode()] = out.value
+            else:
+                assert kind == "dead-letters"
+                self.dead.append(json.loads(out.value))
+
+    def run(self, stitcher: Stitcher, *messages: Message, **options: Any) -> Batch:
+        """Stitch a batch and publish it."""
+        batch = stitcher.stitch(messages, options.get("committed", {}), options.get("ends", {}))
+        self.publish(batch)
+        stitcher.published(batch)
+        return batch
+
+    def events(self) -> list[Event]:
+        return [record for record in self.log if isinstance(record, Event)]
+
+    def changes(self) -> list[Change]:
+        return [record for record in self.log if isinstance(record, Change)]
+
+    def stored(self) -> tuple[dict[bytes, str], list[Any]]:
+        """The partition as it stands in Redis, and its clusters; both indexes must agree."""
+        store = IdentityStore(self.redis, self.config.prefix)
+        tag = f"{{{self.config.prefix}.i}}"
+        names = [key[len(tag) :] for key in self.redis.scan_iter(f"{tag}*", count=1_000)]
+        tokens = [name for name in names if name != b"sources" and name[:1] != b"@"]
+        places = store.places(tokens)
+        clusters = store.clusters([name[1:] for name in names if name[:1] == b"@"])
+        assert set(places.values()) == set(clusters), "no cluster without identifiers, none missing"
+        found = {token: clusters[place].cluster.owner(token) for token, place in places.items()}
+        for held in clusters.values():
+            assert held.cluster.partition() == {each: found[each] for each in held.cluster.ids}
+            for token, customer in held.cluster.partition().items():
+                assert self.redis.get(store.identifier_key(token)) == store.place(held.id, customer)
+        return found, [held.cluster for held in clusters.values()]
+
+    def open(self, record: Event) -> dict[str, Any]:
+        """The personal fields of a touchpoint."""
+        assert record.kid is not None
+        assert record.sealed is not None
+        key = Vault(KEYS.master).data_key(self.keys[record.kid], record.customer, record.kid)
+        opened: dict[str, Any] = json.loads(key.open(record.sealed))
+        return opened
+
+
+def token(text: str) -> bytes:
+    ns, _, value = text.partition(":")
+    return TOKENS.identifier(ns, value)
+
+
+def pure(messages: Sequence[Message]) -> dict[bytes, str]:
+    """The partition as the pure function sees it, over all input."""
+    reader = Reader(Config(keys=KEYS), TOKENS)
+    evidence: Evidence = {}
+    for each in messages:
+        touch = reader.read(each)
+        join(evidence, facts_of(Sighting(*touch.person.who, touch.time, touch.time)))
+    return partition(evidence)
+
+
+def folded(changes: list[Change]) -> dict[str, str]:
+    """Who holds each identifier, from the changes alone: what engage and everybody downstream see."""
+    owner: dict[str, str] = {}
+    alias: dict[str, tuple[int, str]] = {}
+
+    def current(customer: str) -> str:
+        seen = set()
+        while customer in alias and alias[customer][1] != customer:
+            assert customer not in seen, "a cycle of aliases"
+            seen.add(customer)
+            customer = alias[customer][1]
+        return customer
+
+    for change in changes:
+        if change.old and change.new:
+            for customer, target in ((change.old, change.new), (change.new, change.new)):
+                if change.version >= alias.get(customer, (0, ""))[0]:
+                    alias[customer] = (change.version, target)
+        else:
+            owner |= dict.fromkeys(change.ids, change.customer)
+    return {each: current(customer) for each, customer in owner.items()}
+
+
+def snapshot(world: World) -> dict[bytes, bytes]:
+    return {key: world.redis.dump(key) for key in world.redis.scan_iter(f"{{{world.config.prefix}.i}}*")}  # type: ignore[misc]
+
+
+def restore(world: World, held: dict[bytes, bytes]) -> None:
+    for key in world.redis.scan_iter(f"{{{world.config.prefix}.i}}*"):
+        world.redis.delete(key)
+    for key, value in held.items():
+        world.redis.restore(key, 0, value)

@@ -1,0 +1,208 @@
+"""Identity in a real Valkey: the compare-and-set script, and several processes at the same moment."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from random import Random
+from typing import Any
+
+import pytest
+import redis
+
+from operators.identity import Evidence, Sighting, facts_of, join
+from operators.reading import Reader
+from operators.stitching import Stitcher
+from schemas.errors import Conflict
+from schemas.stitched import Change, Event
+from state.identity import IdentityStore, Mark, Partition, Source, Write, pack_source
+from state.tokens import token_text
+from tests.messages import START, TOPIC, Message, message
+from tests.system.identity_world import TOKENS, World, folded, pure, restore, snapshot
+
+
+@pytest.fixture
+def client(redis_server: str) -> Iterator[redis.Redis]:
+    with redis.Redis.from_url(redis_server) as client:
+        yield client
+
+
+@pytest.fixture
+def world(client: redis.Redis) -> World:
+    return World(client)
+
+
+# -- the script --------------------------------------------------------------------------------------------
+
+
+def test_each_write_is_all_or_nothing_and_marks_move_when_all_are_done(world: World) -> None:
+    store, source = IdentityStore(world.redis, world.config.prefix), (TOPIC, 0)
+    a, b = store.cluster_key(b"a"), store.cluster_key(b"b")
+
+    def mark(expected: Source | None, moved: Source) -> list[Mark]:
+        return [Mark(source, b"" if expected is None else pack_source(expected), pack_source(moved))]
+
+    def position() -> Any:
+        return store.sources([source]).get(source)
+
+    one, two = Source(1, 1), Source(2, 2)
+    assert store.write([Write([(a, b"")], [(a, b"v1.a")])], mark(None, one)) == [True]
+    assert position() == pack_source(one)
+    done = store.write([Write([(a, b"v1"), (b, b"")], [(b, b"v1.b")]), Write([(a, b"")], [(b, b"no")])], mark(one, two))
+    assert done == [True, False]
+    assert position() == pack_source(one)
+    assert store.write([Write([(a, b"v1"), (b, b"v1")], [(a, b"v2.a")], [b])], mark(one, two), move=False) == [True]
+    assert (world.redis.get(a), world.redis.get(b), position()) == (b"v2.a", None, pack_source(one))
+    with pytest.raises(Conflict, match="touchpoints/0"):
+        store.write([Write([], [(a, b"never")])], mark(two, one))
+    with pytest.raises(Conflict):
+        store.write([Write([], [(a, b"never")])], mark(None, one))
+    assert world.redis.get(a) == b"v2.a"
+    assert store.write([], mark(one, two)) == []
+    assert position() == pack_source(two)
+
+
+def test_the_script_is_loaded_again_after_a_flush(world: World) -> None:
+    world.redis.script_flush()
+    world.run(world.process(), message(0, "device:d1"))
+    world.redis.script_flush()
+    assert IdentityStore(world.redis, world.config.prefix).places([]) == {}
+    assert len(world.stored()[0]) == 1
+
+
+def test_a_large_batch_of_new_people_is_one_write(world: World) -> None:
+    partitions: list[Partition] = [(TOPIC, 0)]
+    world.run(world.process(), *(message(n, f"device:d{n}", f"member:m{n}", f"cookie:c{n}") for n in range(2_000)))
+    assert len(world.stored()[0]) == 6_000
+    assert world.process().positions(partitions) == {(TOPIC, 0): 2_000}
+
+
+# -- several processes at the same moment ------------------------------------------------------------------
+
+
+class Interrupted(IdentityStore):
+    """A store where something else happens between reading and writing, or between the two reads."""
+
+    def before(self, call: str, happens: Callable[[], None]) -> None:
+        """Let ``happens`` happen before the next ``call``."""
+        self._happens = {call: happens}
+
+    def write(self, writes: Sequence[Write], marks: Sequence[Mark] = (), *, move: bool = True) -> list[bool]:
+        self._interrupt("write")
+        return super().write(writes, marks, move=move)
+
+    def clusters(self, ids: Sequence[bytes]) -> Any:
+        self._interrupt("clusters")
+        return super().clusters(ids)
+
+    def _interrupt(self, call: str) -> None:
+        happens = self.__dict__.setdefault("_happens", {}).pop(call, None)
+        if happens is not None:
+            happens()
+
+
+def interruptible(world: World, part: int) -> tuple[Stitcher, Interrupted]:
+    stitcher = world.process(part)
+    store = Interrupted(world.redis, world.config.prefix)
+    stitcher._store = stitcher._resolver._store = stitcher._resolver._planner._store = store
+    return stitcher, store
+
+
+@pytest.mark.parametrize("call", ["write", "clusters"])
+def test_who_loses_a_race_reads_again(world: World, call: str) -> None:
+    slow, store = interruptible(world, 0)
+    fast = world.process(1)
+    seed = [message(0, "device:d1", part=1), message(1, "member:m1", part=1, time=START + 1)]
+    world.run(fast, *seed)
+    merge = message(2, "device:d1", "member:m1", part=1, time=START + 2)
+    store.before(call, lambda: _run(world, fast, merge))
+    late = [message(0, "member:m1", "phone:13812345670", time=START + 3), message(1, "device:d2", time=START + 4)]
+    batch = world.run(slow, *late)
+    assert batch.rounds == 2
+    assert world.stored()[0] == pure([*seed, merge, *late])
+    assert {token_text(each): owner for each, owner in world.stored()[0].items()} == folded(world.changes())
+    assert world.process(0).positions([(TOPIC, 0)]) == {(TOPIC, 0): 2}
+
+
+def _run(world: World, stitcher: Stitcher, *messages: Message) -> None:
+    world.run(stitcher, *messages)
+
+
+def test_redis_forgetting_between_two_rounds_of_a_batch_is_noticed(world: World) -> None:
+    slow, store = interruptible(world, 0)
+    fast = world.process(1)
+    seed = message(0, "member:m1", part=1)
+    world.run(fast, seed)
+    other = message(1, "member:m1", "email:a@mail.cn", part=1, time=START + 1)
+    held: dict[bytes, bytes] = {}
+
+    def forget() -> None:
+        restore(world, held)
+
+    def overtake() -> None:
+        world.run(fast, other)
+        held.update(snapshot(world))  # holds nothing of the batch below, which is written in part next
+        store.before("write", forget)
+
+    store.before("write", overtake)
+    news = [message(0, "device:d1"), message(1, "member:m1", "device:d2", time=START + 2)]
+    batch = world.run(slow, *news)
+    assert batch.rounds == 3
+    assert world.stored()[0] == pure([seed, other, *news])
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_processes_that_interrupt_each_other_converge_to_the_pure_function(client: redis.Redis, seed: int) -> None:
+    rng, world = Random(seed), World(client)
+    names = [f"{ns}:{number}" for ns in ("member", "device", "cookie") for number in range(1, 15)]
+    queues = {part: [_random_message(rng, names, part, offset) for offset in range(40)] for part in range(3)}
+    every = [each for queue in queues.values() for each in queue]
+    processes = {part: interruptible(world, part) for part in queues}
+
+    def step(depth: int) -> None:
+        """One batch of a random process, itself interrupted by one of another, three deep."""
+        part = rng.choice([each for each in queues if queues[each] and each not in busy] or [-1])
+        if part < 0:
+            return
+        stitcher, store = processes[part]
+        size = rng.randint(1, 6)
+        batch, queues[part] = queues[part][:size], queues[part][size:]
+        busy.add(part)
+        if depth:
+            store.before(rng.choice(("write", "clusters")), lambda: step(depth - 1))
+        world.run(stitcher, *batch)
+        busy.discard(part)
+
+    busy: set[int] = set()
+    while any(queues.values()):
+        step(2)
+    owners, clusters = world.stored()
+    assert owners == pure(every)
+    assert {token_text(each): owner for each, owner in owners.items()} == folded(world.changes())
+    assert sorted(event.src for event in world.events()) == sorted(
+        f"{TOPIC}/{each.part}/{each.place}" for each in every
+    )
+    evidence: Evidence = {}
+    for each in every:
+        touch = Reader(world.config, TOKENS).read(each)
+        join(evidence, facts_of(Sighting(*touch.person.who, touch.time, touch.time)))
+    kept: Evidence = {}
+    for cluster in clusters:
+        kept |= cluster.facts(("seen", "observed", "login"))
+        assert not cluster.pending
+    assert kept == evidence, "what is stored is the evidence, whole and nothing else"
+    _in_order(world)
+
+
+def _random_message(rng: Random, names: list[str], part: int, offset: int) -> Message:
+    who = [rng.choice(("", "", "!")) + name for name in rng.sample(names, rng.choice((1, 1, 2, 2, 3)))]
+    return message(offset, *who, part=part, time=START + rng.randrange(6 * 3_600_000))
+
+
+def _in_order(world: World) -> None:
+    """No touchpoint of a customer before its creation."""
+    created: set[str] = set()
+    for record in world.log:
+        if isinstance(record, Change) and record.kind == "created":
+            created.add(record.customer)
+        elif isinstance(record, Event):
+            assert record.customer in created

@@ -1,0 +1,256 @@
+"""Reading records: what becomes of each, and which part of it stays readable."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from operators.identity import Effect, Sighting, effect, facts_of
+from operators.planning import move_times
+from operators.privacy import split, unknown_fields
+from operators.reading import Reader, Touch
+from schemas.config import Config, Identity, Keys, Privacy
+from schemas.errors import RecordFault
+from schemas.touchpoint import TYPES, decode, decode_body
+from state.identity import Cluster, code
+from state.tokens import Tokens, token_text
+from state.vault import DeadLetterBox
+from tests.messages import START, Message, message, touchpoint
+from tests.test_identity import POOL, events, evidence_of, sightings
+
+KEYS = Keys(index="11" * 32, dead_letters="22" * 32, master={"k1": "33" * 32})
+TOKENS = Tokens(bytes.fromhex(KEYS.index))
+
+
+def reader(**sections: Any) -> Reader:
+    return Reader(Config(keys=KEYS, **sections), TOKENS)
+
+
+def read(*who: str, **fields: Any) -> Touch:
+    return reader().read(message(7, *who, **fields))
+
+
+def fault(raw: bytes | None) -> RecordFault:
+    with pytest.raises(RecordFault) as caught:
+        reader().read(Message(0, raw))
+    return caught.value
+
+
+# -- identifiers -------------------------------------------------------------------------------------------
+
+
+def test_identifiers_are_normalised_junk_is_dropped_and_logins_are_known() -> None:
+    person = read("email: Li@Mail.CN ", "device:null", "!member:M1", "EMAIL:li@mail.cn", "phone:12").person
+    email, member = TOKENS.identifier("email", "li@mail.cn"), TOKENS.identifier("member", "M1")
+    assert person.who == ((email, member), 0b10)
+    assert person.ids == [token_text(email), token_text(member)]
+    assert person.junk == 2
+
+
+def test_a_household_says_who_somebody_is_only_if_nothing_else_does() -> None:
+    home, device = TOKENS.identifier("household", "h1"), TOKENS.identifier("device", "ab12")
+    both = read("household:h1", "device:ab12").person
+    assert both.who == ((device,), 0)
+    assert set(both.ids) == {token_text(home), token_text(device)}
+    assert read("household:h1", "household:h2").person.who == ((home,), 0)
+
+
+def test_blocked_values_are_normalised_like_those_of_touchpoints() -> None:
+    with pytest.raises(RecordFault, match="no_usable_identifier"):
+        blocked = ("email:Kiosk@Shop.CN", "phone:138 1234 5670", "Device:k-1", "phone:nonsense")
+        reader(identity=Identity(blocked=blocked)).read(
+            message(0, "email:kiosk@shop.cn", "phone:+8613812345670", "device:k-1")
+        )
+
+
+def test_only_what_a_message_can_be_sent_to_keeps_its_value() -> None:
+    contacts = read("email:li@mail.cn", "device:ab12", "wechat_openid:o1").person.contacts
+    assert [(known.ns, known.value) for known in contacts] == [("email", "li@mail.cn"), ("wechat_openid", "o1")]
+
+
+# -- faults ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("raw", "reason", "path"),
+    [
+        (None, "empty", "$"),
+        (b"", "empty", "$"),
+        (b"{", "not_json", "$"),
+        (b"\xff\xfe", "not_json", "$"),
+        (b"[" * 100_000, "invalid", "$"),
+        (b'{"id":' + b"[" * 100_000, "invalid", "$.id"),
+        (touchpoint(1, "device:a")[:-1] + b',"x":' + b"[" * 100_000, "not_json", "$"),
+        (b"[]", "invalid", "$"),
+        (touchpoint(1), "no_identifier", "$.identifiers"),
+        (touchpoint(1, "device:null", "email:nobody"), "no_usable_identifier", "$.identifiers"),
+        (touchpoint(1, "device:a", time=0), "time_out_of_range", "$.time"),
+        (touchpoint(1, "device:a", at=5), "time_out_of_range", "$.at"),
+        (touchpoint(1, "device:a", type="Order Completed"), "invalid", "$.data"),
+        (touchpoint(1, "device:a").replace(b'"device"', b'"\\ud800"'), "not_json", "$"),
+        (touchpoint(1, "device:a", time="0001-01-01T00:00:00+23:59"), "time_out_of_range", "$.time"),
+    ],
+)
+def test_a_bad_record_is_a_fault_with_a_reason_and_a_place(raw: bytes | None, reason: str, path: str) -> None:
+    found = fault(raw)
+    assert (found.reason, found.path) == (reason, path)
+
+
+@given(raw=st.binary(max_size=200) | st.text(max_size=200).map(str.encode))
+def test_any_bytes_are_a_fault(raw: bytes) -> None:
+    fault(raw)
+
+
+def test_a_dead_letter_says_why_in_the_clear_and_seals_the_rest() -> None:
+    raw = touchpoint(1, "email:secret@mail.cn", type="Order Completed", data={"order_id": ["secret-order"]})
+    headers = (("trace", b"secret-header"), ("none", None))
+    record = Message(41, raw, 3, START, b"secret-key", headers)
+    with pytest.raises(RecordFault) as caught:
+        reader().read(record)
+    letter = reader().dead_letter(record, caught.value, START + 5)
+    clear = msgspec.json.encode(letter)
+    assert b"secret" not in clear
+    assert (letter.reason, letter.path, letter.stage) == ("invalid", "$.data.order_id", "stitch")
+    assert (letter.topic, letter.partition, letter.offset) == ("t.touchpoints", 3, 41)
+    assert (letter.ts, letter.at) == (START, START + 5)
+    original = DeadLetterBox(bytes.fromhex(KEYS.dead_letters)).open(letter.sealed)
+    assert (original.key, original.value, original.headers) == (b"secret-key", raw, list(headers))
+    assert "Expected `str`, got `array`" in original.error
+
+
+def test_a_huge_record_is_read_or_buried_whole() -> None:
+    data = {"url": "x" * 4_000, "extra": "y" * 2_000_000}
+    assert (
+        len(reader(privacy=Privacy("seal")).read(message(0, "device:a", data=data)).split.personal or b"") > 2_000_000
+    )
+    record = Message(0, b"{" + b" " * 2_000_000)
+    letter = reader().dead_letter(record, fault(record.raw), START)
+    assert DeadLetterBox(bytes.fromhex(KEYS.dead_letters)).open(letter.sealed).value == record.raw
+
+
+# -- privacy -----------------------------------------------------------------------------------------------
+
+PRODUCT = {"sku": "S1", "category": "tea", "price": 5.0, "name": "zz product name", "zzextra": "zz extra"}
+BODIES: dict[str, dict[str, Any]] = {
+    "Page Viewed": {"url": "zz url", "title": "zz title", "referrer": "zz referrer", "category": "tea"},
+    "Product Viewed": {"product": PRODUCT, "url": "zz url"},
+    "Products Searched": {"query": "zz query", "results": 3},
+    "Product Added": {"cart_id": "zz cart", "product": PRODUCT, "value": 5.0, "url": "zz url"},
+    "Order Completed": {"order_id": "zz order", "lines": [PRODUCT, PRODUCT], "cart_id": "zz cart"}
+    | {"coupon": "C1", "address": "zz address", "note": "zz note", "revenue": 10.0},
+    "Order Refunded": {"order_id": "zz order", "lines": [PRODUCT], "note": "zz note"},
+    "Message Clicked": {"channel": "email", "message_id": "zz message", "trigger_id": "zz trigger", "play": "welcome"}
+    | {"url": "zz url", "subject": "zz subject"},
+    "Signed In": {"method": "sms"},
+    "Signed Up": {"name": "zz name", "address": "zz address", "birthday": "zz birthday", "country": "CN"},
+    "Ticket Opened": {"ticket_id": "zz ticket", "topic": "size", "subject": "zz subject", "text": "zz text"},
+    "Points Earned": {"points": 3, "tier": "gold"},
+    "Stock Changed": {"sku": "S1", "stock": 3},
+    "Price Changed": {"sku": "S1", "price": 3.0},
+    "Consent Changed": {"wording": "zz wording"},
+    "Never Heard Of": {"secret": "zz secret", "list": ["zz deep"]},
+}
+
+
+def test_there_is_an_example_of_every_body() -> None:
+    assert {TYPES[name][1] for name in BODIES if name in TYPES} == {body for _, body in TYPES.values()}
+
+
+@pytest.mark.parametrize("type", BODIES)
+def test_no_personal_value_stays_readable_and_none_is_lost(type: str) -> None:
+    given = BODIES[type] | {"zzfield": {"deep": "zz unknown"}}
+    raw = touchpoint(1, "device:a", type=type, data=given, zztop="zz envelope")
+    found = decode(raw)
+    body = decode_body(found)
+    kept = split(found, body, TOKENS, unknown_fields(raw, body))
+    assert b"zz" not in bytes(kept.data)
+    personal = (kept.personal or b"").decode()
+    values = {value for value in _texts(given) if value.startswith("zz")}
+    gone = {value for value in values if value not in personal}
+    ids = {given.get(name) for name in ("order_id", "cart_id", "message_id", "trigger_id", "ticket_id")}
+    assert gone <= ids | {"zz product name"}
+    assert "zz envelope" in personal
+
+
+@pytest.mark.parametrize("type", [name for name in BODIES if name in TYPES])
+def test_what_stays_decodes_as_the_same_body_without_unknown_fields(type: str) -> None:
+    found = decode(touchpoint(1, "device:a", type=type, data=BODIES[type] | {"zzfield": "zz"}))
+    kept = split(found, decode_body(found), TOKENS, {})
+    found.data = kept.data
+    assert decode_body(found) is not None
+    assert set(json.loads(bytes(kept.data))) <= set(BODIES[type]) | {"order_id"}
+
+
+def test_ids_become_tokens_of_their_kind() -> None:
+    found = decode(touchpoint(1, "device:a", type="Order Completed", data=BODIES["Order Completed"]))
+    data = json.loads(bytes(split(found, decode_body(found), TOKENS, {}).data))
+    assert data["order_id"] == TOKENS.text("order_id", "zz order")
+    assert data["cart_id"] == TOKENS.text("cart_id", "zz cart")
+    assert [line["sku"] for line in data["lines"]] == ["S1", "S1"]
+    assert data["coupon"] == "C1"
+
+
+def test_unknown_fields_are_found_at_any_depth() -> None:
+    data = {"order_id": "1", "lines": [{"sku": "a"}, {"sku": "b", "x": 1}], "y": {"z": 2}}
+    raw = touchpoint(1, "device:a", type="Order Completed", data=data, device={"kind": "phone", "imei": "9"}, top=None)
+    assert unknown_fields(raw, decode_body(decode(raw))) == {
+        "$.top": None,
+        "$.device.imei": "9",
+        "$.data.lines[1].x": 1,
+        "$.data.y": {"z": 2},
+    }
+
+
+def test_ids_of_event_and_session_are_tokens_and_product_events_are_the_products() -> None:
+    touch = read("device:a", session="s1")
+    assert touch.session == TOKENS.text("session", "s1")
+    assert touch.eid == TOKENS.event("web", "e7")
+    assert read(type="Stock Changed", data={"sku": "S1", "stock": 2}).product == "product:S1"
+
+
+def _texts(value: Any) -> set[str]:
+    if isinstance(value, dict):
+        return {text for inner in value.values() for text in _texts(inner)}
+    if isinstance(value, list):
+        return {text for inner in value for text in _texts(inner)}
+    return {value} if isinstance(value, str) else set()
+
+
+# -- the cheap test on stored clusters ---------------------------------------------------------------------
+
+
+def stored(some: list[Sighting]) -> Cluster:
+    """A cluster that holds this evidence, connected or not."""
+    evidence = evidence_of(some)
+    ids = sorted({token for sighting in some for token in sighting.tokens})
+    number = {"seen": 0, "observed": 1, "login": 2}
+    spans = {code(number[kind], ids.index(a), ids.index(b)): span for (kind, a, b), span in evidence.items()}
+    cluster = Cluster(ids, spans, ["c"], [0] * len(ids), {})
+    assert cluster.facts(("seen", "observed", "login")) == evidence
+    return cluster
+
+
+@given(some=events, more=st.lists(sightings(), min_size=1, max_size=3))
+def test_the_cheap_test_on_a_stored_cluster_says_what_the_one_on_evidence_says(
+    some: list[Sighting], more: list[Sighting]
+) -> None:
+    evidence = evidence_of(some)
+    said = max(effect(evidence, facts_of(sighting)) for sighting in more)
+    moved = move_times(stored(some), more)
+    assert (moved is None) == (said is Effect.RESOLVE)
+    if moved is not None:
+        assert bool(moved) == (said is Effect.TOUCH)
+        cluster = stored(some)
+        cluster.spans.update(moved)
+        assert cluster.facts(("seen", "observed", "login")) == evidence_of(some + more)
+
+
+def test_facts_of_a_large_cluster_have_numbers_of_their_own() -> None:
+    numbers = {code(kind, i, j) for j in range(60) for i in range(j + 1) for kind in range(3)}
+    assert len(numbers) == 3 * 60 * 61 // 2
+    assert stored([Sighting(tuple(POOL), 0b11, START, START)]).owner(POOL[3]) == "c"
