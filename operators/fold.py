@@ -1,7 +1,7 @@
 """Folding a touchpoint into a profile: plain functions, one per family, in place.
 
-Counters and sums do not depend on the order of touchpoints; registers (consent, tier, price) keep the newest by
-event time.
+Counters and sums do not depend on the order of touchpoints; registers (consent, stock, price) keep the newest by event
+time; tier and points follow the order of arrival.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def _cart(profile: Profile, event: Event, body: Cart, book: PlayBook) -> None:
         # Ordered meanwhile, or history: nobody waits for it any more.
         return
     value = cents(body.value) if body.value is not None else (known.value if known else 0)
-    profile.carts[body.cart_id] = state.Cart(event.time, value, event.eid, event.ts)
+    profile.carts[body.cart_id] = state.Cart(event.time, value, event.eid)
     set_timer(profile, "cart", body.cart_id, event.time + book.cart_wait)
     if len(profile.carts) > KEPT_CARTS:
         _drop_cart(profile, min(profile.carts, key=lambda cart: (profile.carts[cart].time, cart)))

@@ -71,7 +71,7 @@ class Plays(Section):
     cart_minutes: Positive = 30
     views: Annotated[int, msgspec.Meta(ge=2, le=20)] = 3
     view_days: Positive = 7
-    cap_messages: Positive = 3
+    cap_messages: Annotated[int, msgspec.Meta(ge=1, le=50)] = 3
     cap_days: Positive = 7
     cool_down_days: Positive = 14
     start_within_minutes: Positive = 60

@@ -24,12 +24,11 @@ class Timer(msgspec.Struct, array_like=True, frozen=True):
 
 
 class Cart(msgspec.Struct, array_like=True):
-    """An open cart: time of its last change (ms), its value in minor units, what started it."""
+    """An open cart: time of its last change (ms), its value in minor units, what changed it."""
 
     time: int
     value: int
     touchpoint: str
-    ts: int
 
 
 class Contact(msgspec.Struct, array_like=True):

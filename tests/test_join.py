@@ -163,7 +163,7 @@ def test_everything_stays_bounded() -> None:
             customer,
             ids=[f"device:{base + n}" for n in range(150)],
             views=[("tea", base + n) for n in range(KEPT_VIEWS)],
-            carts={f"c{base + n}": Cart(base + n, 0, "", 0) for n in range(KEPT_CARTS)},
+            carts={f"c{base + n}": Cart(base + n, 0, "") for n in range(KEPT_CARTS)},
             timers=[Timer(base + n, "cart", f"c{base + n}") for n in range(KEPT_CARTS)],
             sent=[Sent(base + n, "x", "sms") for n in range(50)],
             decided=[Decided(f"{base + n}", base + n, "x", "emitted") for n in range(20)],
