@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import NamedTuple
 
 import msgspec
@@ -19,6 +19,7 @@ from operators.identity import (
     Evidence,
     Sighting,
     changes,
+    customer_id,
     effect,
     facts_of,
     join,
@@ -78,15 +79,17 @@ class Planner:
         self._vault = vault
         self._tokens = tokens
 
-    def plan(self, group: Group, visits: Sequence[Visit], now_us: int) -> Plan:
-        """The write for ``group``. ``now_us``: this process' clock (µs)."""
+    def plan(self, group: Group, visits: Sequence[Visit], now_us: int, replayed: Set[int] = frozenset()) -> Plan:
+        """The write for ``group``. ``now_us``: this process' clock (µs); ``replayed``: visits that were stitched
+        before, which Redis has forgotten."""
         version = max([now_us, *(held.version + 1 for held in group.clusters)])
         own = [visits[number] for number in group.visits]
-        if len(group.clusters) == 1:
+        again = not replayed.isdisjoint(group.visits)
+        if len(group.clusters) == 1 and not again:
             spans = move_times(group.clusters[0].cluster, [visit.sighting for visit in own])
             if spans is not None:
                 return self._touch(group, spans, version)
-        return self._resolve(group, own, version)
+        return self._resolve(group, own, version, again)
 
     def _touch(self, group: Group, spans: dict[int, Span], version: int) -> Plan:
         (held,) = group.clusters
@@ -96,7 +99,7 @@ class Planner:
         write = Write([(key, held.stamp)], [(key, self._store.pack(home.stamp, cluster))])
         return Plan(group, write, home, Effect.TOUCH)
 
-    def _resolve(self, group: Group, visits: list[Visit], version: int) -> Plan:
+    def _resolve(self, group: Group, visits: list[Visit], version: int, again: bool) -> Plan:
         before: dict[bytes, str] = {}
         keys: dict[str, tuple[str, bytes]] = {}
         pending: list[stitched.Change] = []
@@ -109,8 +112,9 @@ class Planner:
         cause = _join_visits(evidence, visits)
         after = partition(evidence)
         made = changes(before, after, keys)
+        if again:
+            made += forgotten(after, [*pending, *made])
         joined = _Join(evidence, after, keys, version, cause, visits)
-        pending.sort(key=lambda change: change.version)
         pending += [self._change(change, joined) for change in made]
         largest = max(group.clusters, key=lambda held: (len(held.cluster.ids), held.id), default=None)
         name = largest.id if largest else os.urandom(8)
@@ -171,6 +175,22 @@ class Planner:
                     sealed = key.seal(known.value.encode())
                     found.append(stitched.Contact(known.ns, name, sealed, visit.touches[0].time))
         return found
+
+
+def forgotten(customers: Mapping[bytes, str], told: Iterable[Change | stitched.Change]) -> list[Change]:
+    """Merges that may have been published and then forgotten by Redis, beside those ``told``.
+
+    What was stitched one by one before Redis lost it may be stitched at once afterwards, and then a customer that
+    existed in between is not made again, although ``stitched`` holds its touchpoints. It was named after one of
+    these identifiers; to hand over a customer that never was is harmless.
+    """
+    live, olds = set(customers.values()), {change.old for change in told}
+    named = {token: customer_id(token_text(token)) for token in customers}
+    return [
+        Change("merged", customers[token], (token,), name)
+        for token, name in sorted(named.items())
+        if name not in live and name not in olds
+    ]
 
 
 def move_times(cluster: Cluster, sightings: Sequence[Sighting]) -> dict[int, Span] | None:

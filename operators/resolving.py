@@ -8,14 +8,14 @@ again: what was written meanwhile is then nothing new.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from typing import NamedTuple
 
 from operators.identity import Sighting
-from operators.planning import Group, Plan, Planner, Visit, move_times
+from operators.planning import Group, Plan, Planner, Visit, forgotten, move_times
 from operators.reading import Touch
 from schemas.errors import Conflict
-from state.identity import Held, IdentityStore, Mark, Write
+from state.identity import Held, IdentityStore, Mark, Partition, Write
 from state.tokens import Tokens
 from state.vault import Vault
 
@@ -40,45 +40,59 @@ class Resolver:
         self._planner = Planner(store, vault, tokens)
         self._now_us = now_us
 
-    def resolve(self, touches: Sequence[Touch], marks: Sequence[Mark]) -> Resolution:
-        """Write what ``touches`` say and give each its cluster. Raises `Conflict`, `redis.RedisError`."""
+    def resolve(
+        self, touches: Sequence[Touch], marks: Sequence[Mark], committed: Mapping[Partition, int]
+    ) -> Resolution:
+        """Write what ``touches`` say and give each its cluster. Those below ``committed``, K by partition, were
+        stitched before Redis was rolled back. Raises `Conflict`, `redis.RedisError`."""
         visits, numbers = _visits(touches)
+        replayed = {
+            number
+            for number, touch in zip(numbers, touches, strict=True)
+            if touch.offset < committed.get(touch.source, 0)
+        }
         tokens = list(dict.fromkeys(token for visit in visits for token in visit.sighting.tokens))
         made: Counter[str] = Counter()
         effects: Counter[str] = Counter()
         late: set[int] = set()
         for rounds in range(1, ROUNDS + 1):
-            homes, groups, complete = self._look(visits, tokens)
+            homes, groups = self._look(visits, tokens, replayed)
             now = self._now_us()
-            plans = [self._planner.plan(group, visits, now) for group in groups]
+            plans = [self._planner.plan(group, visits, now, replayed) for group in groups]
             writes = [plan.write for plan in plans] + self._checks(late, homes, groups)
-            done = self._store.write(writes, marks, move=complete)
+            done = self._store.write(writes, marks)
             for plan, written in zip(plans, done, strict=False):
                 if written:
                     made.update(change.kind for change in plan.changes)
                     effects[plan.effect.name.lower()] += sum(len(visits[each].touches) for each in plan.group.visits)
-            if complete and all(done):
+            if all(done):
                 effects["nothing"] = len(touches) - effects.total()
                 settled = _settle(homes, plans)
                 return Resolution([settled[number] for number in numbers], made, effects, rounds)
             late.update(number for number, home in enumerate(homes) if home is None)
         raise Conflict(f"identity: lost {ROUNDS} races in a row")
 
-    def _look(self, visits: list[Visit], tokens: list[bytes]) -> tuple[list[Held | None], list[Group], bool]:
-        """Read, and tell what is known from what is not: the cluster of each visit that says nothing new, the
-        groups of the others, and whether the two reads fit together (a merge may have come between)."""
+    def _look(
+        self, visits: list[Visit], tokens: list[bytes], replayed: Set[int]
+    ) -> tuple[list[Held | None], list[Group]]:
+        """Read, and tell what is known from what is not: the cluster of each visit that says nothing new, and the
+        groups of the others. A merge between the two reads leaves tokens without the cluster they are said to be
+        in; they are then taken for new, and the write fails, since they are not."""
         places = self._store.places(tokens)
         held = self._store.clusters(list(dict.fromkeys(places.values())))
         homes: list[Held | None] = []
         news = []
         for number, visit in enumerate(visits):
             home = held.get(places.get(visit.sighting.tokens[0], b""))
-            if home is None or move_times(home.cluster, (visit.sighting,)) != {}:
+            if (
+                home is None
+                or move_times(home.cluster, (visit.sighting,)) != {}
+                or (number in replayed and forgotten(home.cluster.partition(), home.cluster.pending))
+            ):
                 home = None
                 news.append(number)
             homes.append(home)
-        fitting = [number for number in news if _fit(visits[number].sighting, places, held)]
-        return homes, _groups(fitting, visits, places, held), len(fitting) == len(news)
+        return homes, _groups(news, visits, places, held)
 
     def _checks(self, late: set[int], homes: list[Held | None], groups: list[Group]) -> list[Write]:
         """Writes that only compare: what an earlier round wrote for these visits must still be there when the
@@ -106,15 +120,6 @@ def _visits(touches: Sequence[Touch]) -> tuple[list[Visit], list[int]]:
 def _sighting(touches: list[Touch]) -> Sighting:
     times = [touch.time for touch in touches]
     return Sighting(*touches[0].person.who, min(times), max(times))
-
-
-def _fit(sighting: Sighting, places: dict[bytes, bytes], held: dict[bytes, Held]) -> bool:
-    """Whether each token is where its place says."""
-    for token in sighting.tokens:
-        place = places.get(token)
-        if place is not None and (place not in held or held[place].cluster.index(token) < 0):
-            return False
-    return True
 
 
 def _groups(

@@ -200,7 +200,8 @@ class Stitcher:
     def _resolve(
         self, batch: Batch, touches: list[tuple[Touch, int]], marks: list[Mark], committed: Mapping[Partition, int]
     ) -> None:
-        resolution = self._resolver.resolve([touch for touch, _ in touches if touch.product is None], marks)
+        people = [touch for touch, _ in touches if touch.product is None]
+        resolution = self._resolver.resolve(people, marks, committed)
         batch.changes, batch.effects, batch.rounds = resolution.changes, resolution.effects, resolution.rounds
         for mark in marks:
             self._sources[mark.source] = mark.moved

@@ -187,14 +187,14 @@ class IdentityStore:
             if value is not None
         }
 
-    def write(self, writes: Sequence[Write], marks: Sequence[Mark] = (), *, move: bool = True) -> list[bool]:
-        """Which of the writes were done. Marks are compared, and moved (if ``move``) when all were.
+    def write(self, writes: Sequence[Write], marks: Sequence[Mark] = ()) -> list[bool]:
+        """Which of the writes were done. Marks are compared before, and moved when all were.
 
         Raises `Conflict` if a mark is not as expected: then nothing was written. Another process has taken
         the source over, or Redis has lost what this one wrote: it has to be taken over again.
         """
         keys = [self._sources]
-        args: list[bytes | str | int] = [int(move), len(marks)]
+        args: list[bytes | str | int] = [len(marks)]
         for mark in marks:
             args += (source_field(mark.source), mark.expected, mark.moved)
         for conditions, sets, deletes in writes:

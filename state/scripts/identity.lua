@@ -4,21 +4,21 @@
 -- KEYS[2+] string  for each write its condition keys, then the keys it sets, then the keys it deletes:
 --                  {PREFIX.i}NS:HASH (identifier) and {PREFIX.i}@CLUSTER (cluster)
 --
--- ARGV[1]  1: set the marks if every write succeeds, 0: only compare them
--- ARGV[2]  number of marks; then for each: field of KEYS[1], value it must have ('' absent), new value
+-- ARGV[1]  number of marks; then for each: field of KEYS[1], value it must have ('' absent), value if every
+--          write succeeds
 -- then for each write: number of conditions, of sets, of deletes; for each condition the prefix
 -- the value must have ('' the key must be absent); for each set the value.
 --
 -- Returns nil when a mark is not as expected: nothing was written. Else a string with one character a
 -- write: 1 done, 0 a condition failed and nothing of that write was done.
-local at = 3
-for _ = 1, tonumber(ARGV[2]) do
+local at = 2
+for _ = 1, tonumber(ARGV[1]) do
   if (redis.call('HGET', KEYS[1], ARGV[at]) or '') ~= ARGV[at + 1] then
     return false
   end
   at = at + 3
 end
-local marks_end, key, done, all = at - 1, 2, {}, ARGV[1] == '1'
+local marks_end, key, done, all = at - 1, 2, {}, true
 while at <= #ARGV do
   local conditions, sets, deletes = tonumber(ARGV[at]), tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2])
   at = at + 3
@@ -48,7 +48,7 @@ while at <= #ARGV do
   done[#done + 1] = holds and '1' or '0'
 end
 if all then
-  for field = 3, marks_end, 3 do
+  for field = 2, marks_end, 3 do
     redis.call('HSET', KEYS[1], ARGV[field], ARGV[field + 2])
   end
 end

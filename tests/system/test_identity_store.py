@@ -50,7 +50,7 @@ def test_each_write_is_all_or_nothing_and_marks_move_when_all_are_done(world: Wo
     done = store.write([Write([(a, b"v1"), (b, b"")], [(b, b"v1.b")]), Write([(a, b"")], [(b, b"no")])], mark(one, two))
     assert done == [True, False]
     assert position() == pack_source(one)
-    assert store.write([Write([(a, b"v1"), (b, b"v1")], [(a, b"v2.a")], [b])], mark(one, two), move=False) == [True]
+    assert store.write([Write([(a, b"v1"), (b, b"v1")], [(a, b"v2.a")], [b])]) == [True]
     assert (world.redis.get(a), world.redis.get(b), position()) == (b"v2.a", None, pack_source(one))
     with pytest.raises(Conflict, match="touchpoints/0"):
         store.write([Write([], [(a, b"never")])], mark(two, one))
@@ -86,9 +86,9 @@ class Interrupted(IdentityStore):
         """Let ``happens`` happen before the next ``call``."""
         self._happens = {call: happens}
 
-    def write(self, writes: Sequence[Write], marks: Sequence[Mark] = (), *, move: bool = True) -> list[bool]:
+    def write(self, writes: Sequence[Write], marks: Sequence[Mark] = ()) -> list[bool]:
         self._interrupt("write")
-        return super().write(writes, marks, move=move)
+        return super().write(writes, marks)
 
     def clusters(self, ids: Sequence[bytes]) -> Any:
         self._interrupt("clusters")
@@ -111,7 +111,8 @@ def interruptible(world: World, part: int) -> tuple[Stitcher, Interrupted]:
 def test_who_loses_a_race_reads_again(world: World, call: str) -> None:
     slow, store = interruptible(world, 0)
     fast = world.process(1)
-    seed = [message(0, "device:d1", part=1), message(1, "member:m1", part=1, time=START + 1)]
+    # Two identifiers: the larger cluster outlives a merge.
+    seed = [message(0, "device:d1", "cookie:c1", part=1), message(1, "member:m1", part=1, time=START + 1)]
     world.run(fast, *seed)
     merge = message(2, "device:d1", "member:m1", part=1, time=START + 2)
     store.before(call, lambda: _run(world, fast, merge))

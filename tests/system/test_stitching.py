@@ -247,6 +247,26 @@ def test_a_redis_that_forgot_is_noticed_and_taught_again(world: World) -> None:
         assert all(contact.kid in world.keys for contact in change.contacts)
 
 
+def test_a_customer_that_only_redis_forgot_is_handed_over_again(world: World) -> None:
+    stitcher = world.process()
+    world.run(stitcher, message(0, "device:d0"))
+    held = snapshot(world)
+    forgotten = [message(1, "device:d1", time=START + 9), message(2, "device:d1", "member:m1", time=START + 8)]
+    for each in (*forgotten, message(3, "member:m1")):
+        world.run(stitcher, each)
+    one_by_one, before = world.changes(), len(world.log)
+    restore(world, held)
+    again = world.process()
+    world.run(again, *forgotten, message(3, "member:m1"), committed={(TOPIC, 0): 4})
+    assert len(world.events()) == 4
+    told = [record for record in world.log[before:] if isinstance(record, Change)]
+    (final,) = {owner for each, owner in world.stored()[0].items() if each != token("device:d0")}
+    others = {event.customer for event in world.events()[1:]} - {final}
+    assert others
+    assert {change.old for change in told if change.kind == "merged"} >= others
+    assert {change.id for change in told if change.old in others} <= {change.id for change in one_by_one}
+
+
 # -- privacy -----------------------------------------------------------------------------------------------
 
 
