@@ -71,30 +71,40 @@ class Engagement:
         return self._ownership.poll(self._config.limits.batch, wait)
 
     def load(self, messages: list[Received]) -> Batch:
-        """Decode a batch and load what it names: profiles, examples, timers, models."""
+        """Decode a batch and load what it names: profiles, examples, timers, models. Empty if Redis failed."""
         batch: Batch = {}
         decode = stitched.decode
         for message in messages:
             raw = message.value()
             batch.setdefault(message.partition(), []).append(Entry(message.offset(), decode(raw), raw))
-        wanted = {number: self._wanted(self.shards[number], entries) for number, entries in batch.items()}
-        self._fetch(wanted)
-        for number, entries in batch.items():
-            self._load_timers(self.shards[number], entries)
+        try:
+            self._fetch({number: self._wanted(self.shards[number], entries) for number, entries in batch.items()})
+            for number, entries in batch.items():
+                self._load_timers(self.shards[number], entries)
+        except redis.RedisError as error:
+            self._ownership.stumble(error)
+            return {}
         return batch
 
     def decide(self, batch: Batch) -> Batch:
-        """Apply every record to its shard, in log order."""
-        for number, entries in batch.items():
-            shard = self.shards[number]
-            for offset, record, raw in entries:
-                shard.r = offset
-                if type(record) is Tick:
-                    self._tick(shard, record)
-                else:
-                    self._engage.apply(shard, record, raw)
-            shard.r = entries[-1].offset + 1
+        """Apply every record to its shard, in log order. Empty if Redis failed on the way."""
+        try:
+            for number, entries in batch.items():
+                self._apply(self.shards[number], entries)
+        except redis.RedisError as error:
+            # Half applied, in memory only: it is dropped with everything else.
+            self._ownership.stumble(error)
+            return {}
         return batch
+
+    def _apply(self, shard: Shard, entries: list[Entry]) -> None:
+        for offset, record, raw in entries:
+            shard.r = offset
+            if type(record) is Tick:
+                self._tick(shard, record)
+            else:
+                self._engage.apply(shard, record, raw)
+        shard.r = entries[-1].offset + 1
 
     def commit(self, batch: Batch) -> None:
         """Commit the batch and publish what it made, together with the ticks that are due."""

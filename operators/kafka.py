@@ -290,7 +290,9 @@ class Subscription:
         if self.stale:
             self._again()
             return []
-        return [cast(Received, each) for each in messages if self._is_record(each)]
+        records = [cast(Received, each) for each in messages if self._is_record(each)]
+        # The callback of a revocation may have run while records were being collected.
+        return records if self.partitions else []
 
     def _is_record(self, message: Message) -> bool:
         """Whether this is a record; notes the ends of partitions, lets pass what passes, raises other errors."""

@@ -74,7 +74,7 @@ class Ownership:
         try:
             return self._subscription.poll(limit, wait)
         except (redis.RedisError, Aborted) as error:
-            self._stumble(error)
+            self.stumble(error)
             # Redis being away passes: try again with the next poll, which also answers the group.
             time.sleep(0.1)
             return []
@@ -95,7 +95,7 @@ class Ownership:
             self._r.update((commit.shard, commit.r) for commit in commits)
             self._publish([output for commit in commits for output in commit.outbox], extra)
         except (Conflict, redis.RedisError, Aborted) as error:
-            self._stumble(error)
+            self.stumble(error)
             return False
         if commits:
             metrics.COMMITS.labels(self._flow).inc()
@@ -122,7 +122,8 @@ class Ownership:
         self._k.update(ahead)
         failpoint(f"{self._flow}.before_clear")
 
-    def _stumble(self, error: Exception) -> None:
+    def stumble(self, error: Exception) -> None:
+        """Drop all that is cached; the next `poll` takes the shards over again."""
         if isinstance(error, Conflict):
             metrics.COMMIT_CONFLICTS.labels(self._flow).inc()
         elif isinstance(error, redis.RedisError):

@@ -47,9 +47,14 @@ class Training:
         return self._ownership.poll(self._config.limits.batch, wait)
 
     def learn(self, messages: list[Received]) -> list[Commit]:
-        """Learn a batch; what is to be committed for it."""
-        if not messages:
+        """Learn a batch; what is to be committed for it. Empty if Redis failed."""
+        try:
+            return self._learn(messages) if messages else []
+        except redis.RedisError as error:
+            self._ownership.stumble(error)
             return []
+
+    def _learn(self, messages: list[Received]) -> list[Commit]:
         number = messages[0].partition()
         outbox: list[Output] = []
         for message in messages:

@@ -11,6 +11,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Callable, Sequence
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -107,7 +108,7 @@ class Flow:
         try:
             with urllib.request.urlopen(f"http://{started[-1]['metrics']}/metrics", timeout=5) as answer:
                 lines = answer.read().decode().splitlines()
-        except (OSError, IndexError):
+        except (OSError, HTTPException, IndexError):
             return 0.0
         return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(wanted))
 
