@@ -148,6 +148,8 @@ class Ownership:
             starts[number] = start(partition, committed[partition], held.r, first, initialise=self._initialise)
             metrics.TAKEOVERS.labels(self._flow, starts[number].kind).inc()
         self._republish(starts, stored)
+        # After K: a shard with K alone begins anew, one with R alone has lost K.
+        stored = self._begin(starts, stored)
         for number, held in zip(numbers, stored, strict=True):
             self._opened(number, starts[number], held)
         return {(self._topic, number): each.offset for number, each in starts.items()}
@@ -168,6 +170,14 @@ class Ownership:
         self._transactions.publish(missing, offsets, self._subscription.group)
         self._r = {number: each.offset for number, each in starts.items()}
         self._k = {number: max(each.offset, each.floor) for number, each in starts.items()}
+
+    def _begin(self, starts: Mapping[int, Start], stored: Sequence[Stored]) -> list[Stored]:
+        fresh = {
+            number: each.offset for (number, each), held in zip(starts.items(), stored, strict=True) if held.r is None
+        }
+        if fresh:
+            self._store.begin(fresh)
+        return [held._replace(r=fresh.get(number, held.r)) for number, held in zip(starts, stored, strict=True)]
 
     def _let_go(self, partitions: list[Partition], clean: bool) -> None:
         self._forget()

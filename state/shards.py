@@ -94,6 +94,14 @@ class ShardStore:
             for held, packed in zip(replies[::2], replies[1::2], strict=True)
         ]
 
+    def begin(self, offsets: Mapping[int, int]) -> None:
+        """Write the first offset of shards that have none, long before there is anything to commit: a shard whose
+        first commit Redis loses would else look like one that has lost everything."""
+        pipe = self._redis.pipeline(transaction=False)
+        for shard, offset in offsets.items():
+            pipe.hsetnx(self.key(shard, "shard"), "r", str(offset))
+        pipe.execute()
+
     def load(self, wanted: Mapping[int, Sequence[str]]) -> dict[int, list[bytes | None]]:
         """The values of key suffixes per shard, in one round trip; None where there is none."""
         asked = [(shard, suffixes) for shard, suffixes in wanted.items() if suffixes]
