@@ -120,6 +120,16 @@ def test_the_same_batch_again_says_the_same_and_changes_nothing(world: World) ->
     assert (first.changes, again.changes) == (Counter(created=2), Counter())
     in_pieces = [stitcher.stitch([each], {}, {}) for each in messages]
     assert {out.key for batch in in_pieces for out in batch.outgoing} == {out.key for out in first.outgoing}
+    assert {batch.sources[TOPIC, 0].position for batch in in_pieces} == {3}, "R never goes back"
+
+
+def test_versions_rise_when_the_clock_goes_back(world: World) -> None:
+    for number in range(4):
+        world.run(world.process(), message(number, "device:d1", f"cookie:c{number}", time=START + number))
+        world.now -= 60_000
+    versions = [change.version for change in world.changes()]
+    assert len(versions) == 4
+    assert versions == sorted(set(versions))
 
 
 def test_below_k_links_and_changes_count_but_touchpoints_and_dead_letters_are_not_repeated(world: World) -> None:
