@@ -388,8 +388,9 @@ class Subscription:
 
     def _drop(self, consumer: Consumer, *, clean: bool) -> None:
         dropped, self.partitions, self.group, self.stale = self.partitions, [], None, False
-        consumer.unassign()
+        # Before the partitions are given back: the next owner would else find our mark, and fence us alive.
         self._let_go(dropped, clean)
+        consumer.unassign()
 
 
 class Start(NamedTuple):

@@ -73,12 +73,18 @@ class ShardStore:
 
     def take(self, shards: Sequence[int], owner: str, transaction: str) -> list[str]:
         """Mark ``shards`` as owned; the transactional ids of the previous owners (empty: let go cleanly)."""
-        return [str(self._own(keys=[self.key(shard, "shard")], args=[owner, transaction]), "ascii") for shard in shards]
+        return [str(each, "ascii") for each in self._mark(shards, owner, transaction)]
 
     def let_go(self, shards: Iterable[int], owner: str) -> None:
         """Say that no transaction of ``owner`` is open on ``shards`` any more."""
+        self._mark(shards, owner, "")
+
+    def _mark(self, shards: Iterable[int], owner: str, transaction: str) -> list[bytes]:
+        pipe = self._redis.pipeline(transaction=False)
         for shard in shards:
-            self._own(keys=[self.key(shard, "shard")], args=[owner, ""])
+            self._own(keys=[self.key(shard, "shard")], args=[owner, transaction], client=pipe)
+        replies: list[bytes] = pipe.execute()
+        return replies
 
     def read(self, shards: Sequence[int]) -> list[Stored]:
         """Offset, state and outbox of each shard, in one round trip."""
