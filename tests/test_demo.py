@@ -89,7 +89,8 @@ def test_figures_count_each_trigger_and_dead_letter_once() -> None:
 
 
 def full() -> Figures:
-    figures = Figures(counts={"applied": 7, "duplicates": 2, "identity_created": 5, "identity_merged": 2}, written=10)
+    figures = Figures(counts={"applied": 7, "duplicates": 2, "identity_created": 5, "identity_merged": 2})
+    figures.written = {"written": 10, "valid": 7, "duplicates": 2, "broken": 1}
     figures.counts |= {"decision/welcome/emitted": 1, "decision/welcome/no_consent": 3}
     figures.on_trigger(trigger(1), AT + 30)
     figures.on_dead_letter(dead_letter(4))
@@ -116,7 +117,7 @@ def test_the_account_closes_without_the_text_beside_offsets() -> None:
 )
 def test_an_account_that_does_not_close_says_what_is_wrong(found: Found, written: int, told: str) -> None:
     figures = full()
-    figures.written = written
+    figures.written["written"] = written
     settled = account.settle(status(found, 10), figures, 5.0)
     assert not settled.closes
     assert told in account.verdict(settled, figures)

@@ -12,7 +12,7 @@ class Account(msgspec.Struct, frozen=True):
     """``closes``: written = consumed = applied + duplicates + erased + dead letters, and every trigger that was
     committed could be read. ``latency_ms``: touchpoint to trigger, p50 and p99, None without any."""
 
-    written: int | None
+    written: int
     consumed: int
     applied: int
     duplicates: int
@@ -45,9 +45,10 @@ def settle(status: Status, figures: Figures, seconds: float) -> Account:
     consumed = offsets if found.consumed is None else found.consumed
     dead = figures.dead.total() if found.dead_letters is None else found.dead_letters
     balanced = consumed == found.applied + found.duplicates + found.erased + dead
-    whole = figures.written in (None, consumed) and figures.decided_triggers == figures.triggers.total()
+    written = figures.written["written"]
+    whole = written == consumed and figures.decided_triggers == figures.triggers.total()
     return Account(
-        written=figures.written,
+        written=written,
         consumed=consumed,
         applied=found.applied,
         duplicates=found.duplicates,
@@ -65,18 +66,20 @@ def settle(status: Status, figures: Figures, seconds: float) -> Account:
 
 
 def lines(account: Account, figures: Figures) -> list[str]:
-    """The account for reading."""
+    """The account for reading, beside what the retailer says it has written."""
     dead = ", ".join(f"{reason} {n:,}" for reason, n in figures.dead.most_common())
-    latency = figures.latency
+    latency, written = figures.latency, figures.written
     return [
         "",
-        *_rows(("written by the retailer", account.written), ("consumed", account.consumed)),
-        *_rows(("= applied", account.applied), ("+ duplicates", account.duplicates), ("+ erased", account.erased)),
-        *(f"{row}   {dead}" for row in _rows(("+ dead letters", account.dead_letters))),
+        _row("written by the retailer", account.written),
+        _row("consumed", account.consumed),
+        _row("= applied", account.applied, f"valid {written['valid']:,}"),
+        _row("+ duplicates", account.duplicates, f"sent twice {written['duplicates']:,}"),
+        _row("+ erased", account.erased),
+        _row("+ dead letters", account.dead_letters, f"broken {written['broken']:,}", dead),
         "",
-        *_rows(
-            ("triggers", sum(account.triggers.values())), *((f"  {play}", n) for play, n in account.triggers.items())
-        ),
+        _row("triggers", sum(account.triggers.values())),
+        *(_row(f"  {play}", count) for play, count in account.triggers.items()),
         f"  touchpoint to trigger     p50 {shown_ms(latency.p50)}, p99 {shown_ms(latency.p99)}"
         f" ({figures.measured:,} triggers; the others come from timers)",
         f"  customers {account.customers:,}, merges {account.merges:,}, models {account.models:,}",
@@ -93,7 +96,7 @@ def verdict(account: Account, figures: Figures) -> str:
     if account.missing:
         where = "nowhere" if account.missing > 0 else "twice"
         faults.append(f"touchpoints that ended {where}: {abs(account.missing):,}")
-    if account.written is not None and account.written != account.consumed:
+    if account.written != account.consumed:
         faults.append(f"{account.written:,} were written but {account.consumed:,} consumed")
     if figures.decided_triggers != figures.triggers.total():
         faults.append(f"{figures.decided_triggers:,} triggers decided but {figures.triggers.total():,} read")
@@ -105,5 +108,5 @@ def shown_ms(value: int | None) -> str:
     return "-" if value is None else f"{value:,} ms"
 
 
-def _rows(*rows: tuple[str, int | None]) -> list[str]:
-    return [f"  {name:<24}{'-' if count is None else format(count, ','):>10}" for name, count in rows]
+def _row(name: str, count: int, of_retailer: str = "", detail: str = "") -> str:
+    return f"  {name:<24}{count:>10,}   {of_retailer:<20}{detail}".rstrip()

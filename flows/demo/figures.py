@@ -36,12 +36,13 @@ class Latency(NamedTuple):
 
 @dataclass
 class Figures:
-    """``counts`` is engage's account in Redis, ``lag`` the records each flow is behind (None: not known)."""
+    """``counts`` is engage's account in Redis, ``lag`` the records each flow is behind (None: not known),
+    ``written`` the retailer's own count, known at the end."""
 
     began: float = field(default_factory=time.monotonic)
     phase: str = "starting"
     running_since: float | None = None
-    written: int | None = None
+    written: dict[str, int] = field(default_factory=dict)
     clock: int = 0
     counts: dict[str, int] = field(default_factory=dict)
     learned: int = 0

@@ -224,13 +224,16 @@ class Shop:
         self._supervisor.poll()
         return bool(self._supervisor.pids)
 
-    def stop(self) -> int:
-        """Stop it; how many touchpoints it has written. Raises `TouchstreamError` when it failed or lost some."""
+    def stop(self) -> dict[str, int]:
+        """Stop it; its own count: written = valid + duplicates + broken.
+
+        Raises `TouchstreamError` when it failed, or Kafka did not take some.
+        """
         self._supervisor.stop()
         summary = self._summary()
         if summary is None or summary["failed"]:
             raise TouchstreamError(f"the retailer failed. The end of its log:\n{end(self.log)}")
-        return summary["written"]
+        return summary
 
     def __enter__(self) -> Shop:
         self._supervisor.start()

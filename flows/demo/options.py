@@ -21,6 +21,9 @@ RATE: Final = 600.0
 #: learned after 20 and warns within 40.
 SPEED: Final = 259_200.0
 SHARDS, SOURCE_PARTITIONS = 8, 4
+#: The embedded broker once left fetches of a busy machine unanswered; a client asks again after this long (60 s
+#: by default). Above the 3 s that joining a group takes there.
+ANSWER_MS: Final = 8_000
 _DAY_SECONDS: Final = 86_400
 
 
@@ -73,7 +76,7 @@ def deployment(options: Options, bootstrap: str, url: str) -> Config:
         keys=Keys(index=_key(), dead_letters=_key(), master={"demo": _key()}),
         prefix=prefix,
         clock="log",
-        kafka=Kafka(bootstrap=bootstrap),
+        kafka=Kafka(bootstrap=bootstrap, properties={} if options.kafka else {"socket.timeout.ms": ANSWER_MS}),
         redis=Redis(url=url),
         topics=Topics(source_partitions=SOURCE_PARTITIONS, shards=SHARDS, retention_days=1),
         plays=Plays(start_within_minutes=max(60, ceil(options.speed / 60))),

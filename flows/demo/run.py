@@ -22,7 +22,7 @@ from schemas.errors import TouchstreamError
 #: How long one look for new triggers waits (seconds).
 WAIT: Final = 0.05
 #: How long the flows may take to own their partitions; and how long nothing may move before a wait is given up.
-READY_SECONDS, STILL_SECONDS = 60.0, 20.0
+READY_SECONDS, STILL_SECONDS = 60.0, 30.0
 #: Asking for the groups' offsets is a handful of requests.
 READY_EVERY: Final = 0.2
 
@@ -113,7 +113,7 @@ class Run:
         self._phase("draining")
         figures = self._figures
         figures.written = written = shop.stop()
-        self._until(lambda: figures.finished >= written, STILL_SECONDS)
+        self._until(lambda: figures.finished >= written["written"], STILL_SECONDS)
         seconds = figures.running_seconds
         self._flows.stop()
         self._sampler.sample(now=True)
