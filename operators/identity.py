@@ -51,9 +51,9 @@ DELIVERABLE = frozenset(("email", "phone", "wechat_openid", "wechat_unionid"))
 
 #: Kinds of facts: an identifier was seen; two were seen together, plainly or with a login. Only ever appended to.
 SEEN, OBSERVED, LOGIN = KINDS = ("seen", "observed", "login")
-#: `last` of a fact without a login is kept to the hour, rounded down: a deterministic step, so joins stay
+#: `last` of a fact without a login is kept to the day, rounded down: a deterministic step, so joins stay
 #: order-free, that spares most repeat visits a write. No such `last` decides between customers.
-LAST_MS = 3_600_000
+LAST_MS = 86_400_000
 
 Fact = tuple[str, bytes, bytes]
 Span = tuple[int, int]

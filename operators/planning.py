@@ -200,7 +200,7 @@ def move_times(cluster: Cluster, sightings: Sequence[Sighting]) -> dict[int, Spa
     ids, spans = cluster.ids, cluster.spans
     moved: dict[int, Span] = {}
     for tokens, logins, first, last in sightings:
-        hour = last - last % LAST_MS
+        day = last - last % LAST_MS
         places: list[int] = []
         for n, token in enumerate(tokens):
             j = bisect_left(ids, token)
@@ -209,7 +209,7 @@ def move_times(cluster: Cluster, sightings: Sequence[Sighting]) -> dict[int, Spa
             row = j * (j + 1) // 2
             places.append(j)
             for m, i in enumerate(places):
-                number, end = (row + i) * 8, hour
+                number, end = (row + i) * 8, day
                 if m < n:
                     number += _OBSERVED
                     if logins and (logins >> m & 1 or logins >> n & 1):
