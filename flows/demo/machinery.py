@@ -184,6 +184,11 @@ class Flows:
             if deaths >= DEATHS:
                 raise TouchstreamError(f"{flow} died {deaths} times in this run. The end of its log:\n{end(self.log)}")
 
+    def restart(self) -> None:
+        """Kill all; `watch` starts them again, and they take over where they were."""
+        for pid in self._supervisor.pids.values():
+            os.kill(pid, signal.SIGKILL)
+
     def stop(self) -> dict[str, int]:
         """Drain all; exit codes."""
         return self._supervisor.stop()

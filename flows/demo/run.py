@@ -25,6 +25,9 @@ WAIT: Final = 0.05
 READY_SECONDS, STILL_SECONDS = 60.0, 30.0
 #: Asking for the groups' offsets is a handful of requests.
 READY_EVERY: Final = 0.2
+#: Nothing moved for so long although touchpoints are written (this many at least): the embedded broker has
+#: forgotten its clients, as it does when it could not run for ten seconds. The flows then start again.
+STALL_SECONDS, STALL_TOUCHPOINTS = 20.0, 100
 
 
 class Display(Protocol):
@@ -101,12 +104,24 @@ class Run:
     def _watch(self, shop: Shop, interrupts: Interrupts) -> None:
         """Let it run until it is asked to stop, or the retailer has ended."""
         self._figures.running_since = time.monotonic()
+        self._moved = (time.monotonic(), 0)
         self._phase("running")
         seconds = self._options.seconds
         while not interrupts.wanted and shop.works():
             if seconds is not None and self._figures.running_seconds >= seconds:
                 break
             self._look()
+            self._unstick()
+
+    def _unstick(self) -> None:
+        """Start the flows again when they stand still; shown as restarts."""
+        now, finished = time.monotonic(), self._figures.finished
+        if finished != self._moved[1]:
+            self._moved = (now, finished)
+        still = now - self._moved[0]
+        if still > STALL_SECONDS and still * self._options.rate >= STALL_TOUCHPOINTS:
+            self._moved = (now, finished)
+            self._flows.restart()
 
     def _finish(self, shop: Shop, config: Config) -> Account:
         """Stop the source, let everything arrive, drain, settle."""
