@@ -191,6 +191,13 @@ class Pipeline:
         """The processes of a flow."""
         return [flow for flow in self.flows if flow.name == name]
 
+    def revive(self) -> bool:
+        """Start again what ended by itself, as a supervisor would; whether all are alive."""
+        dead = [flow for flow in self.flows if flow.dead]
+        for flow in dead:
+            flow.start()
+        return not dead
+
     def hits(self) -> list[str]:
         """Failpoints that were hit so far, in order."""
         log = self.folder / "failpoints"
@@ -205,8 +212,8 @@ class Pipeline:
 
     def rest(self, sent: int) -> None:
         """Wait until all that was sent is stitched, engaged, and no timer is due; then drain everything."""
-        await_(lambda: self._stitched(sent), "all input to be stitched")
-        await_(self._engaged, "engage to reach the end of stitched")
+        await_(lambda: self.revive() and self._stitched(sent), "all input to be stitched")
+        await_(lambda: self.revive() and self._engaged(), "engage to reach the end of stitched")
         for flow in self.flows:
             flow.drain()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import time
 from collections import Counter
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -108,30 +109,37 @@ def kills(pipeline: Pipeline, seed: int, count: int) -> dict[str, Any]:
 
 
 def zombie(pipeline: Pipeline, count: int) -> dict[str, Any]:
-    """Freeze a process until another has taken its partitions over, let that one work, then wake it."""
+    """Freeze a process until another has taken its partitions over and commits, then wake it."""
     woken: Counter[str] = Counter()
     for turn in range(count):
         name = ("engage", "stitch")[turn % 2]
-        sleeper, heir = pipeline.of(name)
-        if turn % 4 >= 2:
-            sleeper, heir = heir, sleeper
-        before = len(heir.logged(TAKEN))
+        sleeper, heir = pipeline.of(name) if turn % 4 < 2 else pipeline.of(name)[::-1]
+        for flow in (sleeper, heir):
+            await_(partial(_owns, pipeline, flow), f"{name} to own partitions")
+        taken = len(heir.logged(TAKEN))
         sleeper.signal(signal.SIGSTOP)
-        await_(lambda heir=heir, before=before: len(heir.logged(TAKEN)) > before, "the heir")  # type: ignore[misc]
-        commits = heir.metric("touchstream_commits_total", flow=name)
-        await_(lambda heir=heir, n=commits: heir.metric("touchstream_commits_total", flow=heir.name) > n, "a commit")  # type: ignore[misc]
+        await_(partial(_taken, heir, taken), "the heir")
+        await_(partial(_commits, heir, heir.metric("touchstream_commits_total", flow=name)), "a commit of the heir")
         taken = len(sleeper.logged(TAKEN))
         sleeper.signal(signal.SIGCONT)
-        await_(lambda: _back(sleeper, taken), "the sleeper to come back")  # noqa: B023
+        await_(lambda taken=taken, flow=sleeper: pipeline.revive() and _taken(flow, taken), "the sleeper")  # type: ignore[misc]
         woken[name] += 1
     return {"woken": dict(woken)}
 
 
-def _back(sleeper: Flow, taken: int) -> bool:
-    """Whether a woken process owns partitions again; one that left instead is started anew."""
-    if sleeper.dead:
-        sleeper.start()
-    return len(sleeper.logged(TAKEN)) > taken
+def _owns(pipeline: Pipeline, flow: Flow) -> bool:
+    """Whether the running process has taken partitions over: since its last start, that is."""
+    lines = flow.logged('"')
+    started = max(at for at, line in enumerate(lines) if line["message"] == "started") if lines else 0
+    return pipeline.revive() and any(line["message"] == TAKEN for line in lines[started:])
+
+
+def _taken(flow: Flow, before: int) -> bool:
+    return len(flow.logged(TAKEN)) > before
+
+
+def _commits(flow: Flow, before: float) -> bool:
+    return flow.metric("touchstream_commits_total", flow=flow.name) > before
 
 
 def rebalance(pipeline: Pipeline, count: int) -> dict[str, Any]:
@@ -156,7 +164,7 @@ def _pause(pipeline: Pipeline, happened: Any, least: float = 0.0) -> int:
     deadline = started + 60
     while time.monotonic() < deadline:
         now = pipeline.commit_times()
-        longest = max(longest, *(after - before for before, after in zip(times, now, strict=True)))
+        longest = max(longest, *(after - before for before, after in zip(times, now, strict=True) if before))
         times = now
         if not since and happened() and time.monotonic() - started >= least:
             since = time.time() * 1_000
@@ -187,10 +195,8 @@ def rollback(pipeline: Pipeline, valkey: ValkeyServer, count: int) -> dict[str, 
 
 
 def _commits_again(pipeline: Pipeline, flow: Flow, before: float) -> bool:
-    for each in pipeline.flows:
-        if each.dead:
-            each.start()
-            return False
+    if not pipeline.revive():
+        return False
     try:
         pipeline.redis.ping()
     except redis.RedisError:
