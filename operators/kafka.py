@@ -119,6 +119,8 @@ def group_id(config: Config, flow: str) -> str:
     return f"{config.prefix}.{flow}"
 
 
+#: How long one step of a transaction is tried again (seconds). The broker gives the transaction itself up far sooner.
+PATIENCE = 60.0
 #: How often the broker's clock is compared with ours (seconds).
 CLOCK_EVERY = 5.0
 
@@ -174,8 +176,7 @@ class Transactions:
         producer = self._producer
         try:
             self._retry(producer.begin_transaction)
-            for output in outputs:
-                self._produce(output)
+            self._produce(outputs)
             failpoint(f"{self._flow}.before_offsets")
             if offsets:
                 self._retry(producer.send_offsets_to_transaction, list(offsets), group, 10)
@@ -189,17 +190,20 @@ class Transactions:
                 f"{self._tolerated_ms / 1000:.0f} s): set it right (NTP) before this process stamps more records"
             )
 
-    def _produce(self, output: Publishable) -> None:
-        options: dict[str, Any] = {}
-        if output.topic == self._stitched and time.monotonic() - self._compared_at > CLOCK_EVERY:
-            self._compared_at = time.monotonic()
-            options["on_delivery"] = partial(self._compare_clocks, time.time_ns() // 1_000_000)
-        while True:
+    def _produce(self, outputs: Iterable[Publishable]) -> None:
+        produce = self._producer.produce
+        compare = time.monotonic() - self._compared_at > CLOCK_EVERY
+        for output in outputs:
+            options: dict[str, Any] = {}
+            if compare and output.topic == self._stitched:
+                compare, self._compared_at = False, time.monotonic()
+                options["on_delivery"] = partial(self._compare_clocks, time.time_ns() // 1_000_000)
             try:
-                self._producer.produce(output.topic, output.value, output.key, output.partition, **options)
-                return
+                produce(output.topic, output.value, output.key, output.partition, **options)
             except BufferError:
-                self._producer.poll(0.1)
+                # The queue is full: wait until it has drained, then this one fits.
+                self._producer.flush()
+                produce(output.topic, output.value, output.key, output.partition, **options)
 
     def _compare_clocks(self, before_ms: int, error: KafkaError | None, message: Message) -> None:
         """The broker appended the record between ``before_ms`` and now, or one of the clocks is wrong."""
@@ -210,7 +214,8 @@ class Transactions:
             self._skew_ms = skew if abs(skew) > self._tolerated_ms else 0
 
     def _retry(self, call: Callable[..., Any], *args: Any) -> None:
-        """Call again while Kafka says that calling again may help."""
+        """Call again while Kafka says that calling again may help, but not for ever: a new process gets further."""
+        deadline = time.monotonic() + PATIENCE
         while True:
             try:
                 call(*args)
@@ -218,6 +223,8 @@ class Transactions:
             except KafkaException as error:
                 if not error.args[0].retriable():
                     raise
+                if time.monotonic() > deadline:
+                    raise Fenced(f"gave up after {PATIENCE:.0f} s: {error.args[0].str()}") from error
 
     def _give_up(self, error: KafkaException) -> None:
         cause: KafkaError = error.args[0]

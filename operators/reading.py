@@ -96,7 +96,7 @@ class Reader:
         """The touchpoint in ``message``. Raises `RecordFault`."""
         try:
             return self._read(message)
-        except (ValueError, TypeError, OverflowError, RecursionError) as error:
+        except (ValueError, OverflowError, RecursionError) as error:
             raise RecordFault("unusable") from error
 
     def dead_letter(self, message: Message, fault: RecordFault, at: int) -> DeadLetter:
