@@ -11,6 +11,7 @@ import secrets
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -21,6 +22,7 @@ import redis
 import yaml
 
 from flows import admin
+from flows.embedded import free_port
 from flows.retailer import KIOSKS
 from flows.status import Account, status
 from schemas.config import Config, Kafka, Keys, Limits, Redis, Topics
@@ -56,6 +58,7 @@ class Pipeline:
         self.folder = folder
         self._servers = servers
         self._flows: dict[str, subprocess.Popen[bytes]] = {}
+        self._ports: dict[str, int] = {}
         self._before: dict[str, float] = {}
         self._redis = redis.Redis.from_url(config.redis.url)
         self._store = ShardStore(self._redis, config.prefix)
@@ -64,8 +67,13 @@ class Pipeline:
 
     def start(self, flows: Sequence[str]) -> None:
         """Start one process per flow and wait until each owns its partitions."""
-        environment = {**os.environ, "TOUCHSTREAM_CONFIG": str(self._file)}
         for flow in flows:
+            self._ports[flow] = free_port()
+            environment = {
+                **os.environ,
+                "TOUCHSTREAM_CONFIG": str(self._file),
+                "TOUCHSTREAM_METRICS__PORT": str(self._ports[flow]),
+            }
             with (self.folder / f"{flow}.log").open("wb") as log:
                 command = [sys.executable, "-m", "flows.cli", "run", flow]
                 self._flows[flow] = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
@@ -79,6 +87,16 @@ class Pipeline:
     def cpu_seconds(self) -> dict[str, float]:
         """CPU seconds since `baseline`, by process."""
         return {name: after - self._before.get(name, 0.0) for name, after in self._cpu().items()}
+
+    def mean_batch(self) -> dict[str, float]:
+        """Records in a batch, on average, by flow."""
+        means = {}
+        for flow, port in self._ports.items():
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+                lines = dict(line.rsplit(" ", 1) for line in answer.read().decode().splitlines() if line[0] != "#")
+            name, label = "touchstream_batch_records", f'{{flow="{flow}"}}'
+            means[flow] = float(lines[f"{name}_sum{label}"]) / float(lines[f"{name}_count{label}"])
+        return means
 
     def counts(self) -> dict[str, int]:
         """The account of engage."""

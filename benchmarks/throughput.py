@@ -60,6 +60,7 @@ def measure(running: Pipeline, events: int, customers: int, seed: int) -> dict[s
         "cpu_seconds": {name: round(spent, 2) for name, spent in cpu.items()},
         "cpu_us_per_touchpoint": {stage: round(cpu[stage] / done * 1e6, 2) for stage in STAGES},
         "touchpoints_per_cpu_second": round(done / total),
+        "records_per_batch": {flow: round(mean) for flow, mean in running.mean_batch().items()},
         "account": msgspec.to_builtins(account),
         "counts": running.counts(),
         "account_closes": account.consumed == accounted(account) == written["written"],
