@@ -23,7 +23,6 @@ from hashlib import sha1
 from math import isqrt
 from pathlib import Path
 from typing import Any, NamedTuple
-from uuid import UUID
 
 import msgspec
 import redis
@@ -157,7 +156,7 @@ class IdentityStore:
 
     def place(self, cluster: bytes, customer: str) -> bytes:
         """The value of an identifier's key."""
-        return cluster + UUID(customer).bytes
+        return cluster + bytes.fromhex(customer.replace("-", ""))
 
     def stamp(self, version: int) -> bytes:
         """The stamp of a cluster this process writes."""

@@ -44,8 +44,8 @@ class Tokens:
         return urlsafe_b64encode(state.digest()).decode()
 
     def event(self, source: str, event_id: str) -> str:
-        """The token of an event: event ids are unique per source only. NUL, which no source holds, parts the two."""
-        return self.text("event", f"{source}\0{event_id}")
+        """The token of an event: event ids are unique per source only. The source's length tells where it ends."""
+        return self.text("event", f"{len(source)} {source} {event_id}")
 
 
 def namespace(token: bytes) -> str:
@@ -55,4 +55,5 @@ def namespace(token: bytes) -> str:
 
 def token_text(token: bytes) -> str:
     """An identifier token as it stands in JSON."""
-    return f"{namespace(token)}:{urlsafe_b64encode(token[-DIGEST:]).rstrip(b'=').decode()}"
+    # 16 bytes always end in two padding characters
+    return f"{namespace(token)}:{urlsafe_b64encode(token[-DIGEST:])[:-2].decode()}"

@@ -6,11 +6,13 @@ from collections.abc import Callable
 from functools import reduce
 from itertools import combinations
 from random import Random
+from uuid import uuid5
 
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from operators.identity import (
+    CUSTOMERS,
     LAST_MS,
     LOGIN,
     OBSERVED,
@@ -195,6 +197,11 @@ def test_a_customer_known_before_is_not_created_again() -> None:
 def test_pairs_of_many_identifiers_are_all_linked() -> None:
     facts = facts_of(Sighting(tuple(POOL), 0, 5, 5))
     assert {fact[1:] for fact in facts if fact[0] == OBSERVED} == set(combinations(POOL, 2))
+
+
+@given(text=st.text())
+def test_customer_ids_are_uuids_of_version_5(text: str) -> None:
+    assert customer_id(text) == str(uuid5(CUSTOMERS, text))
 
 
 def test_ranks() -> None:
