@@ -91,6 +91,6 @@ def _check_consent(data: dict[str, Any], histories: Mapping[str, list[_Step]], o
 
 
 def _event_token(config: Config, event: dict[str, Any]) -> str:
-    text = f"event:{event['source']}\0{event['id']}"
+    text = f"event:{len(event['source'])} {event['source']} {event['id']}"
     digest = blake2b(text.encode(), key=bytes.fromhex(config.keys.index), digest_size=12).digest()
     return urlsafe_b64encode(digest).decode()

@@ -164,7 +164,7 @@ def _pause(pipeline: Pipeline, happened: Any, least: float = 0.0) -> int:
     deadline = started + 60
     while time.monotonic() < deadline:
         now = pipeline.commit_times()
-        longest = max(longest, *(after - before for before, after in zip(times, now, strict=True) if before))
+        longest = max([longest, *(after - before for before, after in zip(times, now, strict=True) if before)])
         times = now
         if not since and happened() and time.monotonic() - started >= least:
             since = time.time() * 1_000
