@@ -29,7 +29,7 @@ def main() -> int:
     """Run the benchmark; exit code 1 if the account does not close."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--events", type=int, default=1_000_000, help="touchpoints to write (default 1,000,000)")
-    parser.add_argument("--customers", type=int, default=50_000, help="customers of the shop (default 50,000)")
+    parser.add_argument("--customers", type=int, default=20_000, help="customers of the shop (default 20,000)")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--json", action="store_true", help="print the result as one line of JSON")
     parser.add_argument("--keep", type=Path, help="folder for logs and data (default: a temporary one)")
