@@ -266,9 +266,10 @@ def decode(raw: bytes) -> Touchpoint:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise _fault(error) from None
     touchpoint.time = epoch_ms(touchpoint.time)
-    for name in (touchpoint.source, touchpoint.type, touchpoint.channel, touchpoint.store):
+    for field in ("source", "type", "channel", "store"):
+        name = getattr(touchpoint, field)
         if name is not None and not _plain(name):
-            raise RecordFault("not_a_name")
+            raise RecordFault("not_a_name", f"$.{field}")
     if touchpoint.at is not None and not MIN_TIME <= touchpoint.at < MAX_TIME:
         raise RecordFault("time_out_of_range", "$.at")
     return touchpoint
