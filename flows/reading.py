@@ -5,6 +5,7 @@ Always with ``isolation.level=read_committed``: what an aborted transaction wrot
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -28,6 +29,9 @@ TIMEOUT_SECONDS = 15.0
 #: How long one look for messages waits; Ctrl-C is noticed in between.
 WAIT_SECONDS = 0.2
 BATCH = 500
+#: How long to wait before asking a partition without a leader again (seconds).
+POLL_SECONDS = 0.1
+_LEADERLESS = frozenset({KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE})
 
 
 def partitions_of(admin: AdminClient, topic: str) -> list[Partition]:
@@ -48,9 +52,21 @@ def partition_counts(admin: AdminClient, topics: Sequence[str]) -> dict[str, int
 
 
 def end_offsets(admin: AdminClient, partitions: Sequence[Partition]) -> dict[Partition, int]:
-    """The offset after the last committed record of each partition."""
+    """The offset after the last committed record of each partition. Waits while partitions find their leaders, as
+    they do just after their creation."""
     if not partitions:
         return {}
+    deadline = time.monotonic() + TIMEOUT_SECONDS
+    while True:
+        try:
+            return _end_offsets(admin, partitions)
+        except KafkaException as error:
+            if error.args[0].code() not in _LEADERLESS or time.monotonic() > deadline:
+                raise
+            time.sleep(POLL_SECONDS)
+
+
+def _end_offsets(admin: AdminClient, partitions: Sequence[Partition]) -> dict[Partition, int]:
     latest = _latest()
     asked = {TopicPartition(*partition): latest for partition in partitions}
     answers = admin.list_offsets(asked, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=TIMEOUT_SECONDS)
