@@ -182,9 +182,7 @@ class Engage:
 
     def _linked(self, shard: Shard, profile: Profile, change: Change) -> None:
         """Identifiers joined: applied, and published, by effect, since changes arrive at least once."""
-        if profile.alias:
-            if change.version > profile.alias_version:
-                self._forward(shard, msgspec.structs.replace(change, customer=profile.alias))
+        if profile.alias and not _revive(profile, change.version):
             return
         joined = [token for token in change.ids if token not in profile.ids]
         if not joined:
@@ -211,15 +209,14 @@ class Engage:
             self._forward_event(shard, _events.decode(raw), new)
         examples.clear()
         shard.profiles[profile.customer] = Profile(profile.customer, new, change.version, due=profile.due)
-        self._publish_change(shard, change)
+        if profile.alias != new:
+            # After Redis has forgotten a merge it is told again; that changes nothing.
+            self._publish_change(shard, change)
 
     def _expect(self, shard: Shard, profile: Profile, change: Change) -> None:
         """Another customer was merged into this one: wait for what it hands over."""
-        if profile.alias:
-            if change.version < profile.alias_version:
-                return
-            # This id lives again: the newer version of its register points to itself.
-            profile.alias, profile.alias_version = "", change.version
+        if profile.alias and not _revive(profile, change.version):
+            return
         if change.id not in profile.absorbed and all(park.change != change.id for park in profile.parks):
             until = shard.state.at + self._config.limits.park_seconds * 1000
             profile.parks.append(Park(change.id, until))
@@ -305,3 +302,11 @@ class Engage:
 
 def _by_due(timer: Timer) -> tuple[int, str, str]:
     return timer.due, timer.kind, timer.key
+
+
+def _revive(profile: Profile, version: int) -> bool:
+    """Whether a change names this alias as a customer who lives again: then the register points to itself."""
+    if version <= profile.alias_version:
+        return False
+    profile.alias, profile.alias_version = "", version
+    return True
