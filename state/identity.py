@@ -10,8 +10,8 @@ The stamp is the version (8 bytes, big endian) and the nonce of its writer (4). 
 one plus 1, or the writer's microseconds if that is more; with the nonce, a version made again after Redis
 was rolled back is never mistaken for the one it replaces.
 
-Size: 130 bytes an identifier for its key, 24 for its place in a cluster, 20 a fact (`Cluster.spans`), and
-about 150 a customer for id and data key.
+Size: 206 bytes an identifier, measured on the simulated retailer (Valkey 9, a million touchpoints, 3.9
+identifiers and 9.6 facts a customer; data keys and emptied pending lists included).
 """
 
 from __future__ import annotations

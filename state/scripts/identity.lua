@@ -1,6 +1,6 @@
 -- Compare-and-set of many small writes, with marks that say how far the writer has come. Knows no policy.
 --
--- KEYS[1]  hash    {PREFIX.i}sources  "topic/partition" -> packed [R, watermark, ...]
+-- KEYS[1]  hash    {PREFIX.i}sources  "topic/partition" -> packed [R, watermark]
 -- KEYS[2+] string  for each write its condition keys, then the keys it sets, then the keys it deletes:
 --                  {PREFIX.i}NS:HASH (identifier) and {PREFIX.i}@CLUSTER (cluster)
 --
