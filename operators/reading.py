@@ -159,8 +159,8 @@ class Reader:
     def _identifier(self, name: str, given: str) -> Known | None:
         """One identifier, None if it is junk. (Called through a cache.)"""
         ns = namespace(name)
-        value = normalise(ns, given, self._country)
-        if value is None or self._junk(ns, value):
+        value = normalise(ns, given, self._country) if ns else None
+        if ns is None or value is None or self._junk(ns, value):
             return None
         token = self._tokens.identifier(ns, value)
         return Known(token, token_text(token), ns, value if ns in DELIVERABLE else "")
@@ -171,6 +171,6 @@ def _blocked(config: Config) -> list[str]:
     found = []
     for entry in config.identity.blocked:
         name, _, value = entry.partition(":")
-        ns = namespace(name)
+        ns = namespace(name) or ""
         found.append(f"{ns}:{normalise(ns, value, config.identity.default_country) or value}")
     return found

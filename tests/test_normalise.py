@@ -93,3 +93,8 @@ def test_normalising_twice_changes_nothing_and_nothing_raises(ns: str, value: st
 
 def test_namespaces_have_one_spelling() -> None:
     assert namespace("Email ") == namespace("EMAIL") == "email"
+
+
+@pytest.mark.parametrize("name", ["", "li@mail.cn", "@x", "8613812345670", "member:x", "a\0b", "会员"])
+def test_what_could_be_a_value_is_no_namespace(name: str) -> None:
+    assert namespace(name) is None

@@ -52,6 +52,14 @@ def test_identifiers_are_normalised_junk_is_dropped_and_logins_are_known() -> No
     assert person.junk == 2
 
 
+def test_an_identifier_whose_namespace_is_none_is_junk() -> None:
+    event = {"id": "1", "source": "web", "type": "Page Viewed", "time": START}
+    identifiers = [{"ns": "li@mail.cn", "value": "x"}, {"ns": "device", "value": "d1"}]
+    person = reader().read(Message(0, msgspec.json.encode(event | {"identifiers": identifiers}))).person
+    assert person.junk == 1
+    assert person.ids == [token_text(TOKENS.identifier("device", "d1"))]
+
+
 def test_a_household_says_who_somebody_is_only_if_nothing_else_does() -> None:
     home, device = TOKENS.identifier("household", "h1"), TOKENS.identifier("device", "ab12")
     both = read("household:h1", "device:ab12").person
