@@ -30,6 +30,7 @@ Text = Annotated[str, msgspec.Meta(max_length=4096)]
 Key = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
 Amount = Annotated[float, msgspec.Meta(ge=-1e9, le=1e9)]
 Count = Annotated[int, msgspec.Meta(ge=0, le=1_000_000)]
+Points = Annotated[int, msgspec.Meta(ge=-1_000_000_000_000, le=1_000_000_000_000)]
 Currency = Annotated[str, msgspec.Meta(min_length=3, max_length=3)]
 
 
@@ -178,8 +179,8 @@ class Ticket(Body):
 
 
 class Loyalty(Body):
-    points: int | None = None
-    balance: int | None = None
+    points: Points | None = None
+    balance: Points | None = None
     tier: Name | None = None
 
 

@@ -32,7 +32,8 @@ COMPACT = Topic("ts.models", 1, 86_400_000, compact=True)
 
 
 def test_settings_follow_the_table() -> None:
-    assert admin.topic_settings(GROWING) == {"cleanup.policy": "delete", "retention.ms": "86400000"}
+    growing = {"cleanup.policy": "delete", "retention.ms": "86400000", "max.message.bytes": "16000000"}
+    assert admin.topic_settings(GROWING) == growing
     assert admin.topic_settings(COMPACT) == {"cleanup.policy": "compact"}
 
 
