@@ -52,21 +52,16 @@ def check(config: Config) -> list[str]:
     return _faults(admin, topics(config), _partitions(admin))
 
 
-#: The largest record, as the flows' producers have it.
-MAX_MESSAGE_BYTES = 16_000_000
-
-
 def topic_settings(topic: Topic) -> dict[str, str]:
     """The broker's settings of a topic."""
     if topic.compact:
         return {"cleanup.policy": "compact"}
-    settings = {
-        "cleanup.policy": "delete",
-        "retention.ms": str(topic.retention_ms),
-        # A sealed dead letter is a third larger than the record it holds.
-        "max.message.bytes": str(MAX_MESSAGE_BYTES),
-    }
-    return settings | {"message.timestamp.type": "LogAppendTime"} if topic.append_time else settings
+    settings = {"cleanup.policy": "delete", "retention.ms": str(topic.retention_ms)}
+    if topic.append_time:
+        settings["message.timestamp.type"] = "LogAppendTime"
+    if topic.max_message_bytes is not None:
+        settings["max.message.bytes"] = str(topic.max_message_bytes)
+    return settings
 
 
 def partition_fault(topic: Topic, found: int) -> str | None:

@@ -29,7 +29,7 @@ from operators import metrics
 from operators.failpoints import failpoint
 from schemas.config import Config
 from schemas.errors import ClockSkew, PositionError, TouchstreamError
-from schemas.topics import STITCHED, topic_name
+from schemas.topics import LARGEST_OUTPUT, STITCHED, topic_name
 
 log = logging.getLogger(__name__)
 
@@ -153,7 +153,7 @@ class Transactions:
                 "retry.backoff.ms": 2,
                 "linger.ms": 0,
                 "queue.buffering.max.messages": 1_000_000,
-                "message.max.bytes": 16_000_000,
+                "message.max.bytes": LARGEST_OUTPUT,
                 "log_level": 3,
             }
         )

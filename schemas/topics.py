@@ -9,7 +9,7 @@ from schemas.config import Config
 
 class Topic(msgspec.Struct, frozen=True):
     """One topic. ``compact`` keeps the last value per key for ever instead of a time; ``append_time``: records carry
-    the broker's time, against which writers check their clocks."""
+    the broker's time, against which writers check their clocks; ``max_message_bytes``: None is the broker's default."""
 
     name: str
     partitions: int
@@ -17,8 +17,11 @@ class Topic(msgspec.Struct, frozen=True):
     compact: bool = False
     fixed: bool = False
     append_time: bool = False
+    max_message_bytes: int | None = None
 
 
+#: What the flows write may be this large: a sealed dead letter is a third larger than the record it holds.
+LARGEST_OUTPUT = 16_000_000
 #: Outputs, all keyed by customer.
 OUTPUTS = ("triggers", "decisions", "scores", "identity.changes", "churn.examples")
 STITCHED, DEAD_LETTERS, DATA_KEYS, MODELS = "stitched", "dead-letters", "data-keys", "models"
@@ -37,10 +40,10 @@ def topics(config: Config) -> list[Topic]:
     def own(
         name: str, partitions: int, *, compact: bool = False, fixed: bool = False, append_time: bool = False
     ) -> Topic:
-        return Topic(topic_name(config, name), partitions, keep, compact, fixed, append_time)
+        return Topic(topic_name(config, name), partitions, keep, compact, fixed, append_time, LARGEST_OUTPUT)
 
     return [
-        *(own(name, config.topics.source_partitions) for name in config.topics.sources),
+        *(Topic(topic_name(config, name), config.topics.source_partitions, keep) for name in config.topics.sources),
         own(STITCHED, wide, fixed=True, append_time=True),
         own("churn.examples", 1, fixed=True),
         own(DEAD_LETTERS, 1),

@@ -32,8 +32,13 @@ COMPACT = Topic("ts.models", 1, 86_400_000, compact=True)
 
 
 def test_settings_follow_the_table() -> None:
-    growing = {"cleanup.policy": "delete", "retention.ms": "86400000", "max.message.bytes": "16000000"}
-    assert admin.topic_settings(GROWING) == growing
+    assert admin.topic_settings(GROWING) == {"cleanup.policy": "delete", "retention.ms": "86400000"}
+    large = msgspec.structs.replace(GROWING, append_time=True, max_message_bytes=16_000_000)
+    assert admin.topic_settings(large) == {
+        **admin.topic_settings(GROWING),
+        "message.timestamp.type": "LogAppendTime",
+        "max.message.bytes": "16000000",
+    }
     assert admin.topic_settings(COMPACT) == {"cleanup.policy": "compact"}
 
 
