@@ -68,7 +68,7 @@ def touchpoint(purchase: Purchase) -> Touchpoint:
         type="Order Completed",
         time=purchase.time,
         at=purchase.time,
-        identifiers=[Identifier("member", purchase.customer)],
+        identifiers=msgspec.Raw(msgspec.json.encode([Identifier("member", purchase.customer)])),
         data=msgspec.Raw(msgspec.json.encode(order)),
     )
 

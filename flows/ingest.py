@@ -127,10 +127,10 @@ class _Sending:
     def _record(self, line: bytes) -> tuple[bytes | None, bytes]:
         try:
             decoded = touchpoint.decode(line)
+            ids = touchpoint.decode_identifiers(decoded.identifiers)
         except RecordFault:
             self.done.invalid += 1
             return None, line
-        ids = decoded.identifiers
         key = (ids[0].value if ids else decoded.id).encode(errors="replace")
         return key, _stamped(line, int(decoded.time)) if self._stamp else line
 

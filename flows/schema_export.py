@@ -7,7 +7,7 @@ from typing import Any, Final
 import msgspec
 
 from schemas.outputs import DeadLetter, Decision, Example, IdentityChange, Score, Trigger
-from schemas.touchpoint import TYPES, Body, Touchpoint
+from schemas.touchpoint import TYPES, Body, Identifiers, Touchpoint
 
 _DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 #: Output topic -> what it holds.
@@ -48,11 +48,11 @@ def touchpoint() -> dict[str, Any]:
 
 
 def _envelope() -> type[msgspec.Struct]:
-    """`Touchpoint` with ``data`` as an object: raw bytes have no schema."""
+    """`Touchpoint` with what its raw fields hold, which have no schema of their own."""
+    raw: dict[str, Any] = {"identifiers": (Identifiers, list), "data": (dict[str, Any], dict)}
     fields: list[Any] = []
     for field in msgspec.structs.fields(Touchpoint):
-        kind = dict[str, Any] if field.type is msgspec.Raw else field.type
-        factory = dict if field.type is msgspec.Raw else field.default_factory
+        kind, factory = raw.get(field.name, (field.type, field.default_factory))
         if factory is not msgspec.NODEFAULT:
             fields.append((field.name, kind, msgspec.field(default_factory=factory)))
         else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from uuid import UUID, uuid5
+from uuid import UUID
 
 from operators import governance
 from operators.plays import Candidate, PlayBook
@@ -11,6 +11,7 @@ from operators.shard import Shard
 from schemas import outputs, stitched
 from schemas.config import Config
 from schemas.topics import topic_name
+from schemas.uuids import uuid5_text
 from state.profile import Profile
 
 #: Namespace of decision ids.
@@ -20,7 +21,7 @@ DECISIONS = UUID("5f1d7c0e-7f0a-5b7e-9a53-1c0c6d0a7e11")
 def decision_id(candidate: Candidate, customer: str) -> str:
     """UUIDv5 of play, customer, business key and occurrence: the same decision always has the same id."""
     parts = (candidate.play.name, customer, candidate.business_key, candidate.occurrence)
-    return str(uuid5(DECISIONS, "\x1f".join(parts)))
+    return uuid5_text(DECISIONS, "\x1f".join(parts))
 
 
 def rfc3339(ms: int) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 
 import msgspec
 
@@ -22,7 +23,7 @@ from schemas import outputs, stitched
 from schemas.config import Config
 from schemas.stitched import Absorb, Change, Control, Event, Tick, shard_of
 from schemas.topics import STITCHED, topic_name
-from schemas.touchpoint import TYPES, Body, View
+from schemas.touchpoint import REPEATING, Body, View, decode_body
 from state.profile import Contact, OpenExample, Park, Profile, Timer, pack
 
 log = logging.getLogger(__name__)
@@ -31,9 +32,19 @@ log = logging.getLogger(__name__)
 #: for changes that are still on their way.
 MAX_HOPS = 8
 
-_bodies = {name: msgspec.json.Decoder(body) for name, (_, body) in TYPES.items()}
+#: Bodies remembered where they repeat.
+CACHED = 20_000
+
 _events = msgspec.json.Decoder(Event)
 _handover = msgspec.msgpack.Decoder(tuple[Profile, list[OpenExample]])
+
+
+_repeated = lru_cache(CACHED)(decode_body)
+
+
+def _body(event: Event) -> Body | None:
+    """The typed body, shared and not to be changed; None for a type this version does not know."""
+    return _repeated(event.type, bytes(event.data)) if event.type in REPEATING else decode_body(event.type, event.data)
 
 
 class Engage:
@@ -56,7 +67,9 @@ class Engage:
 
     def apply(self, shard: Shard, record: stitched.Record, raw: bytes) -> None:
         """Apply one record, ticks aside. Its customer's profile has been loaded."""
-        shard.state.at = max(shard.state.at, record.at)
+        state = shard.state
+        if record.at > state.at:
+            state.at = record.at
         self._handlers[type(record)](shard, record, raw)
 
     def tick(self, shard: Shard, record: Tick) -> list[str]:
@@ -96,8 +109,7 @@ class Engage:
             shard.count("duplicates")
             return
         shard.count("applied")
-        decoder = _bodies.get(event.type)
-        body = decoder.decode(event.data or b"{}") if decoder is not None else None
+        body = _body(event)
         fold.fold(profile, event, body, self._book)
         if body is not None:
             self._wake(shard, profile, event, body)

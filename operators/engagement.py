@@ -7,7 +7,6 @@ One batch: `poll` → `load` (one Redis round trip for all that the batch names)
 from __future__ import annotations
 
 import time
-from typing import NamedTuple
 
 import msgspec
 import redis
@@ -34,7 +33,7 @@ FLOW = "engage"
 _state = msgspec.msgpack.Decoder(ShardState)
 
 
-class Entry(NamedTuple):
+class Entry(msgspec.Struct):
     """One record of a shard's log."""
 
     offset: int
@@ -75,8 +74,13 @@ class Engagement:
         batch: Batch = {}
         decode = stitched.decode
         for message in messages:
-            raw = message.value()
-            batch.setdefault(message.partition(), []).append(Entry(message.offset(), decode(raw), raw))
+            raw, number = message.value(), message.partition()
+            entry = Entry(message.offset(), decode(raw), raw)
+            entries = batch.get(number)
+            if entries is None:
+                batch[number] = [entry]
+            else:
+                entries.append(entry)
         try:
             self._fetch({number: self._wanted(self.shards[number], entries) for number, entries in batch.items()})
             for number, entries in batch.items():
@@ -98,12 +102,14 @@ class Engagement:
         return batch
 
     def _apply(self, shard: Shard, entries: list[Entry]) -> None:
-        for offset, record, raw in entries:
-            shard.r = offset
+        apply = self._engage.apply
+        for entry in entries:
+            shard.r = entry.offset
+            record = entry.record
             if type(record) is Tick:
                 self._tick(shard, record)
             else:
-                self._engage.apply(shard, record, raw)
+                apply(shard, record, entry.raw)
         shard.r = entries[-1].offset + 1
 
     def commit(self, batch: Batch) -> None:
@@ -133,8 +139,9 @@ class Engagement:
         """Key suffixes to fetch: unknown customers, and examples where a merge may move them."""
         profiles = shard.profiles
         wanted: dict[str, None] = {}
-        for _, record, _ in entries:
-            if isinstance(record, Event):
+        for entry in entries:
+            record = entry.record
+            if type(record) is Event:
                 if record.customer not in profiles:
                     wanted["c:" + record.customer] = None
             elif isinstance(record, Change | Absorb):
@@ -170,7 +177,7 @@ class Engagement:
 
     def _load_timers(self, shard: Shard, entries: list[Entry]) -> None:
         """Make sure that the index holds every timer that the batch's ticks can fire."""
-        ticks = [record.watermark for _, record, _ in entries if isinstance(record, Tick)]
+        ticks = [entry.record.watermark for entry in entries if type(entry.record) is Tick]
         if ticks and not shard.timers.covers(max(ticks)):
             # What the ticks can fire plus what the batch's records can cancel before: no more can be needed.
             limit = len(ticks) * self._config.limits.timers_per_tick + len(entries)

@@ -130,15 +130,17 @@ def cents(amount: float) -> int:
 def _see(behaviour: Behaviour, time_ms: int) -> None:
     """Note activity: first and last time, and its day in the bit field."""
     latest = behaviour.last_seen
-    if not behaviour.first_seen or time_ms < behaviour.first_seen:
-        behaviour.first_seen = time_ms
     newer = time_ms // DAY_MS - latest // DAY_MS
-    if newer > 0:
+    if newer == 0:
+        behaviour.days |= 1
+    elif newer > 0:
         behaviour.days = _older(behaviour.days, newer) | 1
     else:
         behaviour.days |= _older(1, -newer)
     if time_ms > latest:
         behaviour.last_seen = time_ms
+    if time_ms < behaviour.first_seen or not behaviour.first_seen:
+        behaviour.first_seen = time_ms
 
 
 def _view(behaviour: Behaviour, time_ms: int) -> None:

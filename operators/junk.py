@@ -46,12 +46,15 @@ class Junk:
     """The default list, and ``blocked`` entries ``namespace:value`` with values normalised."""
 
     def __init__(self, blocked: Iterable[str] = ()) -> None:
-        self._blocked = frozenset(blocked)
+        self._blocked: dict[str, set[str]] = {}
+        for entry in blocked:
+            ns, _, value = entry.partition(":")
+            self._blocked.setdefault(ns, set()).add(value)
 
     def __call__(self, ns: str, value: str) -> bool:
         """Whether the normalised ``value`` identifies nobody."""
         lower = value.lower()
-        if lower in NULL_LIKE or f"{ns}:{value}" in self._blocked:
+        if lower in NULL_LIKE or value in self._blocked.get(ns, ()):
             return True
         if ns == "phone":  # the last ten digits: national numbers without their first digits at most
             return value in PHONES or _patterned(value[-10:])
@@ -67,12 +70,8 @@ def _mailbox(address: str) -> bool:
 
 def _patterned(text: str) -> bool:
     """Nothing but zeros, one character again and again, or a counting sequence."""
-    return not text.strip("0") or _run(text) or _sequence(text)
+    return _run(text) or text in _SEQUENCES if len(text) >= _RUN else not text.strip("0")
 
 
 def _run(text: str) -> bool:
-    return len(text) >= _RUN and text.count(text[0]) == len(text)
-
-
-def _sequence(text: str) -> bool:
-    return len(text) >= _RUN and text in _SEQUENCES
+    return len(text) >= _RUN and text == text[0] * len(text)

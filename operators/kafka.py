@@ -11,7 +11,7 @@ import logging
 import os
 import time
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple, Protocol, cast
 
@@ -168,7 +168,7 @@ class Transactions:
         except KafkaException as error:
             log.warning("could not fence the predecessor", extra={"error": str(error.args[0])})
 
-    def publish(self, outputs: Iterable[Publishable], offsets: Sequence[TopicPartition], group: Any) -> None:
+    def publish(self, outputs: Sequence[Publishable], offsets: Sequence[TopicPartition], group: Any) -> None:
         """Write ``outputs`` and commit ``offsets`` of ``group`` in one transaction.
 
         Raises `Aborted` when the transaction was given up and `Fenced` when the producer is done for.
@@ -190,13 +190,11 @@ class Transactions:
                 f"{self._tolerated_ms / 1000:.0f} s): set it right (NTP) before this process stamps more records"
             )
 
-    def _produce(self, outputs: Iterable[Publishable]) -> None:
-        produce = self._producer.produce
-        compare = time.monotonic() - self._compared_at > CLOCK_EVERY
+    def _produce(self, outputs: Sequence[Publishable]) -> None:
+        produce, probe = self._producer.produce, self._probe(outputs)
         for output in outputs:
             options: dict[str, Any] = {}
-            if compare and output.topic == self._stitched:
-                compare, self._compared_at = False, time.monotonic()
+            if output is probe:
                 options["on_delivery"] = partial(self._compare_clocks, time.time_ns() // 1_000_000)
             try:
                 produce(output.topic, output.value, output.key, output.partition, **options)
@@ -204,6 +202,15 @@ class Transactions:
                 # The queue is full: wait until it has drained, then this one fits.
                 self._producer.flush()
                 produce(output.topic, output.value, output.key, output.partition, **options)
+
+    def _probe(self, outputs: Sequence[Publishable]) -> Publishable | None:
+        """The output whose delivery compares the clocks, when it is time to."""
+        if time.monotonic() - self._compared_at <= CLOCK_EVERY:
+            return None
+        probe = next((output for output in outputs if output.topic == self._stitched), None)
+        if probe is not None:
+            self._compared_at = time.monotonic()
+        return probe
 
     def _compare_clocks(self, before_ms: int, error: KafkaError | None, message: Message) -> None:
         """The broker appended the record between ``before_ms`` and now, or one of the clocks is wrong."""
@@ -297,19 +304,21 @@ class Subscription:
         if self.stale:
             self._again()
             return []
-        records = [cast(Received, each) for each in messages if self._is_record(each)]
+        if any([each.error() is not None for each in messages]):
+            messages = [each for each in messages if self._is_record(each)]
+        elif self._ended:
+            self._ended.difference_update(map(_partition, messages))
         # The callback of a revocation may have run while records were being collected.
-        return records if self.partitions else []
+        return cast(list[Received], messages) if self.partitions else []
 
     def _is_record(self, message: Message) -> bool:
         """Whether this is a record; notes the ends of partitions, lets pass what passes, raises other errors."""
         error = message.error()
         if error is None:
-            if self._ended:
-                self._ended.discard((cast(str, message.topic()), cast(int, message.partition())))
+            self._ended.discard(_partition(message))
             return True
         if error.code() == KafkaError._PARTITION_EOF:
-            self._ended.add((cast(str, message.topic()), cast(int, message.partition())))
+            self._ended.add(_partition(message))
         elif error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
             raise PositionError(
                 f"{message.topic()}/{message.partition()}: the next offset is no longer in the log ({error.str()}); "
@@ -398,6 +407,10 @@ class Subscription:
         # Before the partitions are given back: the next owner would else find our mark, and fence us alive.
         self._let_go(dropped, clean)
         consumer.unassign()
+
+
+def _partition(message: Message) -> Partition:
+    return cast(str, message.topic()), cast(int, message.partition())
 
 
 class Start(NamedTuple):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -26,9 +26,9 @@ from operators.identity import (
     oldest,
     partition,
 )
-from operators.reading import Touch
+from operators.reading import Person, Touch
 from schemas import stitched
-from state.identity import Cluster, Held, IdentityStore, Span, Write, code
+from state.identity import ABSENT, ANY, DELETED, Cluster, Held, IdentityStore, Set, Span, Write, code
 from state.tokens import Tokens, namespace, token_text
 from state.vault import Vault, kid
 
@@ -36,17 +36,42 @@ _NUMBER = {kind: number for number, kind in enumerate(KINDS)}
 _SEEN, _OBSERVED, _LOGIN = range(3)
 
 
-class Visit(NamedTuple):
-    """A sighting and the touches of the batch that gave it."""
+class Visit(msgspec.Struct, eq=False):
+    """A person and the touches of the batch that show him; ``sighting`` is what they say together.
 
-    sighting: Sighting
+    ``home``: the cluster looked at. ``moved``: the times that the sighting moves on there, None if it may change the
+    partition.
+    """
+
+    person: Person
     touches: list[Touch]
+    sighting: Sighting = Sighting((), 0, 0, 0)
+    live: bool = True
+    home: Held | None = None
+    moved: dict[int, Span] | None = None
+
+    def sum_up(self) -> None:
+        """All touches are there."""
+        times = [touch.time for touch in self.touches]
+        self.sighting = Sighting(*self.person.who, min(times), max(times))
+        self.live = all([touch.live for touch in self.touches])
+
+    def look(self, home: Held | None) -> None:
+        """Compare with a cluster the person may be in."""
+        self.home, self.moved = home, None
+        if home is not None and (self.live or not forgotten(home.cluster.partition(), home.cluster.pending)):
+            self.moved = move_times(home.cluster, (self.sighting,))
+
+    @property
+    def known(self) -> bool:
+        """Whether it says nothing new."""
+        return self.moved is not None and not self.moved
 
 
 class Group(NamedTuple):
-    """Visits that share identifiers or clusters, by their number in the batch, and the clusters they reach."""
+    """Visits that share identifiers or clusters, and the clusters they reach."""
 
-    visits: list[int]
+    visits: list[Visit]
     clusters: list[Held]
 
 
@@ -79,27 +104,26 @@ class Planner:
         self._vault = vault
         self._tokens = tokens
 
-    def plan(self, group: Group, visits: Sequence[Visit], now_us: int, replayed: Set[int] = frozenset()) -> Plan:
-        """The write for ``group``. ``now_us``: this process' clock (µs); ``replayed``: visits that were stitched
-        before, which Redis has forgotten."""
-        version = max([now_us, *(held.version + 1 for held in group.clusters)])
-        own = [visits[number] for number in group.visits]
-        again = not replayed.isdisjoint(group.visits)
-        if len(group.clusters) == 1 and not again:
-            spans = move_times(group.clusters[0].cluster, [visit.sighting for visit in own])
-            if spans is not None:
-                return self._touch(group, spans, version)
-        return self._resolve(group, own, version, again)
+    def plan(self, group: Group, now_us: int) -> Plan:
+        """The write for ``group``. ``now_us``: this process' clock (µs)."""
+        visits, clusters = group
+        version = max([now_us, *[held.version + 1 for held in clusters]])
+        if len(clusters) == 1 and all([visit.moved is not None for visit in visits]):
+            return self._touch(group, version)
+        return self._resolve(group, version)
 
-    def _touch(self, group: Group, spans: dict[int, Span], version: int) -> Plan:
+    def _touch(self, group: Group, version: int) -> Plan:
         (held,) = group.clusters
-        cluster = msgspec.structs.replace(held.cluster, spans={**held.cluster.spans, **spans})
+        spans = held.cluster.spans.copy()
+        for visit in group.visits:
+            for number, span in (visit.moved or {}).items():
+                spans[number] = max(spans[number], span)
+        cluster = msgspec.structs.replace(held.cluster, spans=spans)
         home = Held(held.id, self._store.stamp(version), cluster)
-        key = self._store.cluster_key(held.id)
-        write = Write([(key, held.stamp)], [(key, self._store.pack(home.stamp, cluster))])
+        write = [Set(self._store.cluster_key(held.id), held.stamp, self._store.pack(home.stamp, cluster))]
         return Plan(group, write, home, Effect.TOUCH)
 
-    def _resolve(self, group: Group, visits: list[Visit], version: int, again: bool) -> Plan:
+    def _resolve(self, group: Group, version: int) -> Plan:
         before: dict[bytes, str] = {}
         keys: dict[str, tuple[str, bytes]] = {}
         pending: list[stitched.Change] = []
@@ -109,12 +133,12 @@ class Planner:
             keys.update(held.cluster.keys)
             pending += held.cluster.pending
             join(evidence, held.cluster.facts(KINDS))
-        cause = _join_visits(evidence, visits)
+        cause = _join_visits(evidence, group.visits)
         after = partition(evidence)
         made = changes(before, after, keys)
-        if again:
+        if not all([visit.live for visit in group.visits]):
             made += forgotten(after, [*pending, *made])
-        joined = _Join(evidence, after, keys, version, cause, visits)
+        joined = _Join(evidence, after, keys, version, cause, group.visits)
         pending += [self._change(change, joined) for change in made]
         largest = max(group.clusters, key=lambda held: (len(held.cluster.ids), held.id), default=None)
         name = largest.id if largest else os.urandom(8)
@@ -123,18 +147,20 @@ class Planner:
 
     def _replace(self, group: Group, home: Held, before: dict[bytes, str], after: dict[bytes, str]) -> Write:
         """The write that puts ``home`` in the place of the group's clusters."""
-        store = self._store
-        own = store.cluster_key(home.id)
-        conditions = [(store.cluster_key(held.id), held.stamp) for held in group.clusters] or [(own, b"")]
-        conditions += [(store.identifier_key(token), b"") for token in after if token not in before]
-        inside = {token for held in group.clusters if held.id == home.id for token in held.cluster.ids}
-        sets = [(own, store.pack(home.stamp, home.cluster))]
-        sets += [
-            (store.identifier_key(token), store.place(home.id, customer))
-            for token, customer in after.items()
-            if token not in inside or before[token] != customer
-        ]
-        return Write(conditions, sets, [store.cluster_key(held.id) for held in group.clusters if held.id != home.id])
+        store, id = self._store, home.id
+        write = [Set(store.cluster_key(held.id), held.stamp, DELETED) for held in group.clusters if held.id != id]
+        inside: set[bytes] = set()
+        expected = ABSENT
+        for held in group.clusters:
+            if held.id == id:
+                inside, expected = set(held.cluster.ids), held.stamp
+        write.append(Set(store.cluster_key(id), expected, store.pack(home.stamp, home.cluster)))
+        for token, customer in after.items():
+            old = before.get(token)
+            if old != customer or token not in inside:
+                known = ABSENT if old is None else ANY
+                write.append(Set(store.identifier_key(token), known, store.place(id, customer)))
+        return write
 
     def _change(self, change: Change, joined: _Join) -> stitched.Change:
         """The record of a change, and the data key of a new customer.
@@ -157,7 +183,7 @@ class Planner:
             contacts=[] if change.old else self._contacts(change, joined),
             old=change.old,
             new=change.customer if change.old else None,
-            touchpoint=joined.cause.eid,
+            touchpoint=joined.cause.event.eid,
         )
 
     def _contacts(self, change: Change, joined: _Join) -> list[stitched.Contact]:
@@ -169,7 +195,7 @@ class Planner:
         key = self._vault.data_key(wrapped, change.customer, name)
         found = []
         for visit in joined.visits:
-            for known in visit.touches[0].person.contacts:
+            for known in visit.person.contacts:
                 if known.token in wanted:
                     wanted.discard(known.token)
                     sealed = key.seal(known.value.encode())

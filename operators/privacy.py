@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, get_args
 
 import msgspec
 
-from schemas.touchpoint import TYPES, Body, Product, Touchpoint
+from schemas.touchpoint import TYPES, Body, Identifier, Product, Touchpoint
 from state.tokens import Tokens
 
 _encode = msgspec.json.encode
@@ -37,12 +37,12 @@ class _Plan(NamedTuple):
     lines: bool
 
 
-def split(touchpoint: Touchpoint, body: Body | None, tokens: Tokens, unknown: dict[str, Any]) -> Split:
-    """Split ``body`` (emptied in place; None: unknown type). ``unknown``: see `unknown_fields`."""
+def split(data: msgspec.Raw, body: Body | None, tokens: Tokens, unknown: dict[str, Any]) -> Split:
+    """Split ``body`` (emptied in place), or ``data`` where its type is unknown. ``unknown``: see `unknown_fields`."""
     personal: dict[str, Any] = {"unknown": unknown} if unknown else {}
     if body is None:
-        if touchpoint.data:
-            personal["data"] = touchpoint.data
+        if data:
+            personal["data"] = data
         return Split(EMPTY, _encode(personal) if personal else None)
     plan = _PLANS[type(body)]
     for name, blank in plan.sealed:
@@ -108,12 +108,13 @@ def _nested(struct: type[msgspec.Struct]) -> dict[str, type[msgspec.Struct] | No
 
 def _all_nested() -> dict[type[msgspec.Struct], dict[str, type[msgspec.Struct] | None]]:
     found: dict[type[msgspec.Struct], dict[str, type[msgspec.Struct] | None]] = {}
-    left: list[type[msgspec.Struct]] = [Touchpoint, *(body for _, body in TYPES.values())]
+    left: list[type[msgspec.Struct]] = [Touchpoint, Identifier, *(body for _, body in TYPES.values())]
     while left:
         struct = left.pop()
         if struct not in found:
             found[struct] = _nested(struct)
             left += [inner for inner in found[struct].values() if inner is not None]
+    found[Touchpoint]["identifiers"] = Identifier  # raw in the struct
     return found
 
 

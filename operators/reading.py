@@ -5,7 +5,7 @@ Everything a sender can get wrong comes out here, before the record has had any 
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import NamedTuple, Protocol
 
 import msgspec
@@ -13,17 +13,18 @@ import msgspec
 from operators.identity import DELIVERABLE, HOUSEHOLD
 from operators.junk import Junk
 from operators.normalise import namespace, normalise
-from operators.privacy import Split, split, unknown_fields
+from operators.privacy import split, unknown_fields
 from schemas.config import Config
 from schemas.errors import RecordFault
 from schemas.outputs import DeadLetter
-from schemas.touchpoint import Identifier, Price, Stock, Touchpoint, decode, decode_body
-from state.identity import Partition
+from schemas.stitched import Event
+from schemas.touchpoint import REPEATING, Price, Stock, decode, decode_body, decode_identifiers
 from state.tokens import Tokens, token_text
 from state.vault import DeadLetterBox, Original
 
-#: Identifiers, sets of them and sessions remembered: up to 0.5 KB each. Most touchpoints carry ones seen lately.
-CACHED = 50_000
+#: Identifiers, sets of them, sessions and bodies remembered: most touchpoints carry ones seen lately. What is longer
+#: (bytes) is not worth its memory.
+CACHED, LARGEST_REPEATING = 50_000, 1_000
 
 
 class Message(Protocol):
@@ -38,7 +39,7 @@ class Message(Protocol):
     def timestamp(self) -> tuple[int, int]: ...
 
 
-class Known(NamedTuple):
+class Known(msgspec.Struct):
     """A usable identifier: token, its text, namespace; the normalised value where a message can be sent to it."""
 
     token: bytes
@@ -47,33 +48,42 @@ class Known(NamedTuple):
     value: str
 
 
-class Person(NamedTuple):
+class Person(msgspec.Struct, eq=False):
     """Whom an event shows: ``who`` as in a `Sighting` (distinct tokens ascending, login bits), the texts of all
-    usable tokens, those a message can be sent to, and how many identifiers were junk. Shared: not to be changed."""
+    usable tokens, those a message can be sent to, and how many identifiers were junk.
+
+    Shared by the touchpoints that show the same identifiers, and not to be changed, but for ``cluster``: where they
+    were found last, a hint of where to look first.
+    """
 
     who: tuple[tuple[bytes, ...], int]
     ids: list[str]
     contacts: list[Known]
     junk: int
+    cluster: bytes = b""
 
 
-class Touch(NamedTuple):
+class Touch(msgspec.Struct):
     """A valid touchpoint, with nothing left in it that can fail.
 
-    ``ts``: the broker's time (ms); ``eid`` and ``session`` are tokens; ``product``: the customer of a
-    product event, whose ``person`` is `NOBODY`.
+    ``event``: as it will stand in ``stitched``, short of the customer (but for a product event, whose ``person`` is
+    `NOBODY`) and the sealed ``personal`` fields; its ``at`` is what the record itself says, or 0. ``time``: the event
+    time as given. ``live``: it is not below K, so that it is to be published.
     """
 
-    source: Partition
-    offset: int
-    ts: int
-    touchpoint: Touchpoint
+    event: Event
     time: int
-    eid: str
-    session: str | None
-    split: Split
     person: Person
-    product: str | None
+    personal: bytes | None
+    live: bool = True
+
+
+class _Content(NamedTuple):
+    """What becomes of a body, and the product it is about if it is about one alone."""
+
+    data: msgspec.Raw
+    personal: bytes | None
+    product: str
 
 
 NOBODY = Person(((), 0), [], [], 0)
@@ -88,14 +98,16 @@ class Reader:
         self._tokens = tokens
         self._junk = Junk(_blocked(config))
         self._box = DeadLetterBox(bytes.fromhex(config.keys.dead_letters))
+        self._namespace = lru_cache(CACHED)(namespace)
         self._known = lru_cache(CACHED)(self._identifier)
         self._person = lru_cache(CACHED)(self._people)
-        self._session = lru_cache(CACHED)(tokens.text)
+        self._session = lru_cache(CACHED)(partial(tokens.text, "session"))
+        self._repeating = lru_cache(CACHED)(self._content)
 
-    def read(self, message: Message) -> Touch:
-        """The touchpoint in ``message``. Raises `RecordFault`."""
+    def read(self, message: Message, source: str) -> Touch:
+        """The touchpoint in ``message`` of ``source``, written "topic/partition". Raises `RecordFault`."""
         try:
-            return self._read(message)
+            return self._read(message, source)
         except (ValueError, OverflowError, RecursionError) as error:
             raise RecordFault("unusable") from error
 
@@ -109,56 +121,82 @@ class Reader:
         ts = message.timestamp()[1]
         return DeadLetter(fault.reason, fault.path, "stitch", topic, partition, offset, ts, at, sealed)
 
-    def _read(self, message: Message) -> Touch:
+    def _read(self, message: Message, source: str) -> Touch:
         raw = message.value()
         if not raw:
             raise RecordFault("empty")
         touchpoint = decode(raw)
-        body = decode_body(touchpoint)
-        product = f"product:{body.sku}" if isinstance(body, Stock | Price) else None
-        session = touchpoint.session
-        return Touch(
-            (message.topic(), message.partition()),
-            message.offset(),
-            message.timestamp()[1],
-            touchpoint,
-            int(touchpoint.time),
-            self._tokens.event(touchpoint.source, touchpoint.id),
-            session if session is None else self._session("session", session),
-            split(touchpoint, body, self._tokens, unknown_fields(raw, body) if self._seal_unknown else {}),
-            NOBODY if product else self._shown(touchpoint.identifiers),
+        kind, session = touchpoint.type, touchpoint.session
+        if self._seal_unknown:
+            data, personal, product = self._content(kind, touchpoint.data, raw)
+        elif kind in REPEATING and len(touchpoint.data) <= LARGEST_REPEATING:
+            data, personal, product = self._repeating(kind, bytes(touchpoint.data))
+        else:
+            data, personal, product = self._content(kind, touchpoint.data)
+        person = NOBODY if product else self._shown(bytes(touchpoint.identifiers))
+        time = int(touchpoint.time)
+        event = Event(
+            touchpoint.at or 0,
             product,
+            f"{source}/{message.offset()}",
+            message.timestamp()[1],
+            self._tokens.event(touchpoint.source, touchpoint.id),
+            time,
+            kind,
+            touchpoint.source,
+            person.ids,
+            touchpoint.channel,
+            touchpoint.store,
+            session if session is None else self._session(session),
+            touchpoint.consent,
+            data,
         )
+        return Touch(event, time, person, personal)
 
-    def _shown(self, given: list[Identifier]) -> Person:
+    def _content(self, kind: str, data: msgspec.Raw | bytes, raw: bytes = b"") -> _Content:
+        """What becomes of a body; ``raw`` is the whole record where unknown fields are kept. Raises `RecordFault`."""
+        body = decode_body(kind, data)
+        product = f"product:{body.sku}" if isinstance(body, Stock | Price) else ""
+        kept, personal = split(msgspec.Raw(data), body, self._tokens, unknown_fields(raw, body) if raw else {})
+        return _Content(kept, personal, product)
+
+    def _shown(self, raw: bytes) -> Person:
         """Whom identifiers show. Raises `RecordFault` if nobody."""
-        if not given:
-            raise RecordFault("no_identifier", "$.identifiers")
-        person = self._person(tuple(map(msgspec.structs.astuple, given)))
-        if not person.ids:
-            raise RecordFault("no_usable_identifier", "$.identifiers")
-        return person
+        return self._person(raw) if len(raw) <= LARGEST_REPEATING else self._people(raw)
 
-    def _people(self, given: tuple[tuple[str, str, str], ...]) -> Person:
-        """Identifiers as (namespace, value, kind), put together. (Called through a cache.)
+    def _people(self, raw: bytes) -> Person:
+        """Identifiers, put together. (Called through a cache.)
 
         A household says nothing of who somebody is, unless there is nothing else.
         """
-        found = [(known, kind == "login") for ns, value, kind in given if (known := self._known(ns, value))]
-        if not found:
-            return NOBODY._replace(junk=len(given))
-        proven: dict[bytes, bool] = {}
-        for known, login in [each for each in found if each[0].ns != HOUSEHOLD] or found[:1]:
-            proven[known.token] = login or proven.get(known.token, False)
-        tokens = tuple(sorted(proven))
-        logins = sum(1 << i for i, token in enumerate(tokens) if proven[token])
-        ids = list(dict.fromkeys(known.text for known, _ in found))
-        contacts = [known for known, _ in found if known.value]
-        return Person((tokens, logins), ids, contacts, len(given) - len(found))
+        given = decode_identifiers(raw)
+        if not given:
+            raise RecordFault("no_identifier", "$.identifiers")
+        usable: dict[bytes, Known] = {}
+        proven: set[bytes] = set()
+        junk = 0
+        for each in given:
+            known = self._known(each.ns, each.value)
+            if known is None:
+                junk += 1
+                continue
+            usable[known.token] = known
+            if each.kind == "login":
+                proven.add(known.token)
+        if not usable:
+            raise RecordFault("no_usable_identifier", "$.identifiers")
+        found = list(usable.values())
+        tokens = sorted([known.token for known in found if known.ns != HOUSEHOLD] or [found[0].token])
+        logins = 0
+        for i, token in enumerate(tokens):
+            if token in proven:
+                logins |= 1 << i
+        contacts = [known for known in found if known.value]
+        return Person((tuple(tokens), logins), [known.text for known in found], contacts, junk)
 
     def _identifier(self, name: str, given: str) -> Known | None:
         """One identifier, None if it is junk. (Called through a cache.)"""
-        ns = namespace(name)
+        ns = self._namespace(name)
         value = normalise(ns, given, self._country) if ns else None
         if ns is None or value is None or self._junk(ns, value):
             return None

@@ -53,7 +53,6 @@ class Reception:
         topics = [topic_name(config, name) for name in config.topics.sources]
         self._subscription = Subscription(config, FLOW, topics, self._take_over, self._let_go)
         self._k: dict[Partition, int] = {}
-        self._next: dict[Partition, int] = {}
         self._accounts: dict[Partition, Account] = {}
         self._watched = Account()
         self._idle_at = 0.0
@@ -71,8 +70,6 @@ class Reception:
         """Resolve a batch; None if Redis failed, or there was nothing to do."""
         try:
             if messages:
-                for message in messages:
-                    self._next[message.topic(), message.partition()] = message.offset() + 1
                 behind = self._subscription.behind()
                 caught_up = {partition: behind.get(partition) == 0 for partition in self._k}
                 return self._stitcher.stitch(messages, self._k, caught_up)
@@ -114,11 +111,11 @@ class Reception:
     def _offsets(self, batch: Batch) -> list[TopicPartition]:
         """The next offset of each partition in the batch, never below K, with the account up to it."""
         offsets = []
-        for partition, (consumed, dead) in batch.counts.items():
+        for partition, lane in batch.lanes.items():
             account = self._accounts[partition]
-            account.consumed += consumed
-            account.dead += dead
-            offset = max(self._next[partition], self._k[partition])
+            account.consumed += lane.consumed
+            account.dead += lane.dead
+            offset = max(lane.next, self._k[partition])
             offsets.append(TopicPartition(*partition, offset, msgspec.json.encode(account).decode()))
         return offsets
 
@@ -133,9 +130,9 @@ class Reception:
     def _watch(self, batch: Batch) -> None:
         """Stop when too many of the last records were broken. What was read so far is accounted for."""
         limits = self._config.limits
-        for consumed, dead in batch.counts.values():
-            self._watched.consumed += consumed
-            self._watched.dead += dead
+        for lane in batch.lanes.values():
+            self._watched.consumed += lane.consumed
+            self._watched.dead += lane.dead
         if self._watched.consumed >= limits.dead_letter_window:
             share = self._watched.dead / self._watched.consumed
             self._watched = Account()
@@ -164,7 +161,7 @@ class Reception:
         stored = self._stitcher.positions(partitions)
         starts: dict[Partition, int] = {}
         fresh: list[TopicPartition] = []
-        self._k, self._next, self._accounts = {}, {}, {}
+        self._k, self._accounts = {}, {}
         for partition in partitions:
             held = committed[partition]
             first = self._subscription.first(partition)
@@ -190,8 +187,8 @@ class Reception:
 
 def _observe(batch: Batch) -> None:
     """Copy what one batch counted into the metrics."""
-    consumed = sum(consumed for consumed, _ in batch.counts.values())
-    dead = sum(dead for _, dead in batch.counts.values())
+    consumed = sum(lane.consumed for lane in batch.lanes.values())
+    dead = sum(lane.dead for lane in batch.lanes.values())
     for result, count in (("stitched", consumed - dead), ("dead", dead), ("suppressed", batch.suppressed)):
         metrics.RECORDS.labels(FLOW, result).inc(count)
     for reason, count in batch.faults.items():

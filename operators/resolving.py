@@ -1,4 +1,4 @@
-"""A batch of touches, resolved against the store: two reads, a plan, one compare-and-set.
+"""A batch of touches, resolved against the store: a few reads, a plan, one compare-and-set.
 
 Touches that tell nothing new are done after the reads. The others are grouped by the clusters they
 reach, and each group is written at once. Whoever loses a race against another process reads everything
@@ -8,14 +8,13 @@ again: what was written meanwhile is then nothing new.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from operators.identity import Sighting
-from operators.planning import Group, Plan, Planner, Visit, forgotten, move_times
-from operators.reading import Touch
+from operators.planning import Group, Plan, Planner, Visit
+from operators.reading import NOBODY, Person, Touch
 from schemas.errors import Conflict
-from state.identity import Held, IdentityStore, Mark, Partition, Write
+from state.identity import SAME, Held, IdentityStore, Mark, Set, Write
 from state.tokens import Tokens
 from state.vault import Vault
 
@@ -24,9 +23,9 @@ ROUNDS = 100
 
 
 class Resolution(NamedTuple):
-    """The cluster of each touch, in order; changes made, by kind; touches by effect; rounds it took."""
+    """The cluster of each person shown; changes made, by kind; touches by effect; rounds it took."""
 
-    homes: list[Held]
+    homes: dict[Person, Held]
     changes: Counter[str]
     effects: Counter[str]
     rounds: int
@@ -40,91 +39,76 @@ class Resolver:
         self._planner = Planner(store, vault, tokens)
         self._now_us = now_us
 
-    def resolve(
-        self, touches: Sequence[Touch], marks: Sequence[Mark], committed: Mapping[Partition, int]
-    ) -> Resolution:
-        """Write what ``touches`` say and give each its cluster. Those below ``committed``, K by partition, were
-        stitched before Redis was rolled back. Raises `Conflict`, `redis.RedisError`."""
-        visits, numbers = _visits(touches)
-        replayed = {
-            number
-            for number, touch in zip(numbers, touches, strict=True)
-            if touch.offset < committed.get(touch.source, 0)
-        }
-        tokens = list(dict.fromkeys(token for visit in visits for token in visit.sighting.tokens))
+    def resolve(self, touches: Sequence[Touch], marks: Sequence[Mark]) -> Resolution:
+        """Write what ``touches`` say and find the cluster of each person. Those not live were stitched before Redis
+        was rolled back. Raises `Conflict`, `redis.RedisError`."""
+        visits = _visits(touches)
         made: Counter[str] = Counter()
         effects: Counter[str] = Counter()
-        late: set[int] = set()
+        late: set[Visit] = set()
         for rounds in range(1, ROUNDS + 1):
-            homes, groups = self._look(visits, tokens, replayed)
+            groups = self._look(visits)
             now = self._now_us()
-            plans = [self._planner.plan(group, visits, now, replayed) for group in groups]
-            writes = [plan.write for plan in plans] + self._checks(late, homes, groups)
+            plans = [self._planner.plan(group, now) for group in groups]
+            writes = [plan.write for plan in plans] + self._checks(late, groups)
             done = self._store.write(writes, marks)
             for plan, written in zip(plans, done, strict=False):
                 if written:
                     made.update(change.kind for change in plan.changes)
-                    effects[plan.effect.name.lower()] += sum(len(visits[each].touches) for each in plan.group.visits)
+                    effects[plan.effect.name.lower()] += sum(len(visit.touches) for visit in plan.group.visits)
             if all(done):
-                effects["nothing"] = len(touches) - effects.total()
-                settled = _settle(homes, plans)
-                return Resolution([settled[number] for number in numbers], made, effects, rounds)
-            late.update(number for number, home in enumerate(homes) if home is None)
+                effects["nothing"] = sum(len(visit.touches) for visit in visits) - effects.total()
+                return Resolution(_settle(visits, plans), made, effects, rounds)
+            late.update(visit for group in groups for visit in group.visits)
         raise Conflict(f"identity: lost {ROUNDS} races in a row")
 
-    def _look(
-        self, visits: list[Visit], tokens: list[bytes], replayed: Set[int]
-    ) -> tuple[list[Held | None], list[Group]]:
-        """Read, and tell what is known from what is not: the cluster of each visit that says nothing new, and the
-        groups of the others. A merge between the two reads leaves tokens without the cluster they are said to be
-        in; they are then taken for new, and the write fails, since they are not."""
-        places = self._store.places(tokens)
-        held = self._store.clusters(list(dict.fromkeys(places.values())))
-        homes: list[Held | None] = []
-        news = []
-        for number, visit in enumerate(visits):
-            home = held.get(places.get(visit.sighting.tokens[0], b""))
-            if (
-                home is None
-                or move_times(home.cluster, (visit.sighting,)) != {}
-                or (number in replayed and forgotten(home.cluster.partition(), home.cluster.pending))
-            ):
-                home = None
-                news.append(number)
-            homes.append(home)
-        return homes, _groups(news, visits, places, held)
+    def _look(self, visits: list[Visit]) -> list[Group]:
+        """Read, and tell what is known from what is not: each visit's cluster, and the groups of those that say
+        something new.
 
-    def _checks(self, late: set[int], homes: list[Held | None], groups: list[Group]) -> list[Write]:
+        First where the person was found last; identifiers are looked up only where that does not answer. A merge
+        between two reads leaves tokens without the cluster they are said to be in; they are then taken for new, and
+        the write fails, since they are not.
+        """
+        store = self._store
+        held = store.clusters({visit.person.cluster for visit in visits if visit.person.cluster})
+        for visit in visits:
+            visit.look(held.get(visit.person.cluster))
+        strangers = [visit for visit in visits if visit.moved is None]
+        places = store.places({token for visit in strangers for token in visit.sighting.tokens})
+        held |= store.clusters({place for place in places.values() if place not in held})
+        for visit in strangers:
+            visit.look(held.get(places.get(visit.sighting.tokens[0], b"")))
+        return _groups([visit for visit in visits if not visit.known], places, held)
+
+    def _checks(self, late: set[Visit], groups: list[Group]) -> list[Write]:
         """Writes that only compare: what an earlier round wrote for these visits must still be there when the
         last one is done, or Redis could forget it in between without anyone noticing."""
         written = {held.id for group in groups for held in group.clusters}
-        resting = {home.id: home for number in late if (home := homes[number]) and home.id not in written}
-        return [Write([(self._store.cluster_key(held.id), held.stamp)], []) for held in resting.values()]
+        resting = {visit.home.id: visit.home for visit in late if visit.known and visit.home}
+        return [
+            [Set(self._store.cluster_key(held.id), held.stamp, SAME)]
+            for held in resting.values()
+            if held.id not in written
+        ]
 
 
-def _visits(touches: Sequence[Touch]) -> tuple[list[Visit], list[int]]:
-    """Touches that show the same identifiers, together, and the number of each touch's visit."""
-    index: dict[tuple[tuple[bytes, ...], int], int] = {}
-    together: list[list[Touch]] = []
-    numbers = []
+def _visits(touches: Sequence[Touch]) -> list[Visit]:
+    """The touches of each person together; products are nobody."""
+    visits: dict[Person, Visit] = {}
     for touch in touches:
-        number = index.setdefault(touch.person.who, len(together))
-        if number == len(together):
-            together.append([touch])
-        else:
-            together[number].append(touch)
-        numbers.append(number)
-    return [Visit(_sighting(each), each) for each in together], numbers
+        person = touch.person
+        visit = visits.get(person)
+        if visit is not None:
+            visit.touches.append(touch)
+        elif person is not NOBODY:
+            visits[person] = Visit(person, [touch])
+    for visit in visits.values():
+        visit.sum_up()
+    return list(visits.values())
 
 
-def _sighting(touches: list[Touch]) -> Sighting:
-    times = [touch.time for touch in touches]
-    return Sighting(*touches[0].person.who, min(times), max(times))
-
-
-def _groups(
-    numbers: list[int], visits: list[Visit], places: dict[bytes, bytes], held: dict[bytes, Held]
-) -> list[Group]:
+def _groups(visits: list[Visit], places: dict[bytes, bytes], held: dict[bytes, Held]) -> list[Group]:
     """Visits that share a cluster or a new token, directly or through others, in order of appearance.
 
     A cluster id has 8 bytes and a token at least 18, so the two can be nodes of one graph.
@@ -137,23 +121,32 @@ def _groups(
             parent[root] = root = parent[parent[root]]
         return root
 
-    for number in numbers:
-        first, *others = (places.get(token, token) for token in visits[number].sighting.tokens)
+    firsts = []
+    for visit in visits:
+        if visit.moved is not None and visit.home is not None:
+            first, others = visit.home.id, []
+        else:
+            first, *others = [places.get(token, token) for token in visit.sighting.tokens]
+        firsts.append(first)
         root = find(first)
         for node in others:
             parent[find(node)] = root
     groups: dict[bytes, Group] = {}
-    for number in numbers:
-        token = visits[number].sighting.tokens[0]
-        groups.setdefault(find(places.get(token, token)), Group([], [])).visits.append(number)
+    for visit, first in zip(visits, firsts, strict=True):
+        groups.setdefault(find(first), Group([], [])).visits.append(visit)
     for node in parent:
         if node in held:
             groups[find(node)].clusters.append(held[node])
     return list(groups.values())
 
 
-def _settle(homes: list[Held | None], plans: list[Plan]) -> list[Held]:
-    """The cluster of each visit after the plans were carried out."""
+def _settle(visits: list[Visit], plans: list[Plan]) -> dict[Person, Held]:
+    """The cluster of each person after the plans were carried out; where to look for him next time."""
     moved = {held.id: plan.home for plan in plans for held in plan.group.clusters}
-    own = {number: plan.home for plan in plans for number in plan.group.visits}
-    return [own[number] if home is None else moved.get(home.id, home) for number, home in enumerate(homes)]
+    homes = {visit.person: plan.home for plan in plans for visit in plan.group.visits}
+    for visit in visits:
+        person, home = visit.person, visit.home
+        if person not in homes and home is not None:
+            homes[person] = moved.get(home.id, home)
+        person.cluster = homes[person].id
+    return homes

@@ -16,12 +16,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from functools import lru_cache
 
 import msgspec
 import redis
 
-from operators.reading import Message, Reader, Touch
+from operators.reading import Message, Person, Reader, Touch
 from operators.resolving import Resolver
 from schemas import stitched
 from schemas.config import Config
@@ -29,14 +29,14 @@ from schemas.errors import RecordFault
 from schemas.outputs import DeadLetter
 from schemas.stitched import shard_of
 from schemas.topics import DATA_KEYS, DEAD_LETTERS, STITCHED, topic_name
-from state.identity import Held, IdentityStore, Mark, Partition, Source, Write, pack_source, read_source
+from state.identity import Held, IdentityStore, Mark, Partition, Set, Source, pack_source, read_source, source_field
 from state.tokens import Tokens
-from state.vault import DataKey, Vault
+from state.vault import CACHED_KEYS, DataKey, Vault
 
 _json = msgspec.json.encode
 
 
-class Outgoing(NamedTuple):
+class Outgoing(msgspec.Struct):
     """One record to produce; partition -1 lets Kafka choose."""
 
     topic: str
@@ -49,14 +49,14 @@ class Outgoing(NamedTuple):
 class Batch:
     """What one batch leads to.
 
-    ``outgoing``: in order, a customer's pending changes before its touchpoints. ``counts``: (consumed, dead)
-    per source partition, of records at or above K only. ``sources``: R and watermark per source partition as
-    they stand in Redis now. ``suppressed``: records below K. ``changes``: identity changes made, by kind.
-    ``faults``: dead letters by reason. ``effects``: touches by what they did to evidence.
+    ``outgoing``: in order, a customer's pending changes before its touchpoints. ``lanes``: what it holds of each
+    source partition. ``sources``: R and watermark per source partition as they stand in Redis now. ``suppressed``:
+    records below K. ``changes``: identity changes made, by kind. ``faults``: dead letters by reason. ``effects``:
+    touches by what they did to evidence.
     """
 
     outgoing: list[Outgoing] = field(default_factory=list)
-    counts: dict[Partition, tuple[int, int]] = field(default_factory=dict)
+    lanes: dict[Partition, Lane] = field(default_factory=dict)
     sources: dict[Partition, Source] = field(default_factory=dict)
     told: list[Held] = field(default_factory=list)
     suppressed: int = 0
@@ -67,15 +67,20 @@ class Batch:
     effects: Counter[str] = field(default_factory=Counter)
 
 
-class _Extent(NamedTuple):
-    """What a batch holds of a partition: first and last offset, time of the last record (ms)."""
+class Lane(msgspec.Struct):
+    """What a batch holds of a source partition: ``name`` "topic/partition", K, first and next offset, the time of the
+    last record (ms), and how many records, dead ones among them, were at or above K."""
 
+    name: str
+    k: int
     first: int
-    last: int
-    time: int
+    next: int = 0
+    time: int = 0
+    consumed: int = 0
+    dead: int = 0
 
 
-class _Home(NamedTuple):
+class _Home(msgspec.Struct):
     """Where a customer's records go: customer, record key, shard, and what its values are sealed with."""
 
     customer: str
@@ -104,6 +109,7 @@ class Stitcher:
         self._store = IdentityStore(redis, config.prefix)
         self._reader = Reader(config, tokens)
         self._resolver = Resolver(self._store, self._vault, tokens, self._now_us)
+        self._home = lru_cache(CACHED_KEYS)(self._find_home)
         self._sources: dict[Partition, bytes] = {}
         self._highest = 0
 
@@ -135,8 +141,8 @@ class Stitcher:
         """
         batch, now = Batch(), self._now_ms()
         if messages:
-            touches, ends_at = self._read(batch, messages, committed, now)
-            self._resolve(batch, touches, self._marks(ends_at, ends, now), committed)
+            touches = self._read(batch, messages, committed, now)
+            self._resolve(batch, touches, self._marks(batch.lanes, ends, now))
         return batch
 
     def published(self, batch: Batch) -> None:
@@ -149,7 +155,7 @@ class Stitcher:
         for held in batch.told:
             cluster = msgspec.structs.replace(held.cluster, pending=[])
             key, stamp = store.cluster_key(held.id), store.stamp(max(held.version + 1, now))
-            writes.append(Write([(key, held.stamp)], [(key, store.pack(stamp, cluster))]))
+            writes.append([Set(key, held.stamp, store.pack(stamp, cluster))])
         if writes:
             store.write(writes)
         batch.told = []
@@ -173,88 +179,77 @@ class Stitcher:
 
     def _read(
         self, batch: Batch, messages: Sequence[Message], committed: Mapping[Partition, int], now: int
-    ) -> tuple[list[tuple[Touch, int]], dict[Partition, _Extent]]:
-        """The valid touchpoints, each with its `at`, and the extent of the batch. Counts, and buries the dead."""
-        touches: list[tuple[Touch, int]] = []
-        extents: dict[Partition, _Extent] = {}
+    ) -> list[Touch]:
+        """The valid touchpoints, stamped. Counts, and buries the dead."""
+        touches: list[Touch] = []
+        lanes, read, log_clock = batch.lanes, self._reader.read, self._log_clock
         for message in messages:
             source, offset = (message.topic(), message.partition()), message.offset()
-            live = offset >= committed.get(source, 0)
-            consumed, dead = batch.counts.get(source, (0, 0))
+            lane = lanes.get(source)
+            if lane is None:
+                lane = lanes[source] = Lane(source_field(source), committed.get(source, 0), offset)
+            live = offset >= lane.k
             try:
-                touch = self._reader.read(message)
-                at = self._see(touch.touchpoint.at or self._highest or touch.time) if self._log_clock else now
-                touches.append((touch, at))
+                touch = read(message, lane.name)
+                event = touch.event
+                at = event.at = self._see(event.at or self._highest or event.time) if log_clock else now
+                if event.time > at:
+                    event.time = at
+                touch.live = live
+                touches.append(touch)
             except RecordFault as fault:
-                at = self._highest or now if self._log_clock else now
+                at = self._highest or now if log_clock else now
                 if live:
                     batch.outgoing.append(self._dead(self._reader.dead_letter(message, fault, at)))
                     batch.faults[fault.reason] += 1
-                    dead += 1
+                    lane.dead += 1
+            lane.consumed += live
             batch.suppressed += not live
-            batch.counts[source] = (consumed + live, dead)
-            first = extents[source].first if source in extents else offset
-            extents[source] = _Extent(first, offset, at if self._log_clock else message.timestamp()[1])
-        return touches, extents
+            lane.next = offset + 1
+            lane.time = at if log_clock else message.timestamp()[1]
+        return touches
 
-    def _resolve(
-        self, batch: Batch, touches: list[tuple[Touch, int]], marks: list[Mark], committed: Mapping[Partition, int]
-    ) -> None:
-        people = [touch for touch, _ in touches if touch.product is None]
-        resolution = self._resolver.resolve(people, marks, committed)
+    def _resolve(self, batch: Batch, touches: list[Touch], marks: list[Mark]) -> None:
+        resolution = self._resolver.resolve(touches, marks)
         batch.changes, batch.effects, batch.rounds = resolution.changes, resolution.effects, resolution.rounds
         for mark in marks:
             self._sources[mark.source] = mark.moved
             batch.sources[mark.source] = read_source(mark.moved)
-        helds = iter(resolution.homes)
-        homes: dict[bytes, _Home] = {}
+        self._emit(batch, touches, resolution.homes)
+
+    def _emit(self, batch: Batch, touches: list[Touch], clusters: Mapping[Person, Held]) -> None:
+        """Every live touchpoint with its customer, and before the first of a cluster the cluster's changes."""
+        outgoing, stitched_topic, encode = batch.outgoing, self._stitched, stitched.encode
+        homes: dict[Person, _Home] = {}
         told: set[bytes] = set()
-        for touch, at in touches:
-            batch.junk += touch.person.junk
-            if touch.product is not None:
-                home = self._home(touch.product, None)
-            else:
-                held = next(helds)
-                token = touch.person.who[0][0]
-                if token not in homes:
-                    homes[token] = self._home(held.cluster.owner(token), held)
-                home = homes[token]
-                if held.cluster.pending and held.id not in told:
-                    told.add(held.id)
-                    batch.told.append(held)
-                    self._tell(batch.outgoing, held, at)
-            if touch.offset >= committed.get(touch.source, 0):
-                batch.outgoing.append(self._event(touch, home, at))
+        for touch in touches:
+            event, person, personal = touch.event, touch.person, touch.personal
+            batch.junk += person.junk
+            home = homes.get(person)
+            if home is None:
+                if event.customer:
+                    home = self._home(event.customer)
+                else:
+                    held = clusters[person]
+                    home = homes[person] = self._home_in(held, person)
+                    if held.cluster.pending and held.id not in told:
+                        told.add(held.id)
+                        batch.told.append(held)
+                        self._tell(outgoing, held, event.at)
+            if touch.live:
+                event.customer = home.customer
+                if personal is not None and home.key is not None:
+                    event.kid, event.sealed = home.key.kid, home.key.seal(personal)
+                outgoing.append(Outgoing(stitched_topic, home.shard, home.record_key, encode(event)))
 
-    def _event(self, touch: Touch, home: _Home, at: int) -> Outgoing:
-        """The touchpoint as it stands in ``stitched``."""
-        source, offset, ts, touchpoint, time, eid, session, (data, personal), person, _ = touch
-        key = home.key if personal is not None else None
-        event = stitched.Event(
-            at,
-            home.customer,
-            f"{source[0]}/{source[1]}/{offset}",
-            ts,
-            eid,
-            time if time < at else at,
-            touchpoint.type,
-            touchpoint.source,
-            person.ids,
-            touchpoint.channel,
-            touchpoint.store,
-            session,
-            touchpoint.consent,
-            data,
-            key.kid if key is not None else None,
-            key.seal(personal) if key is not None and personal is not None else None,
-        )
-        return Outgoing(self._stitched, home.shard, home.record_key, stitched.encode(event))
+    def _home_in(self, held: Held, person: Person) -> _Home:
+        """Where the touchpoints of ``person`` go, who is in this cluster."""
+        customer = held.cluster.owner(person.who[0][0])
+        return self._home(customer, *held.cluster.keys[customer])
 
-    def _home(self, customer: str, held: Held | None) -> _Home:
-        key = None
-        if held is not None:
-            name, wrapped = held.cluster.keys[customer]
-            key = self._vault.data_key(wrapped, customer, name)
+    def _find_home(self, customer: str, kid: str = "", wrapped: bytes = b"") -> _Home:
+        """(Called through the cached ``_home``.)"""
+        key = self._vault.data_key(wrapped, customer, kid) if kid else None
         return _Home(customer, customer.encode(), shard_of(customer, self._shards), key)
 
     def _tell(self, outgoing: list[Outgoing], home: Held, at: int) -> None:
@@ -284,15 +279,15 @@ class Stitcher:
         self._highest = max(self._highest, at)
         return at
 
-    def _marks(self, extents: Mapping[Partition, _Extent], ends: Mapping[Partition, bool], now: int) -> list[Mark]:
+    def _marks(self, lanes: Mapping[Partition, Lane], ends: Mapping[Partition, bool], now: int) -> list[Mark]:
         """How to move R and watermark of the batch's partitions: to now where the batch reaches the end, else to
         the time of the last record. Clamped to now, since producers' clocks are not ours; never back."""
         now = self._highest if self._log_clock else now
         marks = []
-        for source, (first, last, time) in extents.items():
-            held = self._source(source, first)
-            watermark = max(held.watermark, now if ends.get(source) else min(time, now))
-            moved = Source(max(held.position, last + 1), watermark)
+        for source, lane in lanes.items():
+            held = self._source(source, lane.first)
+            watermark = max(held.watermark, now if ends.get(source) else min(lane.time, now))
+            moved = Source(max(held.position, lane.next), watermark)
             marks.append(Mark(source, self._sources.get(source, b""), pack_source(moved)))
         return marks
 

@@ -233,9 +233,15 @@ TYPES: dict[str, tuple[str, type[Body]]] = {
 }
 
 
+#: Types whose bodies hold no id of their own: one page or product is looked at again and again, in the same words.
+REPEATING = frozenset(name for name, (_, body) in TYPES.items() if not body.TOKENS)
+
+
 class Touchpoint(msgspec.Struct, omit_defaults=True):
     """One event of one person (or, in the product family, of one product) in one channel.
 
+    ``identifiers`` and ``data`` stay raw: most repeat what was seen before, and are then not decoded again; see
+    `decode_identifiers` and `decode_body`.
     ``time`` is when it happened, ``received`` when the source system took it in, ``at`` the simulated
     time, honoured only where the deployment's clock is the log's (``clock: log``).
     """
@@ -244,7 +250,7 @@ class Touchpoint(msgspec.Struct, omit_defaults=True):
     source: Name
     type: Name
     time: int | str
-    identifiers: Annotated[list[Identifier], msgspec.Meta(max_length=50)] = []
+    identifiers: msgspec.Raw = msgspec.Raw(b"")
     data: msgspec.Raw = msgspec.Raw(b"")
     received: int | None = None
     at: int | None = None
@@ -255,8 +261,12 @@ class Touchpoint(msgspec.Struct, omit_defaults=True):
     consent: Annotated[list[Consent], msgspec.Meta(max_length=50)] = []
 
 
+#: What `Touchpoint.identifiers` holds.
+Identifiers = Annotated[list[Identifier], msgspec.Meta(max_length=50)]
+
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 _.:/-]*\Z")
 _decoder = msgspec.json.Decoder(Touchpoint)
+_identifiers = msgspec.json.Decoder(Identifiers)
 _bodies = {name: msgspec.json.Decoder(body) for name, (_, body) in TYPES.items()}
 
 
@@ -267,30 +277,40 @@ def decode(raw: bytes) -> Touchpoint:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise _fault(error) from None
     touchpoint.time = epoch_ms(touchpoint.time)
-    for field in ("source", "type", "channel", "store"):
-        name = getattr(touchpoint, field)
-        if name is not None and not _plain(name):
-            raise RecordFault("not_a_name", f"$.{field}")
+    unplain = _unplain(touchpoint.source, touchpoint.type, touchpoint.channel, touchpoint.store)
+    if unplain is not None:
+        raise RecordFault("not_a_name", unplain)
     if touchpoint.at is not None and not MIN_TIME <= touchpoint.at < MAX_TIME:
         raise RecordFault("time_out_of_range", "$.at")
     return touchpoint
 
 
-def decode_body(touchpoint: Touchpoint) -> Body | None:
+def decode_identifiers(raw: msgspec.Raw | bytes) -> list[Identifier]:
+    """The identifiers of a touchpoint. Raises `RecordFault`."""
+    try:
+        return _identifiers.decode(raw) if raw else []
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise _fault(error, "$.identifiers") from None
+
+
+def decode_body(type: str, data: msgspec.Raw | bytes) -> Body | None:
     """The typed body, or None for a type this version does not know. Raises `RecordFault`."""
-    decoder = _bodies.get(touchpoint.type)
+    decoder = _bodies.get(type)
     if decoder is None:
         return None
     try:
-        return decoder.decode(touchpoint.data or b"{}")
+        return decoder.decode(data or b"{}")
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise _fault(error, "$.data") from None
 
 
 @lru_cache(10_000)
-def _plain(name: str) -> bool:
-    """Whether a name that stays in the clear looks like one: no address, no control character, no free text."""
-    return _NAME.match(name) is not None
+def _unplain(source: str, type: str, channel: str | None, store: str | None) -> str | None:
+    """The path of the first name that does not look like one (an address, a control character, free text), although
+    it would stay in the clear."""
+    names = {"source": source, "type": type, "channel": channel, "store": store}
+    bad = (field for field, name in names.items() if name is not None and not _NAME.match(name))
+    return next((f"$.{field}" for field in bad), None)
 
 
 def epoch_ms(time: int | str) -> int:

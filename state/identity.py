@@ -18,7 +18,8 @@ from __future__ import annotations
 
 import os
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import lru_cache
 from hashlib import sha1
 from math import isqrt
 from pathlib import Path
@@ -35,6 +36,8 @@ _SCRIPT = (Path(__file__).parent / "scripts" / "identity.lua").read_bytes()
 _SHA = sha1(_SCRIPT, usedforsecurity=False).hexdigest()
 
 STAMP = 12
+#: Decoded clusters kept: up to 3 KB each. Whoever comes back soon finds his as it was.
+CACHED = 20_000
 _DONE = ord("1")
 Partition = tuple[str, int]
 Span = tuple[int, int]
@@ -90,12 +93,18 @@ class Held(NamedTuple):
         return int.from_bytes(self.stamp[:8], "big")
 
 
-class Write(NamedTuple):
-    """One atomic write: values must have these prefixes (empty: be absent), then keys are set and deleted."""
+class Set(NamedTuple):
+    """One key of a write: what its value must begin with, and its new value."""
 
-    conditions: Sequence[tuple[bytes, bytes]]
-    sets: Sequence[tuple[bytes, bytes]]
-    deletes: Sequence[bytes] = ()
+    key: bytes
+    expected: bytes
+    value: bytes
+
+
+#: A write that is done whole or, if a key is not as expected, not at all.
+Write = Sequence[Set]
+#: ``expected``: the key must be absent; it may be anything. ``value``: delete the key; leave it.
+ABSENT, ANY, DELETED, SAME = b"", b"*", b"", b"="
 
 
 class Mark(NamedTuple):
@@ -115,6 +124,11 @@ class Source(NamedTuple):
 
 _cluster = msgspec.msgpack.Decoder(Cluster)
 _source = msgspec.msgpack.Decoder(Source)
+
+
+def _held(cluster: bytes, value: bytes) -> Held:
+    """A cluster as it stands in its key."""
+    return Held(cluster, value[:STAMP], _cluster.decode(memoryview(value)[STAMP:]))
 
 
 def code(kind: int, i: int, j: int) -> int:
@@ -145,6 +159,7 @@ class IdentityStore:
         self._tag = f"{{{prefix}.i}}".encode()
         self._sources = self._tag + b"sources"
         self._nonce = os.urandom(STAMP - 8)
+        self._held = lru_cache(CACHED)(_held)
 
     def identifier_key(self, token: bytes) -> bytes:
         """Where an identifier's cluster and customer stand."""
@@ -166,7 +181,7 @@ class IdentityStore:
         """The value of a cluster's key."""
         return stamp + msgspec.msgpack.encode(cluster)
 
-    def places(self, tokens: Sequence[bytes]) -> dict[bytes, bytes]:
+    def places(self, tokens: Collection[bytes]) -> dict[bytes, bytes]:
         """Cluster id of each identifier that has one."""
         if not tokens:
             return {}
@@ -174,17 +189,13 @@ class IdentityStore:
         values = self._redis.mget([tag + token for token in tokens])
         return {token: value[:8] for token, value in zip(tokens, values, strict=True) if value is not None}
 
-    def clusters(self, ids: Sequence[bytes]) -> dict[bytes, Held]:
+    def clusters(self, ids: Collection[bytes]) -> dict[bytes, Held]:
         """The clusters that exist."""
         if not ids:
             return {}
-        tag, decode = self._tag + b"@", _cluster.decode
+        tag, held = self._tag + b"@", self._held
         values = self._redis.mget([tag + cluster for cluster in ids])
-        return {
-            cluster: Held(cluster, value[:STAMP], decode(memoryview(value)[STAMP:]))
-            for cluster, value in zip(ids, values, strict=True)
-            if value is not None
-        }
+        return {cluster: held(cluster, value) for cluster, value in zip(ids, values, strict=True) if value is not None}
 
     def write(self, writes: Sequence[Write], marks: Sequence[Mark] = ()) -> list[bool]:
         """Which of the writes were done. Marks are compared before, and moved when all were.
@@ -196,13 +207,12 @@ class IdentityStore:
         args: list[bytes | str | int] = [len(marks)]
         for mark in marks:
             args += (source_field(mark.source), mark.expected, mark.moved)
-        for conditions, sets, deletes in writes:
-            keys += [key for key, _ in conditions]
-            keys += [key for key, _ in sets]
-            keys += deletes
-            args += (len(conditions), len(sets), len(deletes))
-            args += [prefix for _, prefix in conditions]
-            args += [value for _, value in sets]
+        for write in writes:
+            args.append(len(write))
+            for key, expected, value in write:
+                keys.append(key)
+                args.append(expected)
+                args.append(value)
         done = self._run(keys, args)
         if done is None:
             raise Conflict(f"{', '.join(source_field(mark.source) for mark in marks)}: not the position left there")

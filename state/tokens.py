@@ -16,11 +16,13 @@ True
 
 from __future__ import annotations
 
-from base64 import urlsafe_b64encode
+from binascii import b2a_base64
 from hashlib import blake2b
 
 #: Bytes of the hash in an identifier token; what is before it is the namespace and a colon.
 DIGEST = 16
+#: Makes base64 what `base64.urlsafe_b64encode` makes, in half of its time: every touchpoint needs it several times.
+_URL_SAFE = bytes.maketrans(b"+/", b"-_")
 
 
 class Tokens:
@@ -41,7 +43,7 @@ class Tokens:
         """The token of any other id: ``order_id``, ``session``, ``event`` … Kinds never contain a colon."""
         state = self._other.copy()
         state.update(f"{kind}:{value}".encode())
-        return urlsafe_b64encode(state.digest()).decode()
+        return b2a_base64(state.digest(), newline=False).translate(_URL_SAFE).decode()
 
     def event(self, source: str, event_id: str) -> str:
         """The token of an event: event ids are unique per source only. The source's length tells where it ends."""
@@ -56,4 +58,5 @@ def namespace(token: bytes) -> str:
 def token_text(token: bytes) -> str:
     """An identifier token as it stands in JSON."""
     # 16 bytes always end in two padding characters
-    return f"{namespace(token)}:{urlsafe_b64encode(token[-DIGEST:])[:-2].decode()}"
+    digest = b2a_base64(token[-DIGEST:], newline=False)[:-2].translate(_URL_SAFE)
+    return (token[:-DIGEST] + digest).decode()

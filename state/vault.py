@@ -54,7 +54,7 @@ class DataKey:
 
     def seal(self, plain: bytes) -> str:
         """Base64 of the sealed value."""
-        return _base64(_seal(self._cipher, plain, self._bound))
+        return _seal(self._cipher, plain, self._bound)
 
     def open(self, sealed: str) -> bytes:
         """The value again. Raises `SealError`."""
@@ -118,16 +118,16 @@ class DeadLetterBox:
 
     def seal(self, original: Original) -> str:
         """Base64 of the sealed record."""
-        return _base64(_seal(self._cipher, msgspec.msgpack.encode(original), self.BOUND))
+        return _seal(self._cipher, msgspec.msgpack.encode(original), self.BOUND)
 
     def open(self, sealed: str) -> Original:
         """The record again. Raises `SealError`."""
         return _original.decode(_open(self._cipher, sealed, self.BOUND))
 
 
-def _seal(cipher: AESGCM, plain: bytes, bound: bytes) -> bytes:
+def _seal(cipher: AESGCM, plain: bytes, bound: bytes) -> str:
     nonce = os.urandom(NONCE)
-    return VERSION + nonce + cipher.encrypt(nonce, plain, bound)
+    return b2a_base64(VERSION + nonce + cipher.encrypt(nonce, plain, bound), newline=False).decode()
 
 
 def _open(cipher: AESGCM, sealed: str, bound: bytes) -> bytes:
@@ -138,7 +138,3 @@ def _open(cipher: AESGCM, sealed: str, bound: bytes) -> bytes:
         return cipher.decrypt(blob[1 : 1 + NONCE], blob[1 + NONCE :], bound)
     except (InvalidTag, ValueError):
         raise SealError("sealed value: damaged, or sealed under another key") from None
-
-
-def _base64(blob: bytes) -> str:
-    return b2a_base64(blob, newline=False).decode()

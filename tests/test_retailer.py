@@ -18,7 +18,18 @@ from flows.retailer.faults import BREAKS, Faults
 from operators.junk import Junk
 from operators.normalise import normalise
 from schemas.errors import ConfigError, RecordFault
-from schemas.touchpoint import TYPES, Body, Cart, Message, Order, Touchpoint, View, decode, decode_body
+from schemas.touchpoint import (
+    TYPES,
+    Body,
+    Cart,
+    Message,
+    Order,
+    Touchpoint,
+    View,
+    decode,
+    decode_body,
+    decode_identifiers,
+)
 
 DAY, MINUTE = 86_400_000, 60_000
 CUSTOMERS, DAYS = 600, 63
@@ -52,7 +63,8 @@ def run() -> Run:
         for raw in batch:
             try:
                 touchpoint = decode(raw)
-                body = decode_body(touchpoint)
+                body = decode_body(touchpoint.type, touchpoint.data)
+                decode_identifiers(touchpoint.identifiers)
             except RecordFault as fault:
                 whole.faults[str(fault)] += 1
                 continue
@@ -69,7 +81,7 @@ def spelling(ns: str, given: str) -> str | None:
 
 def spelled(touchpoint: Touchpoint) -> set[str]:
     """The usable identifiers of an event, in normal form."""
-    return {known for each in touchpoint.identifiers if (known := spelling(each.ns, each.value))}
+    return {known for each in decode_identifiers(touchpoint.identifiers) if (known := spelling(each.ns, each.value))}
 
 
 def head(retailer: Retailer, n: int) -> list[bytes]:
@@ -167,8 +179,13 @@ def test_rates_hold(run: Run) -> None:
     rates, total = Rates(), len(run.events)
     customers = run.customers.values()
     assert sum(bool(each["shared"]) for each in customers) / len(customers) >= 0.05
-    kiosk = sum(any(each.value in KIOSKS for each in touchpoint.identifiers) for touchpoint, _ in run.events)
-    junk = sum(any((each.ns, each.value) in JUNK for each in touchpoint.identifiers) for touchpoint, _ in run.events)
+    kiosk = sum(
+        any(each.value in KIOSKS for each in decode_identifiers(touchpoint.identifiers)) for touchpoint, _ in run.events
+    )
+    junk = sum(
+        any((each.ns, each.value) in JUNK for each in decode_identifiers(touchpoint.identifiers))
+        for touchpoint, _ in run.events
+    )
     once = {touchpoint.id: touchpoint for touchpoint, _ in reversed(run.events)}  # a second coming has a later ``at``
     late = sum(touchpoint.time != touchpoint.at for touchpoint in once.values())
     product = len(run.of("Stock Changed", "Price Changed"))
@@ -204,7 +221,7 @@ def test_sign_ups_bring_consent_and_addresses(run: Run) -> None:
     welcome = [touchpoint for touchpoint, _ in run.of("Signed Up") if any(each.granted for each in touchpoint.consent)]
     assert len(welcome) > CUSTOMERS / 4
     for touchpoint in welcome:
-        assert {"member", "phone", "email"} <= {each.ns for each in touchpoint.identifiers}
+        assert {"member", "phone", "email"} <= {each.ns for each in decode_identifiers(touchpoint.identifiers)}
 
 
 def test_anonymous_browsing_is_recognised_later(run: Run) -> None:
@@ -212,7 +229,7 @@ def test_anonymous_browsing_is_recognised_later(run: Run) -> None:
     anonymous: dict[str, int] = {}
     recognised = 0
     for touchpoint, _ in run.events:
-        namespaces = {each.ns for each in touchpoint.identifiers}
+        namespaces = {each.ns for each in decode_identifiers(touchpoint.identifiers)}
         for owner in {owners[each] for each in spelled(touchpoint) & owners.keys()}:
             if namespaces <= {"cookie", "device", "advertising_id", "wechat_openid", "wechat_unionid"}:
                 anonymous.setdefault(owner, touchpoint.at or 0)
@@ -284,7 +301,9 @@ def test_orders_add_up(run: Run) -> None:
 def test_each_way_to_break_a_record_breaks_it(name: str) -> None:
     for raw in head(Retailer(seed=4, customers=100, rates=Rates(broken=0)), 2_000):
         with pytest.raises(RecordFault):
-            decode_body(decode(BREAKS[name](raw)))
+            found = decode(BREAKS[name](raw))
+            decode_identifiers(found.identifiers)
+            decode_body(found.type, found.data)
 
 
 def test_all_junk_is_on_the_list_of_junk() -> None:

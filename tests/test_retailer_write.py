@@ -19,7 +19,7 @@ from flows.retailer import Chunk, FileSink, KafkaSink, Rates, Retailer, Summary,
 from flows.retailer.__main__ import main
 from flows.retailer.write import write
 from schemas.errors import RecordFault, TouchstreamError
-from schemas.touchpoint import decode, decode_body
+from schemas.touchpoint import decode, decode_body, decode_identifiers
 from tests.conftest import new_config
 
 
@@ -30,7 +30,8 @@ def recount(records: list[bytes]) -> tuple[int, int, int]:
     for raw in records:
         try:
             touchpoint = decode(raw)
-            decode_body(touchpoint)
+            decode_identifiers(touchpoint.identifiers)
+            decode_body(touchpoint.type, touchpoint.data)
         except RecordFault:
             broken += 1
         else:

@@ -106,7 +106,7 @@ def pure(messages: Sequence[Message]) -> dict[bytes, str]:
     reader = Reader(Config(keys=KEYS), TOKENS)
     evidence: Evidence = {}
     for each in messages:
-        touch = reader.read(each)
+        touch = reader.read(each, "t/0")
         join(evidence, facts_of(Sighting(*touch.person.who, touch.time, touch.time)))
     return partition(evidence)
 

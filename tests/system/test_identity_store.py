@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from random import Random
 from typing import Any
 
@@ -14,7 +14,7 @@ from operators.reading import Reader
 from operators.stitching import Stitcher
 from schemas.errors import Conflict
 from schemas.stitched import Change, Event
-from state.identity import IdentityStore, Mark, Partition, Source, Write, pack_source
+from state.identity import ABSENT, ANY, DELETED, SAME, IdentityStore, Mark, Partition, Set, Source, Write, pack_source
 from state.tokens import token_text
 from tests.messages import START, TOPIC, Message, message
 from tests.system.identity_world import TOKENS, World, folded, pure, restore, snapshot
@@ -45,17 +45,18 @@ def test_each_write_is_all_or_nothing_and_marks_move_when_all_are_done(world: Wo
         return store.sources([source]).get(source)
 
     one, two = Source(1, 1), Source(2, 2)
-    assert store.write([Write([(a, b"")], [(a, b"v1.a")])], mark(None, one)) == [True]
+    assert store.write([[Set(a, ABSENT, b"v1.a")]], mark(None, one)) == [True]
     assert position() == pack_source(one)
-    done = store.write([Write([(a, b"v1"), (b, b"")], [(b, b"v1.b")]), Write([(a, b"")], [(b, b"no")])], mark(one, two))
+    first, second = [Set(a, b"v1", SAME), Set(b, ABSENT, b"v1.b")], [Set(a, ABSENT, SAME), Set(b, ANY, b"no")]
+    done = store.write([first, second], mark(one, two))
     assert done == [True, False]
     assert position() == pack_source(one)
-    assert store.write([Write([(a, b"v1"), (b, b"v1")], [(a, b"v2.a")], [b])]) == [True]
+    assert store.write([[Set(a, b"v1", b"v2.a"), Set(b, b"v1", DELETED)]]) == [True]
     assert (world.redis.get(a), world.redis.get(b), position()) == (b"v2.a", None, pack_source(one))
     with pytest.raises(Conflict, match="touchpoints/0"):
-        store.write([Write([], [(a, b"never")])], mark(two, one))
+        store.write([[Set(a, ANY, b"never")]], mark(two, one))
     with pytest.raises(Conflict):
-        store.write([Write([], [(a, b"never")])], mark(None, one))
+        store.write([[Set(a, ANY, b"never")]], mark(None, one))
     assert world.redis.get(a) == b"v2.a"
     assert store.write([], mark(one, two)) == []
     assert position() == pack_source(two)
@@ -90,7 +91,7 @@ class Interrupted(IdentityStore):
         self._interrupt("write")
         return super().write(writes, marks)
 
-    def clusters(self, ids: Sequence[bytes]) -> Any:
+    def clusters(self, ids: Collection[bytes]) -> Any:
         self._interrupt("clusters")
         return super().clusters(ids)
 
@@ -184,7 +185,7 @@ def test_processes_that_interrupt_each_other_converge_to_the_pure_function(clien
     )
     evidence: Evidence = {}
     for each in every:
-        touch = Reader(world.config, TOKENS).read(each)
+        touch = Reader(world.config, TOKENS).read(each, "t/0")
         join(evidence, facts_of(Sighting(*touch.person.who, touch.time, touch.time)))
     kept: Evidence = {}
     for cluster in clusters:

@@ -140,7 +140,8 @@ def test_below_k_links_and_changes_count_but_touchpoints_and_dead_letters_are_no
     assert [change.kind for change in world.changes()] == ["created"]
     assert [event.src for event in world.events()] == [f"{TOPIC}/0/2"]
     assert [letter["offset"] for letter in world.dead] == [3]
-    assert batch.counts == {(TOPIC, 0): (2, 1)}
+    lane = batch.lanes[TOPIC, 0]
+    assert (lane.consumed, lane.dead, lane.next) == (2, 1, 4)
     assert batch.suppressed == 2
     assert world.process().positions([(TOPIC, 0)]) == {(TOPIC, 0): 4}
 
