@@ -21,7 +21,7 @@ from operators.plays import Candidate, PlayBook
 from operators.shard import Shard
 from schemas import outputs, stitched
 from schemas.config import Config
-from schemas.stitched import Absorb, Change, Control, Event, Tick, shard_of
+from schemas.stitched import Absorb, Change, Control, Event, Gist, Tick, shard_of
 from schemas.topics import STITCHED, topic_name
 from schemas.touchpoint import REPEATING, Body, View, decode_body
 from state.profile import Contact, OpenExample, Park, Profile, Timer, pack
@@ -36,13 +36,14 @@ MAX_HOPS = 8
 CACHED = 20_000
 
 _events = msgspec.json.Decoder(Event)
+_gists = msgspec.json.Decoder(Gist)
 _handover = msgspec.msgpack.Decoder(tuple[Profile, list[OpenExample]])
 
 
 _repeated = lru_cache(CACHED)(decode_body)
 
 
-def _body(event: Event) -> Body | None:
+def _body(event: Event | Gist) -> Body | None:
     """The typed body, shared and not to be changed; None for a type this version does not know."""
     return _repeated(event.type, bytes(event.data)) if event.type in REPEATING else decode_body(event.type, event.data)
 
@@ -60,6 +61,7 @@ class Engage:
         self._scorer = scoring.Scorer(config, models)
         self._handlers: dict[type, Callable[..., None]] = {
             Event: self._event,
+            Gist: self._event,
             Change: self._change,
             Absorb: self._absorb,
             Control: self._control,
@@ -93,17 +95,17 @@ class Engage:
 
     # -- events ------------------------------------------------------------------------------------------
 
-    def _event(self, shard: Shard, event: Event, raw: bytes) -> None:
+    def _event(self, shard: Shard, event: Event | Gist, raw: bytes) -> None:
         profile = shard.profile(event.customer)
         if profile.alias and event.hops < MAX_HOPS:
-            self._forward_event(shard, event, profile.alias)
+            self._forward_event(shard, raw, profile.alias)
             return
         if profile.parks and self._park(shard, profile, raw):
             return
         self._touch(shard, profile, event)
         self._schedule(shard, profile)
 
-    def _touch(self, shard: Shard, profile: Profile, event: Event) -> None:
+    def _touch(self, shard: Shard, profile: Profile, event: Event | Gist) -> None:
         """One touchpoint of a customer who is who he is: the heart of it all."""
         if fold.seen(profile, event.eid):
             shard.count("duplicates")
@@ -114,7 +116,7 @@ class Engage:
         if body is not None:
             self._wake(shard, profile, event, body)
 
-    def _wake(self, shard: Shard, profile: Profile, event: Event, body: Body) -> None:
+    def _wake(self, shard: Shard, profile: Profile, event: Event | Gist, body: Body) -> None:
         """The plays and scores that this type of touchpoint can start."""
         fresh = event.at - event.time <= self._book.start_within
         if event.type == "Signed Up" and fresh:
@@ -127,7 +129,7 @@ class Engage:
             if all(timer.kind != "grid" for timer in profile.timers):
                 scoring.schedule_grid(profile, shard.state.at, self._config.churn)
 
-    def _viewed(self, shard: Shard, profile: Profile, event: Event, body: View) -> None:
+    def _viewed(self, shard: Shard, profile: Profile, event: Event | Gist, body: View) -> None:
         sku = body.product.sku
         since = event.time - self._book.view_window
         views = len([time for seen, time in profile.views if seen == sku and time > since])
@@ -218,7 +220,7 @@ class Engage:
         if not fresh:
             return
         for raw in parked:
-            self._forward_event(shard, _events.decode(raw), new)
+            self._forward_event(shard, raw, new)
         examples.clear()
         shard.profiles[profile.customer] = Profile(profile.customer, new, change.version, due=profile.due)
         if profile.alias != new:
@@ -274,7 +276,7 @@ class Engage:
         """What was parked now happens, in order."""
         parked, profile.parked = profile.parked, []
         for raw in parked:
-            self._touch(shard, profile, _events.decode(raw))
+            self._touch(shard, profile, _gists.decode(raw))
 
     # -- control and output ------------------------------------------------------------------------------
 
@@ -299,8 +301,9 @@ class Engage:
         shard.count(f"identity_{change.kind}")
         shard.emit(self._changes, -1, change.old or change.customer, stitched.encode(published))
 
-    def _forward_event(self, shard: Shard, event: Event, customer: str) -> None:
+    def _forward_event(self, shard: Shard, raw: bytes, customer: str) -> None:
         shard.count("forwarded")
+        event = _events.decode(raw)
         self._forward(shard, msgspec.structs.replace(event, customer=customer, hops=event.hops + 1))
 
     def _forward(self, shard: Shard, record: Event | Change | Absorb) -> None:

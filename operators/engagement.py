@@ -21,7 +21,7 @@ from operators.shard import Shard, ShardState
 from operators.timers import KEPT
 from schemas import stitched
 from schemas.config import Config
-from schemas.stitched import Absorb, Change, Control, Event, Record, Tick
+from schemas.stitched import Absorb, Change, Control, Gist, Record, Tick
 from schemas.topics import STITCHED, topic_name
 from state.identity import IdentityStore, read_source
 from state.models import ModelStore
@@ -72,7 +72,7 @@ class Engagement:
     def load(self, messages: list[Received]) -> Batch:
         """Decode a batch and load what it names: profiles, examples, timers, models. Empty if Redis failed."""
         batch: Batch = {}
-        decode = stitched.decode
+        decode = stitched.decode_gist
         for message in messages:
             raw, number = message.value(), message.partition()
             entry = Entry(message.offset(), decode(raw), raw)
@@ -141,7 +141,7 @@ class Engagement:
         wanted: dict[str, None] = {}
         for entry in entries:
             record = entry.record
-            if type(record) is Event:
+            if type(record) is Gist:
                 if record.customer not in profiles:
                     wanted["c:" + record.customer] = None
             elif isinstance(record, Change | Absorb):

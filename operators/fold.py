@@ -11,7 +11,7 @@ from collections.abc import Callable
 from operators import features
 from operators.features import cents
 from operators.plays import PlayBook
-from schemas.stitched import Event
+from schemas.stitched import Event, Gist
 from schemas.touchpoint import TYPES, Body, Cart, Loyalty, Message, Order, Price, Registration, Stock, View
 from state import profile as state
 from state.behaviour import Behaviour
@@ -40,7 +40,7 @@ def seen(profile: Profile, eid: str) -> bool:
     return False
 
 
-def fold(profile: Profile, event: Event, body: Body | None, book: PlayBook) -> None:
+def fold(profile: Profile, event: Event | Gist, body: Body | None, book: PlayBook) -> None:
     """Fold one new touchpoint. Times in ms."""
     time = event.time
     for consent in event.consent:
@@ -68,12 +68,12 @@ def set_timer(profile: Profile, kind: str, key: str, due: int | None) -> None:
         profile.timers.append(Timer(due, kind, key))
 
 
-def _view(profile: Profile, event: Event, body: View, book: PlayBook) -> None:
+def _view(profile: Profile, event: Event | Gist, body: View, book: PlayBook) -> None:
     profile.views.append((body.product.sku, event.time))
     del profile.views[:-KEPT_VIEWS]
 
 
-def _cart(profile: Profile, event: Event, body: Cart, book: PlayBook) -> None:
+def _cart(profile: Profile, event: Event | Gist, body: Cart, book: PlayBook) -> None:
     if body.cart_id is None or event.type == "Cart Viewed":
         return
     known = profile.carts.get(body.cart_id)
@@ -94,7 +94,7 @@ def _drop_cart(profile: Profile, cart_id: str) -> None:
     set_timer(profile, "cart", cart_id, None)
 
 
-def _order(profile: Profile, event: Event, body: Order, book: PlayBook) -> None:
+def _order(profile: Profile, event: Event | Gist, body: Order, book: PlayBook) -> None:
     if event.type == "Order Cancelled":
         return
     profile.units += sum(line.quantity for line in body.lines)
@@ -107,22 +107,22 @@ def _order(profile: Profile, event: Event, body: Order, book: PlayBook) -> None:
         _drop_cart(profile, cart_id)
 
 
-def _message(profile: Profile, event: Event, body: Message, book: PlayBook) -> None:
+def _message(profile: Profile, event: Event | Gist, body: Message, book: PlayBook) -> None:
     if event.type == "Unsubscribed":
         set_consent(profile, f"{body.channel}/marketing", False, event.time)
 
 
-def _registration(profile: Profile, event: Event, body: Registration, book: PlayBook) -> None:
+def _registration(profile: Profile, event: Event | Gist, body: Registration, book: PlayBook) -> None:
     profile.language = body.language or profile.language
     profile.timezone = body.timezone or profile.timezone
     profile.country = body.country or profile.country
 
 
-def _service(profile: Profile, event: Event, body: Body, book: PlayBook) -> None:
+def _service(profile: Profile, event: Event | Gist, body: Body, book: PlayBook) -> None:
     profile.tickets += 1 if event.type == "Ticket Opened" else -1
 
 
-def _loyalty(profile: Profile, event: Event, body: Loyalty, book: PlayBook) -> None:
+def _loyalty(profile: Profile, event: Event | Gist, body: Loyalty, book: PlayBook) -> None:
     if body.balance is not None:
         profile.points = body.balance
     elif body.points is not None:
@@ -130,7 +130,7 @@ def _loyalty(profile: Profile, event: Event, body: Loyalty, book: PlayBook) -> N
     profile.tier = body.tier or profile.tier
 
 
-def _product(profile: Profile, event: Event, body: Stock | Price, book: PlayBook) -> None:
+def _product(profile: Profile, event: Event | Gist, body: Stock | Price, book: PlayBook) -> None:
     if isinstance(body, Stock):
         if event.time >= profile.stock_time:
             profile.stock, profile.stock_time = body.stock, event.time

@@ -133,7 +133,7 @@ class Reader:
             data, personal, product = self._repeating(kind, bytes(touchpoint.data))
         else:
             data, personal, product = self._content(kind, touchpoint.data)
-        person = NOBODY if product else self._shown(bytes(touchpoint.identifiers))
+        person = NOBODY if product else self._shown(touchpoint.identifiers)
         time = int(touchpoint.time)
         event = Event(
             touchpoint.at or 0,
@@ -160,9 +160,9 @@ class Reader:
         kept, personal = split(msgspec.Raw(data), body, self._tokens, unknown_fields(raw, body) if raw else {})
         return _Content(kept, personal, product)
 
-    def _shown(self, raw: bytes) -> Person:
+    def _shown(self, raw: msgspec.Raw) -> Person:
         """Whom identifiers show. Raises `RecordFault` if nobody."""
-        return self._person(raw) if len(raw) <= LARGEST_REPEATING else self._people(raw)
+        return self._person(bytes(raw)) if len(raw) <= LARGEST_REPEATING else self._people(bytes(raw))
 
     def _people(self, raw: bytes) -> Person:
         """Identifiers, put together. (Called through a cache.)

@@ -182,7 +182,7 @@ class Stitcher:
     ) -> list[Touch]:
         """The valid touchpoints, stamped. Counts, and buries the dead."""
         touches: list[Touch] = []
-        lanes, read, log_clock = batch.lanes, self._reader.read, self._log_clock
+        lanes, read, log_clock, at = batch.lanes, self._reader.read, self._log_clock, now
         for message in messages:
             source, offset = (message.topic(), message.partition()), message.offset()
             lane = lanes.get(source)
@@ -192,22 +192,29 @@ class Stitcher:
             try:
                 touch = read(message, lane.name)
                 event = touch.event
-                at = event.at = self._see(event.at or self._highest or event.time) if log_clock else now
+                if log_clock:
+                    at = self._see(event.at or self._highest or event.time)
+                event.at = at
                 if event.time > at:
                     event.time = at
+                lane.time = at if log_clock else event.ts
                 touch.live = live
                 touches.append(touch)
             except RecordFault as fault:
-                at = self._highest or now if log_clock else now
+                lane.time = self._highest or now if log_clock else message.timestamp()[1]
                 if live:
-                    batch.outgoing.append(self._dead(self._reader.dead_letter(message, fault, at)))
-                    batch.faults[fault.reason] += 1
+                    self._bury(batch, message, fault, lane.time if log_clock else now)
                     lane.dead += 1
-            lane.consumed += live
-            batch.suppressed += not live
+            if live:
+                lane.consumed += 1
+            else:
+                batch.suppressed += 1
             lane.next = offset + 1
-            lane.time = at if log_clock else message.timestamp()[1]
         return touches
+
+    def _bury(self, batch: Batch, message: Message, fault: RecordFault, at: int) -> None:
+        batch.outgoing.append(self._dead(self._reader.dead_letter(message, fault, at)))
+        batch.faults[fault.reason] += 1
 
     def _resolve(self, batch: Batch, touches: list[Touch], marks: list[Mark]) -> None:
         resolution = self._resolver.resolve(touches, marks)

@@ -276,7 +276,9 @@ def decode(raw: bytes) -> Touchpoint:
         touchpoint = _decoder.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise _fault(error) from None
-    touchpoint.time = epoch_ms(touchpoint.time)
+    time = touchpoint.time
+    if isinstance(time, str) or not MIN_TIME <= time < MAX_TIME:
+        touchpoint.time = epoch_ms(time)
     unplain = _unplain(touchpoint.source, touchpoint.type, touchpoint.channel, touchpoint.store)
     if unplain is not None:
         raise RecordFault("not_a_name", unplain)

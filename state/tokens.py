@@ -47,7 +47,9 @@ class Tokens:
 
     def event(self, source: str, event_id: str) -> str:
         """The token of an event: event ids are unique per source only. The source's length tells where it ends."""
-        return self.text("event", f"{len(source)} {source} {event_id}")
+        state = self._other.copy()
+        state.update(f"event:{len(source)} {source} {event_id}".encode())
+        return b2a_base64(state.digest(), newline=False).translate(_URL_SAFE).decode()
 
 
 def namespace(token: bytes) -> str:
