@@ -3,7 +3,7 @@
 Fields go in as ``extra``::
 
     log.info("partitions assigned", extra={"partitions": 4, "seconds": 0.31})
-    {"time":"2026-01-05T10:00:00.123Z","level":"info","logger":"operators.kafka","message":...,"partitions":4,...}
+    {"time":"2026-01-05T10:00:00.123Z","level":"info","logger":"operators.subscription","message":...,"partitions":4,...}
 
 The text of an exception may repeat a record (``ValueError: invalid literal 'anna@example.org'``), so it is
 shown only for errors known not to; of all others the type and the places in the code remain.
@@ -61,7 +61,7 @@ class JsonFormatter(logging.Formatter):
 
 
 class TextFormatter(logging.Formatter):
-    """``10:00:00.123 info  operators.kafka: partitions assigned (partitions=4)``; an exception in lines below."""
+    """``10:00:00.123 info  operators.subscription: partitions taken over (partitions=4)``; exceptions in lines below."""
 
     def format(self, record: logging.LogRecord) -> str:
         facts = ", ".join(f"{name}={value}" for name, value in fields(record).items())

@@ -32,7 +32,7 @@ from flows import logs
 from flows.health import HealthServer, Report
 from operators import metrics
 from schemas.config import Config
-from schemas.errors import ConfigError, TouchstreamError
+from schemas.errors import ConfigError
 
 log = logging.getLogger(__name__)
 
@@ -158,16 +158,6 @@ def run_flow(name: str) -> int:
         return 2 if isinstance(_root(error), ConfigError) else 1
     log.info("the flow has drained", extra={"flow": name})
     return 0
-
-
-def require_single_worker(worker_count: int) -> None:
-    """Refuse more than one Bytewax worker. Raises `TouchstreamError` with the reason."""
-    if worker_count != 1:
-        raise TouchstreamError(
-            f"{worker_count} Bytewax workers were asked for, one is allowed: start more processes instead. Kafka's "
-            "consumer group spreads the partitions over processes, and each shard has one owner; workers of one "
-            "cluster would stop together and could not be replaced one by one."
-        )
 
 
 def refuse_open_port(env: Mapping[str, str]) -> None:

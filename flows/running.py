@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypeVar
 from flows import settings
 from flows.process import Process
 from operators import metrics
-from operators.kafka import Received
+from operators.subscription import Received
 from schemas.config import Config
 
 #: How often lag is looked up (seconds).

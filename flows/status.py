@@ -17,7 +17,8 @@ from confluent_kafka.admin import AdminClient
 
 from flows.admin import admin_client
 from flows.reading import TIMEOUT_SECONDS, end_offsets, partition_counts
-from operators.kafka import FRESH, Partition, client_properties, group_id
+from operators.kafka import Partition, client_properties, group_id
+from operators.subscription import FRESH
 from schemas.config import Config
 from schemas.errors import TouchstreamError
 from schemas.topics import STITCHED, topic_name

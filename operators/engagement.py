@@ -15,9 +15,10 @@ from operators import metrics
 from operators.churn import Model
 from operators.engage import Engage
 from operators.failpoints import failpoint
-from operators.kafka import Partition, Received, Start
+from operators.kafka import Partition
 from operators.ownership import Ownership
 from operators.shard import Shard, ShardState
+from operators.subscription import Received, Start
 from operators.timers import KEPT
 from schemas import stitched
 from schemas.config import Config

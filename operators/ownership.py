@@ -17,7 +17,9 @@ from confluent_kafka import TopicPartition
 
 from operators import metrics
 from operators.failpoints import failpoint
-from operators.kafka import FRESH, Aborted, Partition, Received, Start, Subscription, Transactions, start
+from operators.kafka import Partition
+from operators.subscription import FRESH, Received, Start, Subscription, start
+from operators.transactions import Aborted, Transactions
 from schemas.config import Config
 from schemas.errors import Conflict, PositionError
 from state.shards import Commit, Output, ShardStore, Stored

@@ -17,8 +17,10 @@ from confluent_kafka import TopicPartition
 
 from operators import metrics
 from operators.failpoints import failpoint
-from operators.kafka import FRESH, Aborted, Partition, Received, Subscription, Transactions, start
+from operators.kafka import Partition
 from operators.stitching import Batch, Stitcher
+from operators.subscription import FRESH, Received, Subscription, start
+from operators.transactions import Aborted, Transactions
 from schemas.config import Config
 from schemas.errors import Conflict, SourceGoneMad
 from schemas.topics import topic_name

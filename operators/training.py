@@ -12,9 +12,10 @@ import msgspec
 import redis
 
 from operators.churn import content_hash
-from operators.kafka import Partition, Received, Start
+from operators.kafka import Partition
 from operators.learning import Learning
 from operators.ownership import Ownership
+from operators.subscription import Received, Start
 from schemas import stitched
 from schemas.config import Config
 from schemas.outputs import Example

@@ -22,41 +22,33 @@ import pytest
 from flows import logs, process
 from flows.process import Process
 from schemas.config import Config, Keys, Limits, Log, Metrics
-from schemas.errors import ConfigError, PositionError, TouchstreamError
+from schemas.errors import ConfigError, PositionError
 
 CONFIG = Config(keys=Keys(index="a" * 64, dead_letters="b" * 64, master={"k": "c" * 64}))
 ROOT = Path(__file__).parent.parent
 
-#: A flow as a Bytewax dataflow; what ``next_batch`` does is filled in.
+#: A flow as a Bytewax dataflow; what a poll does, and what the drain does, is filled in.
 FLOW = """
 import bytewax.operators as op
 from bytewax.dataflow import Dataflow
-from bytewax.inputs import DynamicSource, StatelessSourcePartition
 from bytewax.testing import TestingSink
-from flows.process import Process, require_single_worker
+from flows.process import Process
 from flows.settings import load
-
-class Part(StatelessSourcePartition):
-    def __init__(self, process):
-        self.process = process
-        process.ready(True)
-    def next_batch(self):
-        self.process.beat()
-        if self.process.draining:
-            {drain}
-        {work}
-        return [1]
-
-class Source(DynamicSource):
-    def __init__(self):
-        self.process = Process.start("sample", load())
-    def build(self, step_id, worker_index, worker_count):
-        require_single_worker(worker_count)
-        return Part(self.process)
+from operators.batches import BatchSource
 
 def flow():
+    process = Process.start("sample", load())
+    def poll():
+        process.ready(True)
+        process.beat()
+        {work}
+        return 1
+    def draining():
+        if process.draining:
+            {drain}
+        return False
     dataflow = Dataflow("sample")
-    op.output("out", op.input("in", dataflow, Source()), TestingSink([]))
+    op.output("out", op.input("in", dataflow, BatchSource(poll, draining)), TestingSink([]))
     return dataflow
 """
 
@@ -118,17 +110,14 @@ def test_the_collector_and_signals_are_given_back() -> None:
     assert (gc.get_threshold(), signal.getsignal(signal.SIGTERM)) == before
 
 
-def test_more_workers_and_the_open_port_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    process.require_single_worker(1)
-    with pytest.raises(TouchstreamError, match="start more processes instead"):
-        process.require_single_worker(2)
+def test_the_open_port_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BYTEWAX_DATAFLOW_API_ENABLED", "0")
     with pytest.raises(ConfigError, match="BYTEWAX_DATAFLOW_API_ENABLED"):
         Process.start("sample", CONFIG)
 
 
 def run(
-    tmp_path: Path, command: list[str], *, drain: str = "raise StopIteration", work: str = "pass", **limits: int
+    tmp_path: Path, command: list[str], *, drain: str = "return True", work: str = "pass", **limits: int
 ) -> subprocess.Popen[str]:
     (tmp_path / "sample.py").write_text(FLOW.format(drain=drain, work=work))
     config = msgspec.structs.replace(CONFIG, limits=Limits(**limits))
@@ -175,7 +164,7 @@ def test_a_drain_that_hangs_is_cut_short(tmp_path: Path) -> None:
 
 def test_two_workers_end_with_the_reason(tmp_path: Path) -> None:
     child = run(tmp_path, [*BYTEWAX, "-w", "2"])
-    assert "2 Bytewax workers were asked for" in json.dumps(entries(child, []))
+    assert "workers: 2 is not allowed" in json.dumps(entries(child, []))
     assert child.returncode == 1
 
 

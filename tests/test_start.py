@@ -7,7 +7,7 @@ from confluent_kafka import OFFSET_INVALID, TopicPartition
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from operators.kafka import FRESH, Start, start
+from operators.subscription import FRESH, Start, start
 from schemas.errors import PositionError
 
 PARTITION = ("ts.stitched", 3)

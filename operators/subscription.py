@@ -1,0 +1,268 @@
+"""The consuming side of a flow: one consumer for all its partitions, and where each of them starts.
+
+Classic protocol, eager range assignment, dynamic members; the group metadata is taken when partitions are assigned
+and never fetched again, since metadata fetched later could commit for a partition that is lost by then.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol, cast
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from operators import metrics
+from operators.kafka import Partition, client_properties, group_id
+from schemas.config import Config
+from schemas.errors import PositionError
+
+log = logging.getLogger(__name__)
+
+
+class Received(Protocol):
+    """A consumed message without an error, as confluent-kafka hands it out."""
+
+    def topic(self) -> str:
+        """Where it was read."""
+
+    def partition(self) -> int:
+        """Where it was read."""
+
+    def offset(self) -> int:
+        """Where it was read."""
+
+    def key(self) -> Any:
+        """Bytes, or None."""
+
+    def value(self) -> Any:
+        """Bytes, or None in a tombstone."""
+
+    def headers(self) -> Any:
+        """List of (name, bytes), or None."""
+
+    def timestamp(self) -> tuple[int, int]:
+        """(type, epoch ms)."""
+
+
+#: Errors of the consumer that pass by themselves: librdkafka reconnects and retries.
+_PASSING = frozenset(
+    {
+        KafkaError._TRANSPORT,
+        KafkaError._ALL_BROKERS_DOWN,
+        KafkaError._TIMED_OUT,
+        KafkaError._RESOLVE,
+        KafkaError.LEADER_NOT_AVAILABLE,
+        KafkaError.NOT_LEADER_FOR_PARTITION,
+        KafkaError.REQUEST_TIMED_OUT,
+        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+        KafkaError.COORDINATOR_NOT_AVAILABLE,
+        KafkaError.NOT_COORDINATOR,
+        KafkaError._MAX_POLL_EXCEEDED,
+    }
+)
+
+
+class Subscription:
+    """A consumer group member.
+
+    When partitions are assigned nothing is read until ``take`` has said where to start: it is called by the next
+    `poll`, outside the rebalance callback, so that its errors are ordinary ones. ``let_go`` is told which
+    partitions went, and whether cleanly.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        flow: str,
+        topics: Sequence[str],
+        take: Callable[[], Mapping[Partition, int]],
+        let_go: Callable[[list[Partition], bool], None],
+    ) -> None:
+        self._flow = flow
+        self._take = take
+        self._let_go = let_go
+        self.group: Any = None
+        self.partitions: list[Partition] = []
+        self.stale = False
+        self._ended: set[Partition] = set()
+        self._consumer = Consumer(
+            {
+                **client_properties(config),
+                "group.id": group_id(config, flow),
+                "isolation.level": "read_committed",
+                "enable.auto.commit": False,
+                "enable.partition.eof": True,
+                "auto.offset.reset": "error",
+                "partition.assignment.strategy": "range",
+                "session.timeout.ms": config.kafka.session_timeout_ms,
+                "heartbeat.interval.ms": max(200, config.kafka.session_timeout_ms // 3),
+                "max.poll.interval.ms": 300_000,
+                "fetch.wait.max.ms": 20,
+                "fetch.error.backoff.ms": 50,
+                "fetch.message.max.bytes": 4_000_000,
+                "queued.max.messages.kbytes": 65_536,
+                "topic.metadata.refresh.interval.ms": 30_000,
+                "log_level": 3,
+            }
+        )
+        self._consumer.subscribe(
+            list(topics), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
+        )
+
+    def poll(self, limit: int, wait: float) -> list[Received]:
+        """Up to ``limit`` messages; waits up to ``wait`` seconds for the first. Raises `PositionError` when a
+        position is out of the log's range and `KafkaException` for what will not pass."""
+        # consume() waits its whole timeout for a full batch: take what is there, else wait for one.
+        messages: list[Message] = self._consumer.consume(limit, 0)
+        if not messages:
+            first = self._consumer.poll(wait)
+            messages = [] if first is None else [first, *self._consumer.consume(limit - 1, 0)]
+        if self.stale:
+            self._again()
+            return []
+        if any([each.error() is not None for each in messages]):
+            messages = [each for each in messages if self._is_record(each)]
+        elif self._ended:
+            self._ended.difference_update(map(_partition, messages))
+        # The callback of a revocation may have run while records were being collected.
+        return cast(list[Received], messages) if self.partitions else []
+
+    def _is_record(self, message: Message) -> bool:
+        """Whether this is a record; notes the ends of partitions, lets pass what passes, raises other errors."""
+        error = message.error()
+        if error is None:
+            self._ended.discard(_partition(message))
+            return True
+        if error.code() == KafkaError._PARTITION_EOF:
+            self._ended.add(_partition(message))
+        elif error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
+            raise PositionError(
+                f"{message.topic()}/{message.partition()}: the next offset is no longer in the log ({error.str()}); "
+                "records were deleted before they were read. Restore them, or start anew with --initialise."
+            )
+        elif error.code() not in _PASSING and not error.retriable():
+            raise KafkaException(error)
+        return False
+
+    def _again(self) -> None:
+        """Take all assigned partitions over, go on from there; what was fetched ahead is thrown away."""
+        started = time.monotonic()
+        starts = self._take()
+        self._consumer.assign([TopicPartition(*partition, offset) for partition, offset in starts.items()])
+        self._ended.clear()
+        self.stale = False
+        log.info(
+            "partitions taken over",
+            extra={"partitions": len(starts), "seconds": round(time.monotonic() - started, 3)},
+        )
+
+    def committed(self) -> dict[Partition, TopicPartition]:
+        """The group's committed offsets of the assigned partitions; waits for pending transactions."""
+        asked = [TopicPartition(*partition) for partition in self.partitions]
+        while asked:
+            try:
+                return {(each.topic, each.partition): each for each in self._consumer.committed(asked, timeout=15)}
+            except KafkaException as error:
+                if error.args[0].code() not in _PASSING and not error.args[0].retriable():
+                    raise
+        return {}
+
+    def first(self, partition: Partition) -> int:
+        """The first offset still in a partition's log."""
+        return int(self._consumer.get_watermark_offsets(TopicPartition(*partition), timeout=15)[0])
+
+    def positions(self) -> dict[Partition, int]:
+        """The next offset to be read of each assigned partition, where known."""
+        asked = [TopicPartition(*partition) for partition in self.partitions]
+        return {
+            (each.topic, each.partition): int(each.offset)
+            for each in self._consumer.position(asked)
+            if each.offset >= 0
+        }
+
+    def behind(self) -> dict[Partition, int]:
+        """Records between the next to be read and the last known end, per assigned partition where known.
+
+        Ends of transactions take offsets too: a partition said to be read to its end is not behind.
+        """
+        ends = {
+            (topic, partition): self._consumer.get_watermark_offsets(TopicPartition(topic, partition), cached=True)[1]
+            for topic, partition in self.partitions
+        }
+        return {
+            each: 0 if each in self._ended else max(0, ends[each] - at)
+            for each, at in self.positions().items()
+            if ends[each] >= 0
+        }
+
+    def partition_count(self, topic: str) -> int:
+        """How many partitions the broker says a topic has; 0 when it does not exist."""
+        return len(self._consumer.list_topics(topic, timeout=15).topics[topic].partitions)
+
+    def close(self) -> None:
+        """Leave the group."""
+        self._consumer.close()
+
+    def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        metrics.REBALANCES.labels(self._flow).inc()
+        self.partitions = [(each.topic, each.partition) for each in partitions]
+        self.group = consumer.consumer_group_metadata()
+        self.stale = True
+        # Nothing is fetched before the take-over has said from where.
+        consumer.assign([])
+
+    def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._drop(consumer, clean=not self.stale)
+
+    def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        log.warning("partitions lost", extra={"partitions": len(partitions)})
+        self._drop(consumer, clean=False)
+
+    def _drop(self, consumer: Consumer, *, clean: bool) -> None:
+        dropped, self.partitions, self.group, self.stale = self.partitions, [], None, False
+        # Before the partitions are given back: the next owner would else find our mark, and fence us alive.
+        self._let_go(dropped, clean)
+        consumer.unassign()
+
+
+def _partition(message: Message) -> Partition:
+    return cast(str, message.topic()), cast(int, message.partition())
+
+
+class Start(NamedTuple):
+    """Where a partition starts: at ``offset``; outputs born of inputs below ``floor`` are in Kafka already;
+    ``kind`` is fresh, crash or rollback (Redis lost its last moments: R < K)."""
+
+    offset: int
+    floor: int
+    kind: str
+
+
+#: Metadata of a group's very first offset, before anything was processed.
+FRESH = "fresh"
+
+
+def start(partition: Partition, committed: TopicPartition, r: int | None, first: int, *, initialise: bool) -> Start:
+    """Where to start a partition, from K (``committed``), R and the first offset in the log.
+
+    Raises `PositionError` where R or K is missing although the other is not, or R is no longer in the log.
+    """
+    k = committed.offset if committed.offset >= 0 else None
+    where = f"{partition[0]}/{partition[1]}"
+    if initialise or (r is None and (k is None or committed.metadata == FRESH)):
+        offset = first if k is None or initialise else max(k, first)
+        return Start(offset, offset, FRESH)
+    if r is None or k is None:
+        gone, held = ("Redis", "Kafka's consumer group") if r is None else ("Kafka's consumer group", "Redis")
+        raise PositionError(
+            f"{where}: the position is missing in {gone} but not in {held}: state was lost. Restore it from a "
+            "backup, or start anew from the beginning of the log with --initialise."
+        )
+    if min(r, k) < first:
+        raise PositionError(
+            f"{where}: offset {min(r, k)} is needed but the log starts at {first}: records were deleted before they "
+            "were read. Restore them, or start anew with --initialise."
+        )
+    return Start(r, k, "rollback" if r < k else "crash")
