@@ -61,7 +61,7 @@ class JsonFormatter(logging.Formatter):
 
 
 class TextFormatter(logging.Formatter):
-    """``10:00:00.123 info  operators.subscription: partitions taken over (partitions=4)``; exceptions in lines below."""
+    """``10:00:00.123 info  operators.subscription: partitions taken over (partitions=4)``; exceptions below."""
 
     def format(self, record: logging.LogRecord) -> str:
         facts = ", ".join(f"{name}={value}" for name, value in fields(record).items())
