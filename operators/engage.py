@@ -186,7 +186,7 @@ class Engage:
     def _change(self, shard: Shard, change: Change, raw: bytes) -> None:
         profile = shard.profile(change.customer)
         if change.kind != "merged":
-            self._linked(shard, profile, change)
+            self._regroup(shard, profile, change)
         elif change.customer == change.old:
             self._hand_over(shard, profile, change)
         else:
@@ -194,8 +194,21 @@ class Engage:
         # By its name: a hand-over has put an alias in the profile's place.
         self._schedule(shard, shard.profile(change.customer))
 
+    def _regroup(self, shard: Shard, profile: Profile, change: Change) -> None:
+        """Identifiers joined or left. Changes arrive at least once, and late again when other ones have followed, so
+        each is known by its id."""
+        if change.id in profile.changes:
+            return
+        profile.changes = [*profile.changes, change.id][-join.KEPT_CHANGES :]
+        if change.customer == change.old:
+            gone = set(change.ids)
+            profile.ids = [token for token in profile.ids if token not in gone]
+            profile.contacts = {ns: known for ns, known in profile.contacts.items() if known.token not in gone}
+        else:
+            self._linked(shard, profile, change)
+
     def _linked(self, shard: Shard, profile: Profile, change: Change) -> None:
-        """Identifiers joined: applied, and published, by effect, since changes arrive at least once."""
+        """Identifiers joined; what is no news to this profile is not published."""
         if profile.alias and not _revive(profile, change.version):
             return
         joined = [token for token in change.ids if token not in profile.ids]
@@ -205,7 +218,7 @@ class Engage:
         for contact in change.contacts:
             known = profile.contacts.get(contact.ns)
             if known is None or contact.time >= known.time:
-                profile.contacts[contact.ns] = Contact(contact.kid, contact.sealed, contact.time)
+                profile.contacts[contact.ns] = Contact(contact.kid, contact.sealed, contact.time, contact.token)
         self._publish_change(shard, change)
 
     def _hand_over(self, shard: Shard, profile: Profile, change: Change) -> None:
@@ -286,7 +299,8 @@ class Engage:
             shard.count("activations")
 
     def _publish_change(self, shard: Shard, change: Change) -> None:
-        customer = change.new if change.kind == "merged" and change.new else change.customer
+        merged = change.kind == "merged"
+        customer = change.new if merged and change.new else change.customer
         published = outputs.IdentityChange(
             id=change.id,
             kind=change.kind,
@@ -299,7 +313,8 @@ class Engage:
             touchpoint=change.touchpoint,
         )
         shard.count(f"identity_{change.kind}")
-        shard.emit(self._changes, -1, change.old or change.customer, stitched.encode(published))
+        key = change.old if merged and change.old else change.customer
+        shard.emit(self._changes, -1, key, stitched.encode(published))
 
     def _forward_event(self, shard: Shard, raw: bytes, customer: str) -> None:
         shard.count("forwarded")

@@ -44,6 +44,7 @@ def absorb(mine: Profile, other: Profile) -> None:
     if other.scored_at > mine.scored_at:
         mine.score, mine.band, mine.scored_at = other.score, other.band, other.scored_at
     mine.parks += [park for park in other.parks if park not in mine.parks]
+    mine.changes = [*other.changes, *mine.changes][-KEPT_CHANGES:]
     mine.absorbed = [*other.absorbed, *mine.absorbed][-KEPT_CHANGES:]
     for field in ("tier", "language", "timezone", "country"):
         setattr(mine, field, getattr(mine, field) or getattr(other, field))

@@ -4,36 +4,35 @@ from __future__ import annotations
 
 import os
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import msgspec
 
-from operators.identity import (
-    DELIVERABLE,
-    KINDS,
-    LAST_MS,
-    SEEN,
-    Change,
-    Effect,
-    Evidence,
-    Sighting,
-    changes,
-    customer_id,
-    effect,
-    facts_of,
-    join,
-    oldest,
-    partition,
-)
-from operators.reading import Person, Touch
+from operators.changes import CREATED, MERGED, MOVED, Change, changes, forgotten
+from operators.evidence import KINDS, LOGIN, OBSERVED, SEEN, Effect, Evidence, Sighting, facts_of, join
+from operators.partition import Partition, partition
+from operators.reading import DELIVERABLE, Person, Touch
+from operators.rules import Rules
 from schemas import stitched
-from state.identity import ABSENT, ANY, DELETED, Cluster, Held, IdentityStore, Set, Span, Write, code
+from state.identity import (
+    ABSENT,
+    ANY,
+    DELETED,
+    KINDS as KINDS_ROOM,
+    Cluster,
+    Held,
+    IdentityStore,
+    Set,
+    Span,
+    Write,
+    code,
+)
 from state.tokens import Tokens, namespace, token_text
 from state.vault import Vault, kid
 
 _NUMBER = {kind: number for number, kind in enumerate(KINDS)}
-_SEEN, _OBSERVED, _LOGIN = range(3)
+_SEEN, _OBSERVED, _LOGIN = (_NUMBER[kind] for kind in (SEEN, OBSERVED, LOGIN))
 
 
 class Visit(msgspec.Struct, eq=False):
@@ -56,11 +55,11 @@ class Visit(msgspec.Struct, eq=False):
         self.sighting = Sighting(*self.person.who, min(times), max(times))
         self.live = all([touch.live for touch in self.touches])
 
-    def look(self, home: Held | None) -> None:
+    def look(self, home: Held | None, rules: Rules) -> None:
         """Compare with a cluster the person may be in."""
         self.home, self.moved = home, None
         if home is not None and (self.live or not forgotten(home.cluster.partition(), home.cluster.pending)):
-            self.moved = move_times(home.cluster, (self.sighting,))
+            self.moved = move_times(home.cluster, self.sighting, self.person.by_last, rules)
 
     @property
     def known(self) -> bool:
@@ -89,7 +88,7 @@ class _Join(NamedTuple):
     """Everything known in a group once it is joined: evidence, partition, data keys, the touch that mattered."""
 
     evidence: Evidence
-    after: dict[bytes, str]
+    after: Partition
     keys: dict[str, tuple[str, bytes]]
     version: int
     cause: Touch
@@ -97,9 +96,10 @@ class _Join(NamedTuple):
 
 
 class Planner:
-    """Plans the writes of one process."""
+    """Plans the writes of one process, by the ``rules`` of its policy."""
 
-    def __init__(self, store: IdentityStore, vault: Vault, tokens: Tokens) -> None:
+    def __init__(self, store: IdentityStore, vault: Vault, tokens: Tokens, rules: Rules) -> None:
+        self.rules = rules
         self._store = store
         self._vault = vault
         self._tokens = tokens
@@ -133,17 +133,17 @@ class Planner:
             keys.update(held.cluster.keys)
             pending += held.cluster.pending
             join(evidence, held.cluster.facts(KINDS))
-        cause = _join_visits(evidence, group.visits)
-        after = partition(evidence)
-        made = changes(before, after, keys)
+        cause = _join_visits(evidence, group.visits, self.rules)
+        after = partition(evidence, self.rules)
+        made = changes(before, after.customers, keys)
         if not all([visit.live for visit in group.visits]):
-            made += forgotten(after, [*pending, *made])
+            made += forgotten(after.customers, [*pending, *made])
         joined = _Join(evidence, after, keys, version, cause, group.visits)
         pending += [self._change(change, joined) for change in made]
         largest = max(group.clusters, key=lambda held: (len(held.cluster.ids), held.id), default=None)
         name = largest.id if largest else os.urandom(8)
         home = Held(name, self._store.stamp(version), _cluster(joined, pending))
-        return Plan(group, self._replace(group, home, before, after), home, Effect.RESOLVE, made)
+        return Plan(group, self._replace(group, home, before, after.customers), home, Effect.RESOLVE, made)
 
     def _replace(self, group: Group, home: Held, before: dict[bytes, str], after: dict[bytes, str]) -> Write:
         """The write that puts ``home`` in the place of the group's clusters."""
@@ -165,13 +165,16 @@ class Planner:
     def _change(self, change: Change, joined: _Join) -> stitched.Change:
         """The record of a change, and the data key of a new customer.
 
-        Its id follows from what changes, not from when: made again, it is the same.
+        Its id follows from what changes and, where that may go back and forth, from the touchpoint that brought it
+        about, not from when: made again, it is the same.
         """
-        if change.kind == "created":
+        if change.kind == CREATED:
             wrapped = self._vault.new_key(change.customer)
             joined.keys[change.customer] = (kid(change.customer, wrapped), wrapped)
         texts = [token_text(token) for token in change.ids]
-        what = [change.kind, change.customer, *([change.old, _age(change, joined)] if change.old else texts)]
+        what = [change.kind, change.customer, *texts]
+        if change.old is not None:
+            what += [change.old, joined.cause.event.eid]
         return stitched.Change(
             at=0,  # stamped by whoever publishes it
             id=self._tokens.text("change", "|".join(what)),
@@ -180,7 +183,7 @@ class Planner:
             version=joined.version,
             time=joined.cause.time,
             ids=texts,
-            contacts=[] if change.old else self._contacts(change, joined),
+            contacts=[] if change.kind == MERGED else self._contacts(change, joined),
             old=change.old,
             new=change.customer if change.old else None,
             touchpoint=joined.cause.event.eid,
@@ -199,77 +202,66 @@ class Planner:
                 if known.token in wanted:
                     wanted.discard(known.token)
                     sealed = key.seal(known.value.encode())
-                    found.append(stitched.Contact(known.ns, name, sealed, visit.touches[0].time))
+                    token = token_text(known.token)
+                    found.append(stitched.Contact(known.ns, name, sealed, visit.touches[0].time, token))
         return found
 
 
-def forgotten(customers: Mapping[bytes, str], told: Iterable[Change | stitched.Change]) -> list[Change]:
-    """Merges that may have been published and then forgotten by Redis, beside those ``told``.
-
-    What was stitched one by one before Redis lost it may be stitched at once afterwards, and then a customer that
-    existed in between is not made again, although ``stitched`` holds its touchpoints. It was named after one of
-    these identifiers; to hand over a customer that never was is harmless.
-    """
-    live, olds = set(customers.values()), {change.old for change in told}
-    named = {token: customer_id(token_text(token)) for token in customers}
-    return [
-        Change("merged", customers[token], (token,), name)
-        for token, name in sorted(named.items())
-        if name not in live and name not in olds
-    ]
-
-
-def move_times(cluster: Cluster, sightings: Sequence[Sighting]) -> dict[int, Span] | None:
-    """The cheap test on a cluster as it is stored: the spans that joining ``sightings`` moves on, by code; empty if
+def move_times(cluster: Cluster, sighting: Sighting, by_last: Sequence[bool], rules: Rules) -> dict[int, Span] | None:
+    """The cheap test on a cluster as it is stored: the spans that joining ``sighting`` moves on, by code; empty if
     all is known. None if it may change the partition. The same as `effect` after `facts_of`, without spelling out
-    either (tested)."""
-    ids, spans = cluster.ids, cluster.spans
+    either (tested). ``by_last``: see `Person`."""
+    ids, spans, owners, nobody = cluster.ids, cluster.spans, cluster.owners, cluster.nobody
+    tokens, logins, first, last, _ = sighting
+    plain, deciding = last - last % rules.step, last - last % rules.deciding_step
     moved: dict[int, Span] = {}
-    for tokens, logins, first, last in sightings:
-        day = last - last % LAST_MS
-        places: list[int] = []
-        for n, token in enumerate(tokens):
-            j = bisect_left(ids, token)
-            if j == len(ids) or ids[j] != token:
+    places: list[int] = []
+    pair = 0
+    for n, token in enumerate(tokens):
+        j = bisect_left(ids, token)
+        if j == len(ids) or ids[j] != token:
+            return None
+        row = j * (j + 1) // 2
+        for m, i in enumerate(places):
+            decides = by_last[pair]
+            pair += 1
+            kind = _LOGIN if logins and (logins >> m & 1 or logins >> n & 1) else _OBSERVED
+            number, end = (row + i) * KINDS_ROOM + kind, deciding if decides else plain
+            span = spans.get(number)
+            if span is None or first < span[0]:
                 return None
-            row = j * (j + 1) // 2
-            places.append(j)
-            for m, i in enumerate(places):
-                number, end = (row + i) * 8, day
-                if m < n:
-                    number += _OBSERVED
-                    if logins and (logins >> m & 1 or logins >> n & 1):
-                        number, end = number - _OBSERVED + _LOGIN, last
-                span = spans.get(number)
-                if span is None or first < span[0]:
+            if end > span[1]:
+                if decides and owners[i] != owners[j] and i not in nobody and j not in nobody:
                     return None
-                if end > span[1] and (number not in moved or end > moved[number][1]):
-                    moved[number] = (span[0], end)
+                moved[number] = (span[0], end)
+        places.append(j)
+        number = (row + j) * KINDS_ROOM + _SEEN
+        span = spans.get(number)
+        if span is None or first < span[0]:
+            return None
+        if plain > span[1]:
+            moved[number] = (span[0], plain)
     return moved
 
 
-def _join_visits(evidence: Evidence, visits: list[Visit]) -> Touch:
+def _join_visits(evidence: Evidence, visits: list[Visit], rules: Rules) -> Touch:
     """Join what the visits say, in place; the first touch that could change the partition."""
     cause = None
     for visit in visits:
-        facts = facts_of(visit.sighting)
-        if cause is None and effect(evidence, facts) is Effect.RESOLVE:
+        facts = facts_of(visit.sighting, rules)
+        if cause is None and visit.moved is None:
             cause = visit.touches[0]
         join(evidence, facts)
     return cause or visits[0].touches[0]
 
 
 def _cluster(joined: _Join, pending: list[stitched.Change]) -> Cluster:
-    ids = sorted(joined.after)
+    held = joined.after.customers
+    ids = sorted(held)
     place = {token: i for i, token in enumerate(ids)}
-    customers = sorted(set(joined.after.values()))
+    customers = sorted(set(held.values()))
     number = {customer: i for i, customer in enumerate(customers)}
     spans = {code(_NUMBER[kind], place[a], place[b]): span for (kind, a, b), span in joined.evidence.items()}
-    return Cluster(ids, spans, customers, [number[joined.after[token]] for token in ids], joined.keys, pending)
-
-
-def _age(change: Change, joined: _Join) -> str:
-    """When the surviving customer began. An id can move away and back, but each time to something older."""
-    own = [token for token, customer in joined.after.items() if customer == change.customer]
-    head = oldest(joined.evidence, own)
-    return str(joined.evidence[SEEN, head, head][0])
+    nobody = sorted([place[token] for token in joined.after.nobody])
+    owners = [number[held[token]] for token in ids]
+    return Cluster(ids, spans, customers, owners, joined.keys, pending, nobody)

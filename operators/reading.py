@@ -10,10 +10,11 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
-from operators.identity import DELIVERABLE, HOUSEHOLD
+from operators.evidence import confused
 from operators.junk import Junk
 from operators.normalise import namespace, normalise
 from operators.privacy import split, unknown_fields
+from operators.rules import CUT, Rules
 from schemas.config import Config
 from schemas.errors import RecordFault
 from schemas.outputs import DeadLetter
@@ -25,6 +26,8 @@ from state.vault import DeadLetterBox, Original
 #: Identifiers, sets of them, sessions and bodies remembered: most touchpoints carry ones seen lately. What is longer
 #: (bytes) is not worth its memory.
 CACHED, LARGEST_REPEATING = 50_000, 1_000
+#: A message can be sent to these.
+DELIVERABLE = frozenset(("email", "phone", "wechat_openid", "wechat_unionid"))
 
 
 class Message(Protocol):
@@ -50,7 +53,9 @@ class Known(msgspec.Struct):
 
 class Person(msgspec.Struct, eq=False):
     """Whom an event shows: ``who`` as in a `Sighting` (distinct tokens ascending, login bits), the texts of all
-    usable tokens, those a message can be sent to, and how many identifiers were junk.
+    usable tokens, those a message can be sent to, and how many identifiers were junk. ``strongest``: the tokens of
+    ``who``, strongest first. ``by_last``: for each pair of them, as `itertools.combinations` of their places sorted
+    by the second, whether the last time of their link decides whose the weaker one is.
 
     Shared by the touchpoints that show the same identifiers, and not to be changed, but for ``cluster``: where they
     were found last, a hint of where to look first.
@@ -60,6 +65,8 @@ class Person(msgspec.Struct, eq=False):
     ids: list[str]
     contacts: list[Known]
     junk: int
+    strongest: tuple[bytes, ...] = ()
+    by_last: tuple[bool, ...] = ()
     cluster: bytes = b""
 
 
@@ -96,7 +103,9 @@ class Reader:
         self._country = config.identity.default_country
         self._seal_unknown = config.privacy.unknown_fields == "seal"
         self._tokens = tokens
-        self._junk = Junk(_blocked(config))
+        blocked = _blocked(config)
+        self._junk = Junk(blocked)
+        self.rules = Rules(config.identity.policy(), [tokens.identifier(*entry.split(":", 1)) for entry in blocked])
         self._box = DeadLetterBox(bytes.fromhex(config.keys.dead_letters))
         self._namespace = lru_cache(CACHED)(namespace)
         self._known = lru_cache(CACHED)(self._identifier)
@@ -165,10 +174,7 @@ class Reader:
         return self._person(bytes(raw)) if len(raw) <= LARGEST_REPEATING else self._people(bytes(raw))
 
     def _people(self, raw: bytes) -> Person:
-        """Identifiers, put together. (Called through a cache.)
-
-        A household says nothing of who somebody is, unless there is nothing else.
-        """
+        """Identifiers, put together. (Called through a cache.)"""
         given = decode_identifiers(raw)
         if not given:
             raise RecordFault("no_identifier", "$.identifiers")
@@ -186,13 +192,28 @@ class Reader:
         if not usable:
             raise RecordFault("no_usable_identifier", "$.identifiers")
         found = list(usable.values())
-        tokens = sorted([known.token for known in found if known.ns != HOUSEHOLD] or [found[0].token])
+        tokens = self._connecting(found)
         logins = 0
         for i, token in enumerate(tokens):
             if token in proven:
                 logins |= 1 << i
-        contacts = [known for known in found if known.value]
-        return Person((tuple(tokens), logins), [known.text for known in found], contacts, junk)
+        return Person(
+            (tokens, logins),
+            [known.text for known in found],
+            [known for known in found if known.value],
+            junk,
+            tuple(sorted(tokens, key=lambda token: self.rules.order(token[:CUT]))),
+            tuple([self.rules.by_last(tokens[i], tokens[j]) for j in range(len(tokens)) for i in range(j)]),
+        )
+
+    def _connecting(self, found: list[Known]) -> tuple[bytes, ...]:
+        """The tokens that say who somebody is, ascending. Those that never connect do so only if there is nothing
+        else; where the event confuses several people, its strongest identifier alone counts."""
+        of = self.rules.policy.of
+        tokens = sorted([known.token for known in found if of(known.ns).connects] or [found[0].token])
+        if confused(tuple(tokens), self.rules):
+            tokens = [min(tokens, key=lambda token: (self.rules.order(token[:CUT]), token))]
+        return tuple(tokens)
 
     def _identifier(self, name: str, given: str) -> Known | None:
         """One identifier, None if it is junk. (Called through a cache.)"""

@@ -15,8 +15,6 @@ from operators.planning import Group, Plan, Planner, Visit
 from operators.reading import NOBODY, Person, Touch
 from schemas.errors import Conflict
 from state.identity import SAME, Held, IdentityStore, Mark, Set, Write
-from state.tokens import Tokens
-from state.vault import Vault
 
 #: Losing this often in a row means something else is wrong.
 ROUNDS = 100
@@ -34,9 +32,9 @@ class Resolution(NamedTuple):
 class Resolver:
     """Resolves for one process. ``now_us``: its clock (µs)."""
 
-    def __init__(self, store: IdentityStore, vault: Vault, tokens: Tokens, now_us: Callable[[], int]) -> None:
+    def __init__(self, store: IdentityStore, planner: Planner, now_us: Callable[[], int]) -> None:
         self._store = store
-        self._planner = Planner(store, vault, tokens)
+        self._planner = planner
         self._now_us = now_us
 
     def resolve(self, touches: Sequence[Touch], marks: Sequence[Mark]) -> Resolution:
@@ -70,15 +68,15 @@ class Resolver:
         between two reads leaves tokens without the cluster they are said to be in; they are then taken for new, and
         the write fails, since they are not.
         """
-        store = self._store
+        store, rules = self._store, self._planner.rules
         held = store.clusters({visit.person.cluster for visit in visits if visit.person.cluster})
         for visit in visits:
-            visit.look(held.get(visit.person.cluster))
+            visit.look(held.get(visit.person.cluster), rules)
         strangers = [visit for visit in visits if visit.moved is None]
         places = store.places({token for visit in strangers for token in visit.sighting.tokens})
         held |= store.clusters({place for place in places.values() if place not in held})
         for visit in strangers:
-            visit.look(held.get(places.get(visit.sighting.tokens[0], b"")))
+            visit.look(held.get(places.get(visit.sighting.tokens[0], b"")), rules)
         return _groups([visit for visit in visits if not visit.known], places, held)
 
     def _checks(self, late: set[Visit], groups: list[Group]) -> list[Write]:

@@ -21,6 +21,7 @@ from functools import lru_cache
 import msgspec
 import redis
 
+from operators.planning import Planner
 from operators.reading import Message, Person, Reader, Touch
 from operators.resolving import Resolver
 from schemas import stitched
@@ -108,7 +109,9 @@ class Stitcher:
         self._vault = Vault(config.keys.master)
         self._store = IdentityStore(redis, config.prefix)
         self._reader = Reader(config, tokens)
-        self._resolver = Resolver(self._store, self._vault, tokens, self._now_us)
+        self._resolver = Resolver(
+            self._store, Planner(self._store, self._vault, tokens, self._reader.rules), self._now_us
+        )
         self._home = lru_cache(CACHED_KEYS)(self._find_home)
         self._sources: dict[Partition, bytes] = {}
         self._highest = 0
@@ -251,7 +254,7 @@ class Stitcher:
 
     def _home_in(self, held: Held, person: Person) -> _Home:
         """Where the touchpoints of ``person`` go, who is in this cluster."""
-        customer = held.cluster.owner(person.who[0][0])
+        customer = held.cluster.owner(*person.strongest)
         return self._home(customer, *held.cluster.keys[customer])
 
     def _find_home(self, customer: str, kid: str = "", wrapped: bytes = b"") -> _Home:

@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from schemas.policy import POLICIES, Namespace, Policy
+
 Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
@@ -53,10 +55,21 @@ class Keys(Section):
 
 
 class Identity(Section):
-    """``blocked`` adds ``namespace:value`` entries to the default junk list."""
+    """``blocked`` adds ``namespace:value`` entries to the default junk list. ``rules`` is a policy of
+    `schemas.policy`, of which ``namespaces`` replaces single namespaces and ``priority``, if given, the order."""
 
     default_country: Annotated[str, msgspec.Meta(pattern=r"^[A-Z]{2}$")] = "CN"
     blocked: tuple[str, ...] = ()
+    rules: Literal["retail", "union"] = "retail"
+    priority: tuple[str, ...] = ()
+    namespaces: dict[str, Namespace] = {}
+
+    def policy(self) -> Policy:
+        """The policy that these settings make."""
+        base = POLICIES[self.rules]
+        return msgspec.structs.replace(
+            base, priority=self.priority or base.priority, namespaces={**base.namespaces, **self.namespaces}
+        )
 
 
 class Privacy(Section):

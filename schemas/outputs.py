@@ -59,7 +59,8 @@ class Decision(msgspec.Struct, omit_defaults=True):
 
 
 class IdentityChange(msgspec.Struct, omit_defaults=True):
-    """One change of who is who, as applied: ``created``, ``linked`` or ``merged``; identifiers as tokens."""
+    """One change of who is who, as applied: ``created``, ``linked``, ``merged`` or ``moved``; identifiers as
+    tokens."""
 
     id: str
     kind: str

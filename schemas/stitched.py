@@ -65,19 +65,21 @@ class Gist(Record, tag="event"):
 
 
 class Contact(msgspec.Struct, array_like=True):
-    """A sealed value a message can be addressed to: namespace, data key id, base64 ciphertext, time."""
+    """A sealed value a message can be addressed to: namespace, data key id, base64 ciphertext, time, its token."""
 
     ns: str
     kid: str
     sealed: str
     time: int
+    token: str = ""
 
 
 class Change(Record, tag="change"):
-    """An identity change. ``kind``: created, linked or merged.
+    """An identity change. ``kind``: created, linked, merged or moved.
 
     A merge goes to both shards: the copy with ``customer == old`` makes that shard hand over, the copy
-    with ``customer == new`` makes the other wait. ``version`` orders the alias register of ``old``.
+    with ``customer == new`` makes the other wait. ``version`` orders the alias register of ``old``. What moved goes
+    to both as well: identifiers leave ``old``, whose state stays, and join ``new``.
     ``ids`` are the tokens that joined; ``contacts`` their sealed values where a message can be sent to them.
     """
 

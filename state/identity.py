@@ -36,6 +36,8 @@ _SCRIPT = (Path(__file__).parent / "scripts" / "identity.lua").read_bytes()
 _SHA = sha1(_SCRIPT, usedforsecurity=False).hexdigest()
 
 STAMP = 12
+#: Room for this many kinds of facts.
+KINDS = 16
 #: Decoded clusters kept: up to 3 KB each. Whoever comes back soon finds his as it was.
 CACHED = 20_000
 _DONE = ord("1")
@@ -48,7 +50,8 @@ class Cluster(msgspec.Struct, array_like=True):
 
     ``ids`` ascending; ``spans`` maps `code` of a fact to its (first, last) in ms; ``owners`` gives each
     identifier's customer as an index into ``customers``; ``keys`` every customer ever made here with the
-    id and the wrapped form of its data key; ``pending`` the changes not known to be published.
+    id and the wrapped form of its data key; ``pending`` the changes not known to be published; ``nobody`` the
+    identifiers, by index, that stand for no person.
     """
 
     ids: list[bytes]
@@ -57,15 +60,20 @@ class Cluster(msgspec.Struct, array_like=True):
     owners: list[int]
     keys: dict[str, tuple[str, bytes]]
     pending: list[Change] = []
+    nobody: list[int] = []
 
     def index(self, token: bytes) -> int:
         """Where ``token`` stands in ``ids``; -1 if it does not."""
         place = bisect_left(self.ids, token)
         return place if place < len(self.ids) and self.ids[place] == token else -1
 
-    def owner(self, token: bytes) -> str:
-        """The customer who holds ``token``."""
-        return self.customers[self.owners[self.index(token)]]
+    def owner(self, *tokens: bytes) -> str:
+        """The customer who holds the first of ``tokens`` that stands for a person, if any does, else the first."""
+        for token in tokens if self.nobody else tokens[:1]:
+            place = self.index(token)
+            if place not in self.nobody:
+                return self.customers[self.owners[place]]
+        return self.customers[self.owners[self.index(tokens[0])]]
 
     def partition(self) -> dict[bytes, str]:
         """Every identifier's customer."""
@@ -75,7 +83,7 @@ class Cluster(msgspec.Struct, array_like=True):
         """The evidence, spelled out. ``kinds`` names the kinds of facts by number."""
         ids, facts = self.ids, {}
         for number, span in self.spans.items():
-            pair, kind = divmod(number, 8)
+            pair, kind = divmod(number, KINDS)
             j = (isqrt(8 * pair + 1) - 1) // 2
             facts[kinds[kind], ids[pair - j * (j + 1) // 2], ids[j]] = span
         return facts
@@ -133,7 +141,7 @@ def _held(cluster: bytes, value: bytes) -> Held:
 
 def code(kind: int, i: int, j: int) -> int:
     """The number of a fact about the i-th and j-th identifier, i <= j: small for small clusters."""
-    return (j * (j + 1) // 2 + i) * 8 + kind
+    return (j * (j + 1) // 2 + i) * KINDS + kind
 
 
 def source_field(source: Partition) -> str:

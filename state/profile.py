@@ -32,11 +32,12 @@ class Cart(msgspec.Struct, array_like=True):
 
 
 class Contact(msgspec.Struct, array_like=True):
-    """A sealed address: data key id, base64 ciphertext, event time it was learned (ms)."""
+    """A sealed address: data key id, base64 ciphertext, event time it was learned (ms), its identifier's token."""
 
     kid: str
     sealed: str
     time: int
+    token: str = ""
 
 
 class Sent(msgspec.Struct, array_like=True):
@@ -83,7 +84,7 @@ class Profile(msgspec.Struct, array_like=True):
     ``consent`` maps ``channel/purpose`` to (granted, event time); ``seen`` holds the latest event ids, newest
     last; ``views`` the latest product views as (sku, time); ``cooling`` the time each play last emitted.
     Purchases, spend and activity are in ``behaviour``; ``units`` counts what was bought; ``due`` is the earliest
-    of its timers, as the shard's index knows it.
+    of its timers, as the shard's index knows it; ``changes`` are the latest that brought or took identifiers.
     """
 
     customer: str
@@ -118,6 +119,7 @@ class Profile(msgspec.Struct, array_like=True):
     stock_time: int = 0
     price_time: int = 0
     due: int | None = None
+    changes: list[str] = []
 
 
 _profiles = msgspec.msgpack.Decoder(Profile)

@@ -7,10 +7,11 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from operators.identity import Effect, Sighting, effect, facts_of
+from operators.evidence import KINDS, Effect, Sighting, confused, effect, facts_of
+from operators.partition import partition
 from operators.planning import move_times
 from operators.privacy import split, unknown_fields
 from operators.reading import Reader, Touch
@@ -21,7 +22,7 @@ from state.identity import Cluster, code
 from state.tokens import Tokens, token_text
 from state.vault import DeadLetterBox
 from tests.messages import START, Message, message, touchpoint
-from tests.test_identity import POOL, events, evidence_of, sightings
+from tests.sightings import RULES, events, evidence_of, sightings
 
 KEYS = Keys(index="11" * 32, dead_letters="22" * 32, master={"k1": "33" * 32})
 TOKENS = Tokens(bytes.fromhex(KEYS.index))
@@ -233,33 +234,38 @@ def _texts(value: Any) -> set[str]:
 # -- the cheap test on stored clusters ---------------------------------------------------------------------
 
 
-def stored(some: list[Sighting]) -> Cluster:
+def stored(some: list[Sighting], rules: str) -> Cluster:
     """A cluster that holds this evidence, connected or not."""
-    evidence = evidence_of(some)
-    ids = sorted({token for sighting in some for token in sighting.tokens})
-    number = {"seen": 0, "observed": 1, "login": 2}
-    spans = {code(number[kind], ids.index(a), ids.index(b)): span for (kind, a, b), span in evidence.items()}
-    cluster = Cluster(ids, spans, ["c"], [0] * len(ids), {})
-    assert cluster.facts(("seen", "observed", "login")) == evidence
+    evidence = evidence_of(some, RULES[rules])
+    held = partition(evidence, RULES[rules])
+    ids, customers = sorted(held.customers), sorted(set(held.customers.values()))
+    spans = {code(KINDS.index(kind), ids.index(a), ids.index(b)): span for (kind, a, b), span in evidence.items()}
+    owners = [customers.index(held.customers[token]) for token in ids]
+    nobody = sorted(ids.index(token) for token in held.nobody)
+    cluster = Cluster(ids, spans, customers, owners, {}, [], nobody)
+    assert cluster.facts(KINDS) == evidence
     return cluster
 
 
-@given(some=events, more=st.lists(sightings(), min_size=1, max_size=3))
+@pytest.mark.parametrize("rules", RULES)
+@given(some=events, more=sightings())
 def test_the_cheap_test_on_a_stored_cluster_says_what_the_one_on_evidence_says(
-    some: list[Sighting], more: list[Sighting]
+    rules: str, some: list[Sighting], more: Sighting
 ) -> None:
-    evidence = evidence_of(some)
-    said = max(effect(evidence, facts_of(sighting)) for sighting in more)
-    moved = move_times(stored(some), more)
+    policy = RULES[rules]
+    evidence, tokens = evidence_of(some, policy), more.tokens
+    assume(not confused(tokens, policy))
+    said = effect(evidence, facts_of(more, policy), policy, partition(evidence, policy))
+    by_last = [policy.by_last(tokens[i], tokens[j]) for j in range(len(tokens)) for i in range(j)]
+    cluster = stored(some, rules)
+    moved = move_times(cluster, more, by_last, policy)
     assert (moved is None) == (said is Effect.RESOLVE)
     if moved is not None:
         assert bool(moved) == (said is Effect.TOUCH)
-        cluster = stored(some)
         cluster.spans.update(moved)
-        assert cluster.facts(("seen", "observed", "login")) == evidence_of(some + more)
+        assert cluster.facts(KINDS) == evidence_of([*some, more], policy)
 
 
 def test_facts_of_a_large_cluster_have_numbers_of_their_own() -> None:
-    numbers = {code(kind, i, j) for j in range(60) for i in range(j + 1) for kind in range(3)}
-    assert len(numbers) == 3 * 60 * 61 // 2
-    assert stored([Sighting(tuple(POOL), 0b11, START, START)]).owner(POOL[3]) == "c"
+    numbers = {code(kind, i, j) for j in range(60) for i in range(j + 1) for kind in range(16)}
+    assert len(numbers) == 16 * 60 * 61 // 2

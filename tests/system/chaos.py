@@ -22,7 +22,7 @@ from typing import Any
 import msgspec
 
 from flows import admin
-from schemas.config import Config, Kafka, Keys, Redis, Topics
+from schemas.config import Config, Identity, Kafka, Keys, Redis, Topics
 from tests.servers import KafkaServer, ValkeyServer
 from tests.system.oracle import judge
 from tests.system.pipeline import Feeder, Pipeline, await_, chaotic
@@ -67,10 +67,12 @@ def run(
 
 
 def small(bootstrap: str, url: str) -> Config:
-    """A deployment of 8 shards and 4 source partitions."""
+    """A deployment of 8 shards and 4 source partitions. Plain union, which makes the most merges and which the oracle
+    can compute by itself."""
     keys = Keys(index="11" * 32, dead_letters="22" * 32, master={"k1": "33" * 32})
     topics = Topics(source_partitions=4, shards=8)
-    return Config(keys=keys, kafka=Kafka(bootstrap=bootstrap), redis=Redis(url=url), topics=topics)
+    union = Identity(rules="union")
+    return Config(keys=keys, kafka=Kafka(bootstrap=bootstrap), redis=Redis(url=url), topics=topics, identity=union)
 
 
 def main() -> int:

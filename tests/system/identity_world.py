@@ -9,11 +9,13 @@ from typing import Any
 
 import redis
 
-from operators.identity import Evidence, Sighting, facts_of, join, partition
+from operators.evidence import Evidence, Sighting, facts_of, join
+from operators.partition import partition
 from operators.reading import Reader
+from operators.rules import Rules
 from operators.stitching import Batch, Stitcher
 from schemas import stitched
-from schemas.config import Config, Keys, Topics
+from schemas.config import Config, Identity, Keys, Topics
 from schemas.stitched import Change, Event, shard_of
 from state.identity import IdentityStore
 from state.tokens import Tokens
@@ -23,6 +25,7 @@ from tests.messages import START, TOPIC, Message
 KEYS = Keys(index="11" * 32, dead_letters="22" * 32, master={"k1": "33" * 32})
 TOKENS = Tokens(bytes.fromhex(KEYS.index))
 NOW = START + 60_000
+UNION = Identity(rules="union")
 
 
 class World:
@@ -30,6 +33,7 @@ class World:
 
     def __init__(self, client: redis.Redis, **sections: Any) -> None:
         self.redis = client
+        sections.setdefault("identity", UNION)
         self.config = Config(keys=KEYS, prefix=f"t{secrets.token_hex(4)}", topics=Topics(shards=4), **sections)
         self.now = NOW
         self.log: list[Any] = []
@@ -101,37 +105,35 @@ def token(text: str) -> bytes:
     return TOKENS.identifier(ns, value)
 
 
-def pure(messages: Sequence[Message]) -> dict[bytes, str]:
-    """The partition as the pure function sees it, over all input."""
-    reader = Reader(Config(keys=KEYS), TOKENS)
+def evidence_of(messages: Sequence[Message], identity: Identity) -> tuple[Evidence, Rules]:
+    """The evidence of all input, whatever was stored."""
+    reader = Reader(Config(keys=KEYS, identity=identity), TOKENS)
     evidence: Evidence = {}
     for each in messages:
         touch = reader.read(each, "t/0")
-        join(evidence, facts_of(Sighting(*touch.person.who, touch.time, touch.time)))
-    return partition(evidence)
+        join(evidence, facts_of(Sighting(*touch.person.who, touch.time, touch.time), reader.rules))
+    return evidence, reader.rules
+
+
+def pure(messages: Sequence[Message], identity: Identity = UNION) -> dict[bytes, str]:
+    """The partition as the pure function sees it, over all input."""
+    return partition(*evidence_of(messages, identity)).customers
 
 
 def folded(changes: list[Change]) -> dict[str, str]:
-    """Who holds each identifier, from the changes alone: what engage and everybody downstream see."""
+    """Who holds each identifier, from the changes alone: what engage and everybody downstream see. Changes may be told
+    again, also after later ones, so each counts once; of what moved the copy of who got it."""
     owner: dict[str, str] = {}
-    alias: dict[str, tuple[int, str]] = {}
-
-    def current(customer: str) -> str:
-        seen = set()
-        while customer in alias and alias[customer][1] != customer:
-            assert customer not in seen, "a cycle of aliases"
-            seen.add(customer)
-            customer = alias[customer][1]
-        return customer
-
+    known: set[str] = set()
     for change in changes:
-        if change.old and change.new:
-            for customer, target in ((change.old, change.new), (change.new, change.new)):
-                if change.version >= alias.get(customer, (0, ""))[0]:
-                    alias[customer] = (change.version, target)
+        if change.id in known:
+            continue
+        known.add(change.id)
+        if change.kind == "merged" and change.new:
+            owner = {token: change.new if holder == change.old else holder for token, holder in owner.items()}
         else:
-            owner |= dict.fromkeys(change.ids, change.customer)
-    return {each: current(customer) for each, customer in owner.items()}
+            owner |= dict.fromkeys(change.ids, change.new or change.customer)
+    return owner
 
 
 def snapshot(world: World) -> dict[bytes, bytes]:

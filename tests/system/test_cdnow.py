@@ -14,7 +14,7 @@ import yaml
 
 from benchmarks.cdnow import Purchase, convert, purchases
 from flows.status import status
-from operators.identity import customer_id
+from operators.birth import customer_id
 from schemas.config import Config
 from schemas.stitched import shard_of
 from schemas.topics import topic_name

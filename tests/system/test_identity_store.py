@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from random import Random
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import redis
 
-from operators.identity import Evidence, Sighting, facts_of, join
-from operators.reading import Reader
+from operators.evidence import KINDS, Evidence
 from operators.stitching import Stitcher
+from schemas.config import Identity
 from schemas.errors import Conflict
 from schemas.stitched import Change, Event
 from state.identity import ABSENT, ANY, DELETED, SAME, IdentityStore, Mark, Partition, Set, Source, Write, pack_source
 from state.tokens import token_text
 from tests.messages import START, TOPIC, Message, message
-from tests.system.identity_world import TOKENS, World, folded, pure, restore, snapshot
+from tests.system.identity_world import World, evidence_of, folded, pure, restore, snapshot
 
 
 @pytest.fixture
@@ -153,9 +153,12 @@ def test_redis_forgetting_between_two_rounds_of_a_batch_is_noticed(world: World)
     assert world.stored()[0] == pure([seed, other, *news])
 
 
+@pytest.mark.parametrize("rules", ["union", "retail"])
 @pytest.mark.parametrize("seed", range(8))
-def test_processes_that_interrupt_each_other_converge_to_the_pure_function(client: redis.Redis, seed: int) -> None:
-    rng, world = Random(seed), World(client)
+def test_processes_that_interrupt_each_other_converge_to_the_pure_function(
+    client: redis.Redis, seed: int, rules: Literal["union", "retail"]
+) -> None:
+    rng, world = Random(seed), World(client, identity=Identity(rules=rules))
     names = [f"{ns}:{number}" for ns in ("member", "device", "cookie") for number in range(1, 15)]
     queues = {part: [_random_message(rng, names, part, offset) for offset in range(40)] for part in range(3)}
     every = [each for queue in queues.values() for each in queue]
@@ -179,18 +182,15 @@ def test_processes_that_interrupt_each_other_converge_to_the_pure_function(clien
     while any(queues.values()):
         step(2)
     owners, clusters = world.stored()
-    assert owners == pure(every)
+    evidence, _ = evidence_of(every, world.config.identity)
+    assert owners == pure(every, world.config.identity)
     assert {token_text(each): owner for each, owner in owners.items()} == folded(world.changes())
     assert sorted(event.src for event in world.events()) == sorted(
         f"{TOPIC}/{each.part}/{each.place}" for each in every
     )
-    evidence: Evidence = {}
-    for each in every:
-        touch = Reader(world.config, TOKENS).read(each, "t/0")
-        join(evidence, facts_of(Sighting(*touch.person.who, touch.time, touch.time)))
     kept: Evidence = {}
     for cluster in clusters:
-        kept |= cluster.facts(("seen", "observed", "login"))
+        kept |= cluster.facts(KINDS)
         assert not cluster.pending
     assert kept == evidence, "what is stored is the evidence, whole and nothing else"
     _in_order(world)

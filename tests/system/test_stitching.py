@@ -265,7 +265,7 @@ def test_a_customer_that_only_redis_forgot_is_handed_over_again(world: World) ->
     forgotten = [message(1, "device:d1", time=START + 9), message(2, "device:d1", "member:m1", time=START + 8)]
     for each in (*forgotten, message(3, "member:m1")):
         world.run(stitcher, each)
-    one_by_one, before = world.changes(), len(world.log)
+    before = len(world.log)
     restore(world, held)
     again = world.process()
     world.run(again, *forgotten, message(3, "member:m1"), committed={(TOPIC, 0): 4})
@@ -275,7 +275,6 @@ def test_a_customer_that_only_redis_forgot_is_handed_over_again(world: World) ->
     others = {event.customer for event in world.events()[1:]} - {final}
     assert others
     assert {change.old for change in told if change.kind == "merged"} >= others
-    assert {change.id for change in told if change.old in others} <= {change.id for change in one_by_one}
 
 
 # -- privacy -----------------------------------------------------------------------------------------------

@@ -1,0 +1,72 @@
+"""The commands about identity: simulate."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from flows.cli_base import examples, print_json
+
+if TYPE_CHECKING:
+    from flows.identity_simulate import Outcome
+
+
+@click.group()
+def identity() -> None:
+    """Who is who: try a policy."""
+
+
+@identity.command(
+    epilog=examples(
+        "touchstream identity simulate cases.json",
+        "touchstream identity simulate cases.json --check",
+        "touchstream identity simulate cases.json --policy first_owner_keeps --json",
+    )
+)
+@click.argument("file", type=click.File("rb"))
+@click.option("--check", is_flag=True, help="Show only what is not as expected, and exit 1 if anything is not.")
+@click.option("--policy", help="Use this policy for all cases instead of their own.")
+@click.option("--json", "as_json", is_flag=True, help="One line of JSON for each case.")
+def simulate(file: Any, check: bool, policy: str | None, as_json: bool) -> None:
+    """Show which customers the identity cases of FILE (JSON; - for standard input) come to.
+
+    A case holds events in their order of arrival, a policy, and the customers that are expected; see
+    tests/data/identity.json. Nothing is read from Kafka or Redis, and nothing is written. Exit 2 if the file, or
+    a case of it, cannot be used; the other cases are shown.
+    """
+    from flows.identity_cases import POLICIES, CaseError, read_cases
+    from flows.identity_simulate import simulate as run
+
+    if policy is not None and policy not in POLICIES:
+        raise click.BadParameter(f"{policy!r} is none of {', '.join(POLICIES)}", param_hint="--policy")
+    try:
+        cases, faults = read_cases(file.read())
+    except CaseError as error:
+        raise click.BadParameter(str(error), param_hint="FILE") from None
+    outcomes = [run(case, policy) for case in cases]
+    wrong = sum(not outcome.ok for outcome in outcomes)
+    for outcome in outcomes:
+        if as_json:
+            print_json(outcome)
+        else:
+            for line in _lines(outcome, brief=check):
+                click.echo(line)
+    if not as_json:
+        click.echo(f"{len(outcomes)} cases: {len(outcomes) - wrong} as expected, {wrong} not")
+    if faults:
+        raise click.BadParameter("\n  ".join(["some cases cannot be used:", *faults]), param_hint="FILE")
+    if check and wrong:
+        raise click.exceptions.Exit(1)
+
+
+def _lines(outcome: Outcome, *, brief: bool) -> list[str]:
+    """What to show of a case. ``brief``: nothing but what is wrong."""
+    lines = [f"{'ok     ' if outcome.ok else 'DIFFERS'} {outcome.name} ({outcome.policy})"]
+    lines += [f"        {fault}" for fault in outcome.faults]
+    if not brief:
+        lines += [f"        {customer[:8]}  {', '.join(some)}" for customer, some in outcome.customers.items()]
+        lines += [f"        {what:8}  {', '.join(some)}" for what, some in
+                  (("nobody's", outcome.nobody), ("erased", outcome.erased)) if some]  # fmt: skip
+        lines += [f"        the event at {time:g} is confused and gave nothing" for time in outcome.nothing]
+    return lines

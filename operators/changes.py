@@ -1,0 +1,85 @@
+"""What turns one partition of identifiers into the next, customer by customer.
+
+>>> a, b = b"device:" + bytes(16), b"member:" + bytes(16)
+>>> [(change.kind, change.customer, change.old) for change in changes({a: "one", b: "one"}, {a: "one", b: "two"}, ())]
+[('created', 'two', None), ('moved', 'two', 'one')]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable, Mapping
+from typing import NamedTuple
+
+from operators.birth import customer_id
+from schemas import stitched
+from state.tokens import token_text
+
+CREATED, LINKED, MERGED, MOVED = "created", "linked", "merged", "moved"
+
+
+class Change(NamedTuple):
+    """One difference between two partitions. ``created``, ``linked``: the new identifiers ``ids`` joined ``customer``.
+    ``merged``: customer ``old`` is now ``customer``, whose ``ids`` came along. ``moved``: ``ids`` went from ``old``,
+    who goes on without them, to ``customer``."""
+
+    kind: str
+    customer: str
+    ids: tuple[bytes, ...]
+    old: str | None = None
+
+
+def changes(before: Mapping[bytes, str], after: Mapping[bytes, str], known: Container[str]) -> list[Change]:
+    """What turns partition ``before`` into ``after``, in the order in which to tell it: who is new, who has more
+    identifiers, what has moved, who has become another.
+
+    ``known`` holds the customers that were created already, current or merged away. An id that moves
+    because an older identifier came to light is a merge into the older id.
+    """
+    olds, lives = set(before.values()), set(after.values())
+    joined: dict[str, list[bytes]] = {customer: [] for customer in lives}
+    went: dict[tuple[str, str], list[bytes]] = {}
+    for token, customer in after.items():
+        old = before.get(token)
+        if old is None:
+            joined[customer].append(token)
+        elif old != customer:
+            went.setdefault((old, customer), []).append(token)
+    found = []
+    for customer, tokens in sorted(joined.items()):
+        if customer not in olds and customer not in known:
+            found.append(Change(CREATED, customer, tuple(sorted(tokens))))
+        elif tokens:
+            found.append(Change(LINKED, customer, tuple(sorted(tokens))))
+    heirs = {old: _heir(old, went) for old in olds - lives}
+    moves = [
+        Change(MERGED if heirs.get(old) == customer else MOVED, customer, tuple(sorted(tokens)), old)
+        for (old, customer), tokens in went.items()
+    ]
+    # What moves leaves before the rest is handed over.
+    return found + sorted(moves, key=lambda change: (change.kind == MERGED, change.old or "", change.customer))
+
+
+def _heir(old: str, went: Mapping[tuple[str, str], list[bytes]]) -> str:
+    """Who has become of a customer that is no more: the holder of the identifier that it was named after, else of
+    most of its identifiers."""
+    heirs = [(customer, tokens) for (gone, customer), tokens in went.items() if gone == old]
+    for customer, tokens in heirs:
+        if any([customer_id(token_text(token)) == old for token in tokens]):
+            return customer
+    return max(heirs, key=lambda heir: (len(heir[1]), heir[0]))[0]
+
+
+def forgotten(customers: Mapping[bytes, str], told: Iterable[Change | stitched.Change]) -> list[Change]:
+    """Merges that may have been published and then forgotten by Redis, beside those ``told``.
+
+    What was stitched one by one before Redis lost it may be stitched at once afterwards, and then a customer that
+    existed in between is not made again, although ``stitched`` holds its touchpoints. It was named after one of
+    these identifiers; to hand over a customer that never was is harmless.
+    """
+    live, olds = set(customers.values()), {change.old for change in told}
+    named = {token: customer_id(token_text(token)) for token in customers}
+    return [
+        Change(MERGED, customers[token], (token,), name)
+        for token, name in sorted(named.items())
+        if name not in live and name not in olds
+    ]

@@ -1,0 +1,33 @@
+"""Sightings of a small pool of identifiers, and the evidence that they make, for tests of identity."""
+
+from __future__ import annotations
+
+from hypothesis import strategies as st
+
+from operators.evidence import Evidence, Sighting, facts_of, join
+from operators.rules import Rules
+from schemas.policy import DAY_MS, RETAIL, UNION
+from state.tokens import Tokens
+
+TOKENS = Tokens(bytes(32))
+POOL = sorted(TOKENS.identifier(ns, str(n)) for ns in ("member", "device", "phone") for n in range(4))
+RULES = {"retail": Rules(RETAIL), "union": Rules(UNION)}
+
+
+def sightings(most: int = 3) -> st.SearchStrategy[Sighting]:
+    """Events with up to ``most`` identifiers of a small pool, some proven by a login, within four days."""
+    who = st.lists(st.sampled_from(POOL), min_size=1, max_size=most, unique=True).map(lambda some: tuple(sorted(some)))
+    time = st.integers(1, 4 * DAY_MS)
+    return st.builds(
+        lambda who, logins, time: Sighting(who, logins % 2 ** len(who), time, time), who, st.integers(0, 7), time
+    )
+
+
+events = st.lists(sightings(), max_size=12)
+
+
+def evidence_of(some: list[Sighting], rules: Rules) -> Evidence:
+    evidence: Evidence = {}
+    for sighting in some:
+        join(evidence, facts_of(sighting, rules))
+    return evidence
