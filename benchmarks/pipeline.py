@@ -23,7 +23,6 @@ import yaml
 
 from flows import admin
 from flows.embedded import free_port
-from flows.retailer import KIOSKS
 from flows.status import Account, status
 from schemas.config import Config, Kafka, Keys, Limits, Redis, Topics
 from state.shards import ShardStore
@@ -43,7 +42,6 @@ def new_config(bootstrap: str, url: str, *, clock: str = "log", shards: int = 8)
             "kafka": msgspec.to_builtins(Kafka(bootstrap=bootstrap)),
             "redis": msgspec.to_builtins(Redis(url=url)),
             "topics": msgspec.to_builtins(Topics(source_partitions=4, shards=shards)),
-            "identity": {"blocked": [f"device:{kiosk}" for kiosk in KIOSKS]},
             "limits": msgspec.to_builtins(Limits(park_seconds=3_600)),
         },
         Config,

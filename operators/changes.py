@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Collection, Container, Iterable, Mapping
 from typing import NamedTuple
 
 from operators.birth import customer_id
@@ -15,12 +15,14 @@ from schemas import stitched
 from state.tokens import token_text
 
 CREATED, LINKED, MERGED, MOVED = "created", "linked", "merged", "moved"
+QUARANTINED, RELEASED = "quarantined", "released"
 
 
 class Change(NamedTuple):
     """One difference between two partitions. ``created``, ``linked``: the new identifiers ``ids`` joined ``customer``.
     ``merged``: customer ``old`` is now ``customer``, whose ``ids`` came along. ``moved``: ``ids`` went from ``old``,
-    who goes on without them, to ``customer``."""
+    who goes on without them, to ``customer``; ``quarantined`` if they stand for no person any more, ``released`` if
+    they do so again."""
 
     kind: str
     customer: str
@@ -28,12 +30,19 @@ class Change(NamedTuple):
     old: str | None = None
 
 
-def changes(before: Mapping[bytes, str], after: Mapping[bytes, str], known: Container[str]) -> list[Change]:
+def changes(
+    before: Mapping[bytes, str],
+    after: Mapping[bytes, str],
+    known: Container[str],
+    was_nobody: Collection[bytes] = (),
+    nobody: Collection[bytes] = (),
+) -> list[Change]:
     """What turns partition ``before`` into ``after``, in the order in which to tell it: who is new, who has more
     identifiers, what has moved, who has become another.
 
     ``known`` holds the customers that were created already, current or merged away. An id that moves
-    because an older identifier came to light is a merge into the older id.
+    because an older identifier came to light is a merge into the older id. ``was_nobody``, ``nobody``: identifiers
+    that stood, and stand, for no person; they inherit from none.
     """
     olds, lives = set(before.values()), set(after.values())
     joined: dict[str, list[bytes]] = {customer: [] for customer in lives}
@@ -50,23 +59,24 @@ def changes(before: Mapping[bytes, str], after: Mapping[bytes, str], known: Cont
             found.append(Change(CREATED, customer, tuple(sorted(tokens))))
         elif tokens:
             found.append(Change(LINKED, customer, tuple(sorted(tokens))))
-    heirs = {old: _heir(old, went) for old in olds - lives}
-    moves = [
-        Change(MERGED if heirs.get(old) == customer else MOVED, customer, tuple(sorted(tokens)), old)
-        for (old, customer), tokens in went.items()
-    ]
+    heirs = {old: _heir(old, went, nobody) for old in olds - lives}
+    moves = []
+    for (old, customer), tokens in went.items():
+        kind = QUARANTINED if tokens[0] in nobody else RELEASED if tokens[0] in was_nobody else MOVED
+        moves.append(Change(MERGED if heirs.get(old) == customer else kind, customer, tuple(sorted(tokens)), old))
     # What moves leaves before the rest is handed over.
     return found + sorted(moves, key=lambda change: (change.kind == MERGED, change.old or "", change.customer))
 
 
-def _heir(old: str, went: Mapping[tuple[str, str], list[bytes]]) -> str:
+def _heir(old: str, went: Mapping[tuple[str, str], list[bytes]], nobody: Container[bytes]) -> str:
     """Who has become of a customer that is no more: the holder of the identifier that it was named after, else of
-    most of its identifiers."""
-    heirs = [(customer, tokens) for (gone, customer), tokens in went.items() if gone == old]
-    for customer, tokens in heirs:
+    most of its identifiers; of those that stand for a person, if any does."""
+    heirs = {customer: tokens for (gone, customer), tokens in went.items() if gone == old}
+    people = {customer: left for customer, tokens in heirs.items() if (left := [t for t in tokens if t not in nobody])}
+    for customer, tokens in (people or heirs).items():
         if any([customer_id(token_text(token)) == old for token in tokens]):
             return customer
-    return max(heirs, key=lambda heir: (len(heir[1]), heir[0]))[0]
+    return max((people or heirs).items(), key=lambda heir: (len(heir[1]), heir[0]))[0]
 
 
 def forgotten(customers: Mapping[bytes, str], told: Iterable[Change | stitched.Change]) -> list[Change]:

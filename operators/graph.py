@@ -19,12 +19,13 @@ Link = tuple[int, int, int, int, int, int]
 
 
 class Graph(NamedTuple):
-    """``facts`` are those that hold, ``ranks`` and ``firsts`` by identifier number. ``dropped``: links before a logout.
+    """``facts`` are those that hold, ``numbers`` where each identifier stands in ``tokens``, ``ranks`` and
+    ``firsts`` go by number. ``dropped``: links before a logout.
     ``hubs``, ``released``: when someone marked an identifier so. ``decisions``: (time, is a split, the two)."""
 
     facts: Mapping[Fact, Span]
     tokens: list[bytes]
-    index: dict[bytes, int]
+    numbers: dict[bytes, int]
     ranks: list[int]
     firsts: list[int]
     layout: Layout
@@ -79,7 +80,7 @@ def graph(evidence: Mapping[Fact, Span], rules: Rules) -> Graph:
 
 def _add_markers(graph: Graph, facts: Mapping[Fact, Span]) -> dict[int, int]:
     """Sort out the markers; returns when who logged out."""
-    index, logouts = graph.index, {}
+    index, logouts = graph.numbers, {}
     for kind, a, b in [fact for fact in facts if fact[0] in MARKERS]:
         if a not in index or b not in index:
             continue  # decided of an identifier that is not known (any more)
@@ -96,7 +97,7 @@ def _add_markers(graph: Graph, facts: Mapping[Fact, Span]) -> dict[int, int]:
 
 
 def _add_links(graph: Graph, facts: Mapping[Fact, Span], rules: Rules, logouts: dict[int, int]) -> None:
-    index, ranks, strength = graph.index, graph.ranks, rules.strength
+    index, ranks, strength = graph.numbers, graph.ranks, rules.strength
     newest, by_logout, links = graph.layout.newest, graph.layout.logout, graph.links
     for (kind, a, b), (first, last) in facts.items():
         worth = strength.get(kind)
@@ -115,7 +116,7 @@ def _add_links(graph: Graph, facts: Mapping[Fact, Span], rules: Rules, logouts: 
 
 def meetings(graph: Graph, rules: Rules, nobody: Collection[int]) -> list[tuple[int, int, int, int, int]]:
     """Every link past ``nobody`` as (first, ranks of the weaker and the stronger end, the ends), in this order."""
-    index, ranks, strength = graph.index, graph.ranks, rules.strength
+    index, ranks, strength = graph.numbers, graph.ranks, rules.strength
     found = []
     for (kind, a, b), (first, _) in graph.facts.items():
         if kind in strength:

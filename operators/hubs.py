@@ -1,8 +1,8 @@
 """Hubs: identifiers that so many meet at that they say nothing of anyone. A kiosk, a test number, a shared tablet.
 
 Step 1 of `operators.partition`. An identifier is a hub if it has met more distinct identifiers of a namespace than
-its own allows, or carries the marker ``hub``. Its links are ignored and it is nobody's. The marker ``release``,
-given by an operator, overrides the count, and a marker that is not newer.
+its own allows, carries the marker ``hub``, or never connects by policy. Its links are ignored and it is nobody's. The
+marker ``release``, given by an operator, overrides the count, and a marker that is not newer.
 
 Whoever stores clusters of evidence separately must not follow connectivity through a hub, and has to keep its
 marker with each: `quarantine` gives the markers, `separate` the clusters.
@@ -25,7 +25,13 @@ def find_hubs(graph: Graph) -> set[int]:
         for i, met in enumerate(neighbours(graph)):
             if i not in graph.released and _too_many(met, graph.ranks, *limits[graph.ranks[i]]):
                 found.add(i)
-    return found
+    return found if graph.layout.connected else found | _idle(graph)
+
+
+def _idle(graph: Graph) -> set[int]:
+    """Identifiers that never connect by policy."""
+    namespaces = graph.layout.namespaces
+    return {i for i, rank in enumerate(graph.ranks) if not namespaces[rank].connects}
 
 
 def neighbours(graph: Graph) -> list[set[int]]:
@@ -48,13 +54,15 @@ def quarantine(evidence: Mapping[Fact, Span], rules: Rules) -> Evidence:
     """The hub markers that are missing: of hubs by count, and of whoever makes a cluster exceed the cap.
 
     The busiest identifier that connects goes first: the one that most stronger identifiers meet at, then that most
-    meet at. A marker's time is that of the hub's last link, so it follows from the evidence.
+    meet at. A marker's time is that of the hub's last link (past its release), so it follows from the evidence.
     """
     found = graph(evidence, rules)
     hubs = find_hubs(found)
     if len(found.tokens) > rules.cap:
         _cap(found, hubs, rules.cap)
-    times = {found.tokens[i]: -1 for i in sorted(hubs) if found.hubs.get(i, -1) <= found.released.get(i, -1)}
+    released = found.released
+    missing = [i for i in sorted(hubs - _idle(found)) if found.hubs.get(i, -1) <= released.get(i, -1)]
+    times = {found.tokens[i]: released.get(i, -2) + 1 for i in missing}
     for (_, a, b), (_, last) in found.facts.items() if times else ():
         for token in {a, b} & times.keys():
             times[token] = max(times[token], last)
@@ -93,9 +101,9 @@ def _components(members: Iterable[int], met: list[set[int]], hubs: set[int]) -> 
     return found
 
 
-def separate(evidence: Mapping[Fact, Span], rules: Rules) -> list[Evidence]:
+def separate(evidence: Mapping[Fact, Span], rules: Rules) -> dict[bytes, Evidence]:
     """The clusters of evidence, which together give the same customers as the whole: what any fact connects, but not
-    through a hub. Each knows its hubs and their markers; a hub is a cluster of its own."""
+    through a hub, by one of its identifiers. Each knows its hubs and their markers; a hub is a cluster of its own."""
     evidence = {**evidence, **quarantine(evidence, rules)}
     found = graph(evidence, rules)
     hubs = {found.tokens[i] for i in find_hubs(found)}
@@ -108,7 +116,7 @@ def separate(evidence: Mapping[Fact, Span], rules: Rules) -> list[Evidence]:
     for cluster in clusters.values():
         near = {end for _, a, b in cluster for end in (a, b)} & hubs
         cluster.update([(fact, span) for fact, span in own if fact[1] in near])
-    return list(clusters.values())
+    return clusters
 
 
 def _roots(pairs: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:

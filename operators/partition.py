@@ -75,9 +75,8 @@ class Solver:
         self.splits: list[tuple[int, int]] = []
         self.refused: list[tuple[Link, int]] = []
         self.shared: set[int] = set()
-        self.hubs = find_hubs(found) if found.hubs or size > found.layout.least_hub else set()
-        if not found.layout.connected:
-            self.hubs |= {i for i, rank in enumerate(found.ranks) if not found.layout.namespaces[rank].connects}
+        some = found.hubs or size > found.layout.least_hub or not found.layout.connected
+        self.hubs = find_hubs(found) if some else set()
         if found.decisions:
             self._decide()
         if found.links:

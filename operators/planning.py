@@ -3,36 +3,22 @@
 from __future__ import annotations
 
 import os
-from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
 
-from operators.changes import CREATED, MERGED, MOVED, Change, changes, forgotten
-from operators.evidence import KINDS, LOGIN, OBSERVED, SEEN, Effect, Evidence, Sighting, facts_of, join
+from operators.changes import CREATED, MERGED, Change, changes, forgotten
+from operators.clusters import cluster_of, lives_in, move_times
+from operators.evidence import KINDS, Effect, Evidence, Sighting, facts_of, join
+from operators.hubs import quarantine, separate
 from operators.partition import Partition, partition
 from operators.reading import DELIVERABLE, Person, Touch
 from operators.rules import Rules
 from schemas import stitched
-from state.identity import (
-    ABSENT,
-    ANY,
-    DELETED,
-    KINDS as KINDS_ROOM,
-    Cluster,
-    Held,
-    IdentityStore,
-    Set,
-    Span,
-    Write,
-    code,
-)
+from state.identity import ABSENT, ANY, DELETED, SAME, Held, IdentityStore, Set, Span, Write
 from state.tokens import Tokens, namespace, token_text
 from state.vault import Vault, kid
-
-_NUMBER = {kind: number for number, kind in enumerate(KINDS)}
-_SEEN, _OBSERVED, _LOGIN = (_NUMBER[kind] for kind in (SEEN, OBSERVED, LOGIN))
 
 
 class Visit(msgspec.Struct, eq=False):
@@ -68,10 +54,12 @@ class Visit(msgspec.Struct, eq=False):
 
 
 class Group(NamedTuple):
-    """Visits that share identifiers or clusters, and the clusters they reach."""
+    """Visits that share identifiers or clusters, the clusters they reach, and the clusters of the hubs they pass, by
+    hub: these are read only."""
 
     visits: list[Visit]
     clusters: list[Held]
+    hubs: dict[bytes, Held]
 
 
 class Plan(NamedTuple):
@@ -79,9 +67,18 @@ class Plan(NamedTuple):
 
     group: Group
     write: Write
-    home: Held
+    homes: Sequence[Held]
     effect: Effect
     changes: Sequence[Change] = ()
+
+    def home_of(self, person: Person) -> Held:
+        """The cluster that the touchpoints of ``person`` belong to: of the strongest identifier that is no hub."""
+        if len(self.homes) == 1:
+            return self.homes[0]
+        found = [held for token in person.strongest for held in self.homes if held.cluster.index(token) >= 0]
+        own = [held for token in person.strongest for held in found if lives_in(held.cluster, token)]
+        people = [held for held in own if not held.cluster.hub]
+        return (people or own)[0]
 
 
 class _Join(NamedTuple):
@@ -106,7 +103,7 @@ class Planner:
 
     def plan(self, group: Group, now_us: int) -> Plan:
         """The write for ``group``. ``now_us``: this process' clock (µs)."""
-        visits, clusters = group
+        visits, clusters, _ = group
         version = max([now_us, *[held.version + 1 for held in clusters]])
         if len(clusters) == 1 and all([visit.moved is not None for visit in visits]):
             return self._touch(group, version)
@@ -121,7 +118,7 @@ class Planner:
         cluster = msgspec.structs.replace(held.cluster, spans=spans)
         home = Held(held.id, self._store.stamp(version), cluster)
         write = [Set(self._store.cluster_key(held.id), held.stamp, self._store.pack(home.stamp, cluster))]
-        return Plan(group, write, home, Effect.TOUCH)
+        return Plan(group, write, [home], Effect.TOUCH)
 
     def _resolve(self, group: Group, version: int) -> Plan:
         before: dict[bytes, str] = {}
@@ -133,33 +130,61 @@ class Planner:
             keys.update(held.cluster.keys)
             pending += held.cluster.pending
             join(evidence, held.cluster.facts(KINDS))
+        for hub, held in group.hubs.items():
+            join(evidence, {fact: span for fact, span in held.cluster.facts(KINDS).items() if fact[1:] == (hub, hub)})
         cause = _join_visits(evidence, group.visits, self.rules)
-        after = partition(evidence, self.rules)
-        made = changes(before, after.customers, keys)
+        after, parts = self._partition(evidence)
+        before |= {hub: after.customers[hub] for hub in group.hubs}
+        for hub in _elsewhere(group):
+            parts.pop(hub, None)
+        was_nobody = {held.cluster.ids[i] for held in group.clusters for i in held.cluster.nobody}.union(group.hubs)
+        made = changes(before, after.customers, keys, was_nobody, after.nobody)
         if not all([visit.live for visit in group.visits]):
-            made += forgotten(after.customers, [*pending, *made])
+            people = {token: each for token, each in after.customers.items() if token not in after.nobody}
+            made += forgotten(people, [*pending, *made])
         joined = _Join(evidence, after, keys, version, cause, group.visits)
         pending += [self._change(change, joined) for change in made]
-        largest = max(group.clusters, key=lambda held: (len(held.cluster.ids), held.id), default=None)
-        name = largest.id if largest else os.urandom(8)
-        home = Held(name, self._store.stamp(version), _cluster(joined, pending))
-        return Plan(group, self._replace(group, home, before, after.customers), home, Effect.RESOLVE, made)
+        homes = self._homes(group, joined, parts, pending)
+        return Plan(group, self._replace(group, homes, before, after), homes, Effect.RESOLVE, made)
 
-    def _replace(self, group: Group, home: Held, before: dict[bytes, str], after: dict[bytes, str]) -> Write:
-        """The write that puts ``home`` in the place of the group's clusters."""
-        store, id = self._store, home.id
-        write = [Set(store.cluster_key(held.id), held.stamp, DELETED) for held in group.clusters if held.id != id]
-        inside: set[bytes] = set()
-        expected = ABSENT
-        for held in group.clusters:
-            if held.id == id:
-                inside, expected = set(held.cluster.ids), held.stamp
-        write.append(Set(store.cluster_key(id), expected, store.pack(home.stamp, home.cluster)))
-        for token, customer in after.items():
-            old = before.get(token)
-            if old != customer or token not in inside:
-                known = ABSENT if old is None else ANY
-                write.append(Set(store.identifier_key(token), known, store.place(id, customer)))
+    def _partition(self, evidence: Evidence) -> tuple[Partition, dict[bytes, Evidence]]:
+        """The customers, and the clusters they are stored in: one, unless there are hubs, which keep them apart."""
+        after = partition(evidence, self.rules)
+        if not after.hubs and len(after.customers) <= self.rules.cap:
+            return after, {b"": evidence}
+        join(evidence, quarantine(evidence, self.rules))
+        return partition(evidence, self.rules), separate(evidence, self.rules)
+
+    def _homes(
+        self, group: Group, joined: _Join, parts: Mapping[bytes, Evidence], pending: list[stitched.Change]
+    ) -> list[Held]:
+        """The clusters that take the place of the group's; the largest keeps the id of the largest. All tell of all
+        changes: whichever is read first has to."""
+        largest = max(group.clusters, key=lambda held: (len(held.cluster.ids), held.id), default=None)
+        names = [largest.id] if largest else []
+        stamp, homes = self._store.stamp(joined.version), []
+        for key, evidence in sorted(parts.items(), key=lambda part: len(part[1]), reverse=True):
+            hub = key if key in joined.after.hubs else b""
+            cluster = cluster_of(evidence, joined.after, joined.keys, pending, hub)
+            homes.append(Held(names.pop() if names else os.urandom(8), stamp, cluster))
+        return homes
+
+    def _replace(self, group: Group, homes: list[Held], before: Mapping[bytes, str], after: Partition) -> Write:
+        """The write that puts ``homes`` in the place of the group's clusters."""
+        store, kept = self._store, {home.id for home in homes}
+        stamps = {held.id: held.stamp for held in group.clusters}
+        write = [Set(store.cluster_key(held.id), held.stamp, SAME) for held in group.hubs.values()]
+        write += [Set(store.cluster_key(id), stamp, DELETED) for id, stamp in stamps.items() if id not in kept]
+        inside = {
+            token: held.id for held in group.clusters for token in held.cluster.ids if lives_in(held.cluster, token)
+        }
+        for id, stamp, cluster in homes:
+            write.append(Set(store.cluster_key(id), stamps.get(id, ABSENT), store.pack(stamp, cluster)))
+            for token in cluster.ids:
+                customer = after.customers[token]
+                if (inside.get(token) != id or before.get(token) != customer) and lives_in(cluster, token):
+                    expected = ANY if token in before else ABSENT
+                    write.append(Set(store.identifier_key(token), expected, store.place(id, customer)))
         return write
 
     def _change(self, change: Change, joined: _Join) -> stitched.Change:
@@ -207,43 +232,6 @@ class Planner:
         return found
 
 
-def move_times(cluster: Cluster, sighting: Sighting, by_last: Sequence[bool], rules: Rules) -> dict[int, Span] | None:
-    """The cheap test on a cluster as it is stored: the spans that joining ``sighting`` moves on, by code; empty if
-    all is known. None if it may change the partition. The same as `effect` after `facts_of`, without spelling out
-    either (tested). ``by_last``: see `Person`."""
-    ids, spans, owners, nobody = cluster.ids, cluster.spans, cluster.owners, cluster.nobody
-    tokens, logins, first, last, _ = sighting
-    plain, deciding = last - last % rules.step, last - last % rules.deciding_step
-    moved: dict[int, Span] = {}
-    places: list[int] = []
-    pair = 0
-    for n, token in enumerate(tokens):
-        j = bisect_left(ids, token)
-        if j == len(ids) or ids[j] != token:
-            return None
-        row = j * (j + 1) // 2
-        for m, i in enumerate(places):
-            decides = by_last[pair]
-            pair += 1
-            kind = _LOGIN if logins and (logins >> m & 1 or logins >> n & 1) else _OBSERVED
-            number, end = (row + i) * KINDS_ROOM + kind, deciding if decides else plain
-            span = spans.get(number)
-            if span is None or first < span[0]:
-                return None
-            if end > span[1]:
-                if decides and owners[i] != owners[j] and i not in nobody and j not in nobody:
-                    return None
-                moved[number] = (span[0], end)
-        places.append(j)
-        number = (row + j) * KINDS_ROOM + _SEEN
-        span = spans.get(number)
-        if span is None or first < span[0]:
-            return None
-        if plain > span[1]:
-            moved[number] = (span[0], plain)
-    return moved
-
-
 def _join_visits(evidence: Evidence, visits: list[Visit], rules: Rules) -> Touch:
     """Join what the visits say, in place; the first touch that could change the partition."""
     cause = None
@@ -255,13 +243,8 @@ def _join_visits(evidence: Evidence, visits: list[Visit], rules: Rules) -> Touch
     return cause or visits[0].touches[0]
 
 
-def _cluster(joined: _Join, pending: list[stitched.Change]) -> Cluster:
-    held = joined.after.customers
-    ids = sorted(held)
-    place = {token: i for i, token in enumerate(ids)}
-    customers = sorted(set(held.values()))
-    number = {customer: i for i, customer in enumerate(customers)}
-    spans = {code(_NUMBER[kind], place[a], place[b]): span for (kind, a, b), span in joined.evidence.items()}
-    nobody = sorted([place[token] for token in joined.after.nobody])
-    owners = [number[held[token]] for token in ids]
-    return Cluster(ids, spans, customers, owners, joined.keys, pending, nobody)
+def _elsewhere(group: Group) -> set[bytes]:
+    """The hubs that the group mentions and that have clusters of their own, which it does not rewrite."""
+    clusters = [held.cluster for held in group.clusters]
+    mentioned = {token for cluster in clusters for token in cluster.ids if not lives_in(cluster, token)}
+    return mentioned.union(group.hubs).difference([cluster.hub for cluster in clusters])

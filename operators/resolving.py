@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from operators.clusters import is_hub
 from operators.planning import Group, Plan, Planner, Visit
 from operators.reading import NOBODY, Person, Touch
 from schemas.errors import Conflict
@@ -21,9 +22,11 @@ ROUNDS = 100
 
 
 class Resolution(NamedTuple):
-    """The cluster of each person shown; changes made, by kind; touches by effect; rounds it took."""
+    """The cluster of each person shown; the clusters that came apart; changes made, by kind; touches by effect; rounds
+    it took."""
 
     homes: dict[Person, Held]
+    apart: list[Held]
     changes: Counter[str]
     effects: Counter[str]
     rounds: int
@@ -56,7 +59,8 @@ class Resolver:
                     effects[plan.effect.name.lower()] += sum(len(visit.touches) for visit in plan.group.visits)
             if all(done):
                 effects["nothing"] = sum(len(visit.touches) for visit in visits) - effects.total()
-                return Resolution(_settle(visits, plans), made, effects, rounds)
+                apart = [home for plan in plans if len(plan.homes) > 1 for home in plan.homes]
+                return Resolution(_settle(visits, plans), apart, made, effects, rounds)
             late.update(visit for group in groups for visit in group.visits)
         raise Conflict(f"identity: lost {ROUNDS} races in a row")
 
@@ -76,7 +80,7 @@ class Resolver:
         places = store.places({token for visit in strangers for token in visit.sighting.tokens})
         held |= store.clusters({place for place in places.values() if place not in held})
         for visit in strangers:
-            visit.look(held.get(places.get(visit.sighting.tokens[0], b"")), rules)
+            visit.look(_place_of(visit, places, held), rules)
         return _groups([visit for visit in visits if not visit.known], places, held)
 
     def _checks(self, late: set[Visit], groups: list[Group]) -> list[Write]:
@@ -106,8 +110,20 @@ def _visits(touches: Sequence[Touch]) -> list[Visit]:
     return list(visits.values())
 
 
+def _place_of(visit: Visit, places: dict[bytes, bytes], held: dict[bytes, Held]) -> Held | None:
+    """The cluster of the strongest identifier that has one; of a hub only if there is nothing else."""
+    hub = None
+    for token in visit.person.strongest:
+        home = held.get(places.get(token, b""))
+        if home is not None and not is_hub(home.cluster, token):
+            return home
+        hub = hub or home
+    return hub
+
+
 def _groups(visits: list[Visit], places: dict[bytes, bytes], held: dict[bytes, Held]) -> list[Group]:
-    """Visits that share a cluster or a new token, directly or through others, in order of appearance.
+    """Visits that share a cluster or a new token, directly or through others, in order of appearance. Hubs join
+    nobody.
 
     A cluster id has 8 bytes and a token at least 18, so the two can be nodes of one graph.
     """
@@ -119,32 +135,47 @@ def _groups(visits: list[Visit], places: dict[bytes, bytes], held: dict[bytes, H
             parent[root] = root = parent[parent[root]]
         return root
 
-    firsts = []
-    for visit in visits:
-        if visit.moved is not None and visit.home is not None:
-            first, others = visit.home.id, []
-        else:
-            first, *others = [places.get(token, token) for token in visit.sighting.tokens]
-        firsts.append(first)
-        root = find(first)
-        for node in others:
+    reached = [_reach(visit, places, held) for visit in visits]
+    for nodes, _ in reached:
+        root = find(nodes[0])
+        for node in nodes[1:]:
             parent[find(node)] = root
     groups: dict[bytes, Group] = {}
-    for visit, first in zip(visits, firsts, strict=True):
-        groups.setdefault(find(first), Group([], [])).visits.append(visit)
+    for visit, (nodes, hubs) in zip(visits, reached, strict=True):
+        group = groups.setdefault(find(nodes[0]), Group([], [], {}))
+        group.visits.append(visit)
+        group.hubs.update(hubs)
     for node in parent:
         if node in held:
             groups[find(node)].clusters.append(held[node])
     return list(groups.values())
 
 
+def _reach(visit: Visit, places: dict[bytes, bytes], held: dict[bytes, Held]) -> tuple[list[bytes], dict[bytes, Held]]:
+    """The clusters and new tokens that a visit connects, and the hubs it passes; a hub alone is a cluster."""
+    if visit.moved is not None and visit.home is not None:
+        return [visit.home.id], {}
+    nodes: list[bytes] = []
+    hubs: dict[bytes, Held] = {}
+    for token in visit.sighting.tokens:
+        home = held.get(places.get(token, b""))
+        if home is not None and is_hub(home.cluster, token):
+            hubs[token] = home
+        else:
+            nodes.append(places.get(token, token))
+    if nodes:
+        return nodes, hubs
+    token = next(token for token in visit.person.strongest if token in hubs)
+    return [hubs.pop(token).id], hubs
+
+
 def _settle(visits: list[Visit], plans: list[Plan]) -> dict[Person, Held]:
     """The cluster of each person after the plans were carried out; where to look for him next time."""
-    moved = {held.id: plan.home for plan in plans for held in plan.group.clusters}
-    homes = {visit.person: plan.home for plan in plans for visit in plan.group.visits}
+    moved = {held.id: plan for plan in plans for held in plan.group.clusters}
+    homes = {visit.person: plan.home_of(visit.person) for plan in plans for visit in plan.group.visits}
     for visit in visits:
         person, home = visit.person, visit.home
         if person not in homes and home is not None:
-            homes[person] = moved.get(home.id, home)
+            homes[person] = moved[home.id].home_of(person) if home.id in moved else home
         person.cluster = homes[person].id
     return homes

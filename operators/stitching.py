@@ -59,7 +59,8 @@ class Batch:
     outgoing: list[Outgoing] = field(default_factory=list)
     lanes: dict[Partition, Lane] = field(default_factory=dict)
     sources: dict[Partition, Source] = field(default_factory=dict)
-    told: list[Held] = field(default_factory=list)
+    told: dict[bytes, Held] = field(default_factory=dict)
+    changed: set[str] = field(default_factory=set)
     suppressed: int = 0
     junk: int = 0
     rounds: int = 0
@@ -155,13 +156,13 @@ class Stitcher:
         """
         store, now = self._store, self._now_us()
         writes = []
-        for held in batch.told:
+        for held in batch.told.values():
             cluster = msgspec.structs.replace(held.cluster, pending=[])
             key, stamp = store.cluster_key(held.id), store.stamp(max(held.version + 1, now))
             writes.append([Set(key, held.stamp, store.pack(stamp, cluster))])
         if writes:
             store.write(writes)
-        batch.told = []
+        batch.told = {}
 
     def watermarks(self, caught_up: Mapping[Partition, int]) -> dict[Partition, Source]:
         """Move the watermark of idle, caught-up partitions to now. ``caught_up``: their next offsets, used where
@@ -225,13 +226,14 @@ class Stitcher:
         for mark in marks:
             self._sources[mark.source] = mark.moved
             batch.sources[mark.source] = read_source(mark.moved)
+        for held in resolution.apart:  # not all of them are shown in this batch
+            self._tell(batch, held, touches[0].event.at)
         self._emit(batch, touches, resolution.homes)
 
     def _emit(self, batch: Batch, touches: list[Touch], clusters: Mapping[Person, Held]) -> None:
         """Every live touchpoint with its customer, and before the first of a cluster the cluster's changes."""
         outgoing, stitched_topic, encode = batch.outgoing, self._stitched, stitched.encode
         homes: dict[Person, _Home] = {}
-        told: set[bytes] = set()
         for touch in touches:
             event, person, personal = touch.event, touch.person, touch.personal
             batch.junk += person.junk
@@ -242,10 +244,8 @@ class Stitcher:
                 else:
                     held = clusters[person]
                     home = homes[person] = self._home_in(held, person)
-                    if held.cluster.pending and held.id not in told:
-                        told.add(held.id)
-                        batch.told.append(held)
-                        self._tell(outgoing, held, event.at)
+                    if held.cluster.pending:
+                        self._tell(batch, held, event.at)
             if touch.live:
                 event.customer = home.customer
                 if personal is not None and home.key is not None:
@@ -262,16 +262,22 @@ class Stitcher:
         key = self._vault.data_key(wrapped, customer, kid) if kid else None
         return _Home(customer, customer.encode(), shard_of(customer, self._shards), key)
 
-    def _tell(self, outgoing: list[Outgoing], home: Held, at: int) -> None:
-        """Publish every pending change of a cluster, a new customer's data key before its first use."""
+    def _tell(self, batch: Batch, home: Held, at: int) -> None:
+        """Publish every pending change of a cluster, once a batch, a new customer's data key before its first use."""
+        if home.id in batch.told:
+            return
+        batch.told[home.id] = home
         for change in home.cluster.pending:
+            if change.id in batch.changed:
+                continue
+            batch.changed.add(change.id)
             if change.kind == "created":
                 name, wrapped = home.cluster.keys[change.customer]
-                outgoing.append(Outgoing(self._data_keys, -1, name.encode(), wrapped))
+                batch.outgoing.append(Outgoing(self._data_keys, -1, name.encode(), wrapped))
             # A merge concerns two shards: one hands over, the other waits for it.
             for customer in (change.old, change.new) if change.old and change.new else (change.customer,):
                 record = msgspec.structs.replace(change, at=at, customer=customer)
-                outgoing.append(self._record(customer, stitched.encode(record)))
+                batch.outgoing.append(self._record(customer, stitched.encode(record)))
 
     def _record(self, customer: str, value: bytes) -> Outgoing:
         return Outgoing(self._stitched, shard_of(customer, self._shards), customer.encode(), value)

@@ -36,8 +36,8 @@ _SCRIPT = (Path(__file__).parent / "scripts" / "identity.lua").read_bytes()
 _SHA = sha1(_SCRIPT, usedforsecurity=False).hexdigest()
 
 STAMP = 12
-#: Room for this many kinds of facts.
-KINDS = 16
+#: Numbers of kinds of facts are below this.
+KIND_LIMIT = 16
 #: Decoded clusters kept: up to 3 KB each. Whoever comes back soon finds his as it was.
 CACHED = 20_000
 _DONE = ord("1")
@@ -51,7 +51,8 @@ class Cluster(msgspec.Struct, array_like=True):
     ``ids`` ascending; ``spans`` maps `code` of a fact to its (first, last) in ms; ``owners`` gives each
     identifier's customer as an index into ``customers``; ``keys`` every customer ever made here with the
     id and the wrapped form of its data key; ``pending`` the changes not known to be published; ``nobody`` the
-    identifiers, by index, that stand for no person.
+    identifiers, by index, that stand for no person; ``hub`` the one that this cluster is about, if it is a hub:
+    elsewhere hubs are mentioned, but their place is in a cluster of their own.
     """
 
     ids: list[bytes]
@@ -61,6 +62,7 @@ class Cluster(msgspec.Struct, array_like=True):
     keys: dict[str, tuple[str, bytes]]
     pending: list[Change] = []
     nobody: list[int] = []
+    hub: bytes = b""
 
     def index(self, token: bytes) -> int:
         """Where ``token`` stands in ``ids``; -1 if it does not."""
@@ -69,11 +71,11 @@ class Cluster(msgspec.Struct, array_like=True):
 
     def owner(self, *tokens: bytes) -> str:
         """The customer who holds the first of ``tokens`` that stands for a person, if any does, else the first."""
-        for token in tokens if self.nobody else tokens[:1]:
-            place = self.index(token)
-            if place not in self.nobody:
-                return self.customers[self.owners[place]]
-        return self.customers[self.owners[self.index(tokens[0])]]
+        if not self.nobody:
+            return self.customers[self.owners[self.index(tokens[0])]]
+        places = [place for token in tokens if (place := self.index(token)) >= 0]
+        people = [place for place in places if place not in self.nobody]
+        return self.customers[self.owners[(people or places)[0]]]
 
     def partition(self) -> dict[bytes, str]:
         """Every identifier's customer."""
@@ -83,7 +85,7 @@ class Cluster(msgspec.Struct, array_like=True):
         """The evidence, spelled out. ``kinds`` names the kinds of facts by number."""
         ids, facts = self.ids, {}
         for number, span in self.spans.items():
-            pair, kind = divmod(number, KINDS)
+            pair, kind = divmod(number, KIND_LIMIT)
             j = (isqrt(8 * pair + 1) - 1) // 2
             facts[kinds[kind], ids[pair - j * (j + 1) // 2], ids[j]] = span
         return facts
@@ -141,7 +143,7 @@ def _held(cluster: bytes, value: bytes) -> Held:
 
 def code(kind: int, i: int, j: int) -> int:
     """The number of a fact about the i-th and j-th identifier, i <= j: small for small clusters."""
-    return (j * (j + 1) // 2 + i) * KINDS + kind
+    return (j * (j + 1) // 2 + i) * KIND_LIMIT + kind
 
 
 def source_field(source: Partition) -> str:

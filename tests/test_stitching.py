@@ -10,9 +10,9 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from operators.clusters import move_times
 from operators.evidence import KINDS, Effect, Sighting, confused, effect, facts_of
 from operators.partition import partition
-from operators.planning import move_times
 from operators.privacy import split, unknown_fields
 from operators.reading import Reader, Touch
 from schemas.config import Config, Identity, Keys, Privacy

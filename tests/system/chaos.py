@@ -17,7 +17,7 @@ import sys
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -66,13 +66,13 @@ def run(
     return {"scenario": scenario, "seed": seed, **figures, **verdict.figures, "faults": verdict.faults}
 
 
-def small(bootstrap: str, url: str) -> Config:
-    """A deployment of 8 shards and 4 source partitions. Plain union, which makes the most merges and which the oracle
-    can compute by itself."""
+def small(bootstrap: str, url: str, rules: Literal["union", "retail"] = "union") -> Config:
+    """A deployment of 8 shards and 4 source partitions. Plain union makes the most merges, and the oracle computes it
+    by itself; under the rules of retail identifiers move as well."""
     keys = Keys(index="11" * 32, dead_letters="22" * 32, master={"k1": "33" * 32})
     topics = Topics(source_partitions=4, shards=8)
-    union = Identity(rules="union")
-    return Config(keys=keys, kafka=Kafka(bootstrap=bootstrap), redis=Redis(url=url), topics=topics, identity=union)
+    identity = Identity(rules=rules)
+    return Config(keys=keys, kafka=Kafka(bootstrap=bootstrap), redis=Redis(url=url), topics=topics, identity=identity)
 
 
 def main() -> int:
@@ -82,6 +82,7 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=20, help="kills, freezes, joins or rollbacks")
     parser.add_argument("--scenario", choices=SCENARIOS, default="kills")
     parser.add_argument("--rate", type=float, default=200.0, help="touchpoints a second")
+    parser.add_argument("--rules", choices=("union", "retail"), default="union", help="the identity policy")
     parser.add_argument("--folder", type=Path, help="keep servers' data and logs here")
     parser.add_argument("--json", action="store_true", help="the result as one line of JSON")
     options = parser.parse_args()
@@ -89,7 +90,7 @@ def main() -> int:
         folder = options.folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="chaos")))
         kafka = stack.enter_context(KafkaServer(folder / "kafka"))
         valkey = stack.enter_context(ValkeyServer(folder / "valkey"))
-        config = chaotic(small(kafka.bootstrap, valkey.url))
+        config = chaotic(small(kafka.bootstrap, valkey.url, options.rules))
         admin.create(config)
         result = run(
             config,

@@ -1,8 +1,9 @@
 """The oracle: reads topics and Redis when a deployment has come to rest, and says whether the promises held.
 
 * every input record is in ``stitched`` once, or a dead letter with its original bytes once; the account closes
-* the identifiers' partition in Redis is plain union-find over all input, each customer named after its oldest
-  identifier, and every id that was ever used resolves to the customer that holds its identifiers now
+* the partition of identifiers in Redis is, where the policy is union, plain union-find over all input, each customer
+  named after its oldest identifier, and every id that was ever used resolves to the customer that holds its identifiers now;
+  under another policy it is the pure function of all input, and each profile knows just the identifiers it holds
 * a single-threaded replay of ``stitched`` gives the outputs and the state, by content (`tests.system.replay`)
 * caps and consent hold when judged from the triggers and the input alone (`tests.system.promises`)
 """
@@ -21,10 +22,14 @@ from uuid import UUID, uuid5
 import msgspec
 import redis
 
+from operators.clusters import lives_in
 from operators.engage import MAX_HOPS
+from operators.evidence import Evidence, Sighting, facts_of, join
 from operators.junk import Junk
 from operators.kafka import group_id
 from operators.normalise import normalise
+from operators.partition import partition
+from operators.reading import NOBODY, Reader
 from schemas import stitched
 from schemas.config import Config
 from schemas.outputs import DeadLetter
@@ -32,7 +37,9 @@ from schemas.stitched import Event
 from schemas.topics import DEAD_LETTERS, STITCHED, topic_name
 from state.identity import Cluster
 from state.profile import Profile
+from state.tokens import Tokens
 from state.vault import DeadLetterBox
+from tests.messages import Message
 from tests.system.feed import EXPECT
 from tests.system.promises import check_promises
 from tests.system.reading import Read, committed, read_topic, scan
@@ -56,6 +63,8 @@ def judge(config: Config, client: redis.Redis) -> Verdict:
     bad = [read for read in inputs if (EXPECT, b"good") not in read.headers]
     replay = Replay(config, client, read_topic(config, topic_name(config, STITCHED)))
     people = Union(config, good)
+    if config.identity.rules != "union":
+        people.divide(config, good)
     verdict = Verdict()
     verdict.faults += _check_positions(good, replay)
     verdict.faults += _check_dead(config, bad)
@@ -64,7 +73,7 @@ def judge(config: Config, client: redis.Redis) -> Verdict:
     verdict.faults += _check_aliases(people, replay)
     verdict.faults += replay.check()
     triggers = [json.loads(value or b"{}") for _, value in replay.outputs(topic_name(config, "triggers")).elements()]
-    verdict.faults += check_promises(config, good, people.token_of, people.customer, triggers)
+    verdict.faults += check_promises(config, good, people.token_of, people.customer, triggers, people.divided)
     verdict.figures = _figures(inputs, bad, replay, people, triggers)
     return verdict
 
@@ -86,9 +95,27 @@ class Union:
         for token in self._parent:
             members[self._root(token)].append(token)
         self.groups = [frozenset(group) for group in members.values()]
+        #: Customers who are only some of what is connected.
+        self.divided: set[str] = set()
         self.customer = {
             token: str(uuid5(_CUSTOMERS, min(group, key=self._age))) for group in self.groups for token in group
         }
+
+    def divide(self, config: Config, good: list[Read]) -> None:
+        """What is connected is not always one person: let the pure function, over all input, say who is who."""
+        reader = Reader(config, Tokens(self._key))
+        evidence: Evidence = {}
+        for read in good:
+            touch = reader.read(Message(read.offset, read.value, read.partition, read.ts), "")
+            if touch.person is not NOBODY:
+                join(evidence, facts_of(Sighting(*touch.person.who, touch.time, touch.time), reader.rules))
+        self.customer = {_text(token): name for token, name in partition(evidence, reader.rules).customers.items()}
+        members: defaultdict[str, list[str]] = defaultdict(list)
+        for token, customer in self.customer.items():
+            members[customer].append(token)
+        groups = [frozenset(group) for group in members.values()]
+        self.divided = {self.customer[next(iter(group))] for group in groups if group not in self.groups}
+        self.groups = groups
 
     def tokens(self, event: dict[str, Any]) -> Iterator[str]:
         """The tokens of an event's usable identifiers."""
@@ -166,7 +193,8 @@ def _check_partition(people: Union, config: Config, client: redis.Redis) -> list
     for key, value in held.items():
         if key.startswith(b"@"):
             cluster = msgspec.msgpack.decode(value[12:], type=Cluster)
-            actual.update((token, (key[1:], customer)) for token, customer in cluster.partition().items())
+            owners = cluster.partition().items()
+            actual.update((token, (key[1:], customer)) for token, customer in owners if lives_in(cluster, token))
             if cluster.pending:
                 places[key] = (key, "changes that are still pending")
         else:
@@ -182,7 +210,10 @@ def _check_aliases(people: Union, replay: Replay) -> list[str]:
     astray = Counter(
         f"{record.customer} of {record.ids[0]}"
         for record in _events(replay)
-        if record.ids and _current(profiles, record.customer) != people.customer[record.ids[0]]
+        if record.ids
+        and _current(profiles, record.customer) != people.customer[record.ids[0]]
+        # An identifier that has moved since leaves its touchpoints behind.
+        and people.customer[record.ids[0]] not in people.divided
     )
     faults = differences("customers that do not resolve to the current one", Counter(), astray)
     for group in people.groups:
