@@ -20,8 +20,8 @@ Link = tuple[int, int, int, int, int, int]
 
 class Graph(NamedTuple):
     """``facts`` are those that hold, ``numbers`` where each identifier stands in ``tokens``, ``ranks`` and
-    ``firsts`` go by number. ``dropped``: links before a logout.
-    ``hubs``, ``released``: when someone marked an identifier so. ``decisions``: (time, is a split, the two)."""
+    ``firsts`` go by number. ``dropped``: links before a logout. ``hubs``, ``released``: when someone marked an
+    identifier so. ``decisions``: (time, is a split, the two)."""
 
     facts: Mapping[Fact, Span]
     tokens: list[bytes]

@@ -2,8 +2,9 @@
 
 * every input record is in ``stitched`` once, or a dead letter with its original bytes once; the account closes
 * the partition of identifiers in Redis is, where the policy is union, plain union-find over all input, each customer
-  named after its oldest identifier, and every id that was ever used resolves to the customer that holds its identifiers now;
-  under another policy it is the pure function of all input, and each profile knows just the identifiers it holds
+  named after its oldest identifier, and every id that was ever used resolves to the customer that holds its
+  identifiers now; under another policy it is the pure function of all input, and each profile knows just the
+  identifiers it holds
 * a single-threaded replay of ``stitched`` gives the outputs and the state, by content (`tests.system.replay`)
 * caps and consent hold when judged from the triggers and the input alone (`tests.system.promises`)
 """

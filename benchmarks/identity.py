@@ -1,0 +1,204 @@
+"""How well identity finds the people of the simulated retailer, whose truth is known: pairwise, per policy.
+
+::
+
+    python -m benchmarks.identity --events 1000000 --customers 200000 --json
+
+Stitches the touchpoints with the stitch core on a Valkey of its own and compares pairs of identifiers. A pair is *true*
+if both are one customer's alone, *linkable* if touchpoints connect it without a shared, junk or kiosk identifier::
+
+    precision = true pairs found / pairs found       recall = linkable pairs found / linkable pairs
+
+``false_merges``: customers found that hold identifiers of several true ones. ``unification_rate``: 1 - customers /
+identifiers, of what was found.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import msgspec
+import redis
+
+from benchmarks.stitch import Message
+from flows.embedded import EmbeddedValkey
+from operators.reading import Reader
+from operators.stitching import Stitcher
+from schemas.config import Config, Identity, Keys, Limits, Topics
+from schemas.errors import RecordFault
+from state.identity import IdentityStore
+from state.tokens import Tokens
+
+KEYS = Keys(index="11" * 32, dead_letters="22" * 32, master={"k1": "33" * 32})
+BATCH = 1_000
+POLICIES: tuple[Literal["retail", "union"], ...] = ("retail", "union")
+
+
+class Truth(NamedTuple):
+    """Whose each identifier token is, and the tokens that are nobody's or several people's, by kind."""
+
+    owner: dict[bytes, str]
+    common: dict[bytes, str]
+
+
+def main() -> int:
+    """Run the benchmark; exit code 1 if the retail policy takes two people for one."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--events", type=int, default=1_000_000, help="touchpoints (default 1,000,000)")
+    parser.add_argument("--customers", type=int, default=200_000, help="customers of the shop (default 200,000)")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--policy", choices=POLICIES, action="append", help="only this one (default: all)")
+    parser.add_argument("--json", action="store_true", help="a line of JSON for each policy")
+    options = parser.parse_args()
+    worst = 0
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        _write(folder, options)
+        for policy in options.policy or POLICIES:
+            result = measure(folder, policy)
+            print(json.dumps(result) if options.json else _text(result), flush=True)
+            worst = max(worst, result["false_merges"] if policy == "retail" else 0)
+    return 1 if worst else 0
+
+
+def measure(folder: Path, policy: Literal["retail", "union"]) -> dict[str, Any]:
+    """Stitch everything under one policy and compare."""
+    config = Config(
+        keys=KEYS, clock="log", topics=Topics(shards=64), identity=Identity(rules=policy), limits=Limits(batch=BATCH)
+    )
+    truth = _truth(folder / "truth.ndjson", Tokens(bytes.fromhex(KEYS.index)))
+    with EmbeddedValkey(folder / policy) as valkey, redis.Redis.from_url(valkey.url) as client:
+        started = time.process_time()
+        changes = _stitch(config, client, folder / "touchpoints.ndjson")
+        seconds = time.process_time() - started
+        found = _found(IdentityStore(client, config.prefix), [*truth.owner, *truth.common])
+    linked = _linked(config, folder / "touchpoints.ndjson", truth)
+    return {
+        "policy": policy,
+        **score(truth, found, linked),
+        "changes": dict(sorted(changes.items())),
+        "cpu_seconds": round(seconds, 1),
+    }
+
+
+def score(truth: Truth, found: Mapping[bytes, str], linked: Mapping[bytes, Hashable]) -> dict[str, Any]:
+    """Pairwise figures. ``found``: the customer of each token that showed up; ``linked``: what touchpoints connect."""
+    own = [token for token in truth.owner if token in found]
+    people: defaultdict[str, set[str]] = defaultdict(set)
+    for token in own:
+        people[found[token]].add(truth.owner[token])
+    true_found = _pairs(own, lambda token: (truth.owner[token], found[token]))
+    linkable = _pairs(own, lambda token: (truth.owner[token], linked[token]))
+    linkable_found = _pairs(own, lambda token: (truth.owner[token], linked[token], found[token]))
+    claimed = _pairs(own, lambda token: found[token])
+    precision = true_found / claimed if claimed else 1.0
+    recall = linkable_found / linkable if linkable else 1.0
+    false = {customer for customer, owners in people.items() if len(owners) > 1}
+    common = Counter(kind for token, kind in truth.common.items() if token in found)
+    apart = Counter(kind for token, kind in truth.common.items() if token in found and found[token] not in people)
+    return {
+        "identifiers": len(own),
+        "customers": len(people),
+        "true_customers": len({truth.owner[token] for token in own}),
+        "precision": round(precision, 6),
+        "recall": round(recall, 6),
+        "f1": round(2 * precision * recall / (precision + recall), 6),
+        "false_merges": len(false),
+        "unification_rate": round(1 - len(people) / len(own), 4),
+        "common_identifiers": {kind: f"{apart[kind]} of {common[kind]} with nobody" for kind in sorted(common)},
+    }
+
+
+def _pairs(tokens: Iterable[bytes], key: Callable[[bytes], Hashable]) -> int:
+    """How many pairs agree in ``key``."""
+    return sum(count * (count - 1) // 2 for count in Counter(map(key, tokens)).values())
+
+
+def _write(folder: Path, options: argparse.Namespace) -> None:
+    command = [sys.executable, "-m", "flows.retailer", "--events", str(options.events), "--seed", str(options.seed)]
+    command += ["--customers", str(options.customers), "--out", str(folder / "touchpoints.ndjson")]
+    subprocess.run([*command, "--truth", str(folder / "truth.ndjson")], check=True, stdout=subprocess.DEVNULL)
+
+
+def _truth(file: Path, tokens: Tokens) -> Truth:
+    def token(text: str) -> bytes:
+        return tokens.identifier(*text.split(":", 1))
+
+    owner: dict[bytes, str] = {}
+    common: dict[bytes, str] = {}
+    with file.open("rb") as lines:
+        for record in map(msgspec.json.decode, lines):
+            if record["record"] == "identifier":
+                common[token(record["identifier"])] = record["kind"]
+            elif record["record"] == "customer":
+                owner.update((token(each), record["customer"]) for each in record["identifiers"])
+    return Truth({each: name for each, name in owner.items() if each not in common}, common)
+
+
+def _messages(file: Path) -> Iterator[Message]:
+    with file.open("rb") as lines:
+        yield from (Message(*each) for each in enumerate(lines))
+
+
+def _stitch(config: Config, client: redis.Redis, file: Path) -> Counter[str]:
+    stitcher = Stitcher(config, client, lambda: time.time_ns() // 1_000_000)
+    stitcher.positions([("ts.touchpoints", 0)])
+    changes: Counter[str] = Counter()
+    messages = _messages(file)
+    while some := list(islice(messages, BATCH)):
+        batch = stitcher.stitch(some, {}, {})
+        stitcher.published(batch)
+        changes += batch.changes
+    return changes
+
+
+def _found(store: IdentityStore, tokens: list[bytes]) -> dict[bytes, str]:
+    """The customer of each token that has one."""
+    found: dict[bytes, str] = {}
+    for start in range(0, len(tokens), BATCH):
+        places = store.places(tokens[start : start + BATCH])
+        clusters = store.clusters(set(places.values()))
+        found.update((token, clusters[place].cluster.owner(token)) for token, place in places.items())
+    return found
+
+
+def _linked(config: Config, file: Path, truth: Truth) -> dict[bytes, bytes]:
+    """What touchpoints connect without an identifier that is not one customer's alone: a root for each token."""
+    reader, root = Reader(config, Tokens(bytes.fromhex(KEYS.index))), dict[bytes, bytes]()
+
+    def find(token: bytes) -> bytes:
+        top = root.setdefault(token, token)
+        while top != root[top]:
+            root[top] = top = root[root[top]]
+        return top
+
+    for message in _messages(file):
+        try:
+            tokens = [token for token in reader.read(message, "").person.who[0] if token in truth.owner]
+        except RecordFault:
+            continue
+        for token in tokens:
+            root[find(token)] = find(tokens[0])
+    return {token: find(token) for token in list(root)}
+
+
+def _text(result: dict[str, Any]) -> str:
+    lines = [f"{result['policy']}: precision {result['precision']}, recall {result['recall']}, F1 {result['f1']}"]
+    lines += [
+        f"  {name:22}{value}" for name, value in result.items() if name not in ("policy", "precision", "recall", "f1")
+    ]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
