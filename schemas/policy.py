@@ -64,10 +64,9 @@ class Policy(Section, frozen=True):
     """All of it. ``priority`` names namespaces, strongest first; others are weaker than all of them, by name, and
     behave as ``others`` says unless ``namespaces`` does.
 
-    ``cap``: most identifiers of a cluster of evidence. ``blocked``: entries ``namespace:value``, normalised, that
-    identify nobody; ``blocked_patterns``: regular expressions, which only values that still are in the clear can be
-    compared with, so they work from now on. ``step_ms``: the last times that decide nothing are rounded down to
-    multiples of this, which spares most repeat visits a write; ``deciding_step_ms``: those that decide who was last.
+    ``cap``: most identifiers of a cluster of evidence. ``step_ms``: the last times that decide nothing are rounded
+    down to multiples of this, which spares most repeat visits a write; ``deciding_step_ms``: those that decide who was
+    last.
     """
 
     priority: tuple[str, ...] = ()
@@ -75,8 +74,6 @@ class Policy(Section, frozen=True):
     others: Namespace = Namespace()
     strengths: Strengths = Strengths()
     cap: Annotated[int, msgspec.Meta(ge=2)] = 200
-    blocked: tuple[str, ...] = ()
-    blocked_patterns: tuple[str, ...] = ()
     step_ms: Count = DAY_MS
     deciding_step_ms: Count = 1
 
@@ -84,9 +81,6 @@ class Policy(Section, frozen=True):
         """Refuse what the types let through. Raises ValueError, which decoders report with its path."""
         if twice := _twice(self.priority):
             raise ValueError(f"priority: names {', '.join(twice)} more than once")
-        for entry in self.blocked:
-            if not all(entry.partition(":")):
-                raise ValueError(f"blocked: expected namespace:value, got {entry!r}")
 
     def of(self, name: str) -> Namespace:
         """The rules of a namespace."""
@@ -99,13 +93,8 @@ def _twice(names: Iterable[str]) -> list[str]:
 
 
 def policy_version(policy: Policy) -> str:
-    """16 hex digits that follow from what the policy says; the order of blocked values says nothing."""
-    canonical = msgspec.structs.replace(
-        policy,
-        blocked=tuple(sorted(set(policy.blocked))),
-        blocked_patterns=tuple(sorted(set(policy.blocked_patterns))),
-    )
-    return sha256(msgspec.json.encode(canonical, order="sorted")).hexdigest()[:16]
+    """16 hex digits that follow from what the policy says."""
+    return sha256(msgspec.json.encode(policy, order="sorted")).hexdigest()[:16]
 
 
 #: More people than live in one home, and than pass a telephone on: from here on it is a kiosk, a till or a call centre.

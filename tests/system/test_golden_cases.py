@@ -1,0 +1,79 @@
+"""The collected cases through the stored index: events resolved one by one against a real Valkey, then read back."""
+
+from __future__ import annotations
+
+import secrets
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import redis
+
+from flows.identity_cases import Case, Event, read_cases
+from flows.identity_simulate import Simulation
+from operators.evidence import confused
+from operators.planning import Planner
+from operators.reading import Person, Touch
+from operators.resolving import Resolver
+from operators.rules import CUT, Rules
+from schemas import stitched
+from state.identity import IdentityStore
+from state.tokens import Tokens
+from state.vault import Vault
+from tests.messages import START
+from tests.system.identity_world import KEYS
+
+CASES = [
+    case
+    for name in ("identity.json", "identity_more.json")
+    for case in read_cases((Path(__file__).parent.parent / "data" / name).read_bytes())[0]
+]
+#: Operators' commands and erasures do not come as touchpoints.
+STORED = [case for case in CASES if all(event.op is None for event in case.events)]
+
+
+@pytest.fixture
+def client(redis_server: str) -> Iterator[redis.Redis]:
+    with redis.Redis.from_url(redis_server) as client:
+        yield client
+
+
+def person(tokens: tuple[bytes, ...], rules: Rules) -> Person:
+    """As the reader makes it, of tokens made elsewhere."""
+    strongest = tuple(sorted(tokens, key=lambda token: (rules.order(token[:CUT]), token)))
+    if confused(tokens, rules):
+        tokens = strongest = strongest[:1]
+    pairs = [(tokens[i], tokens[j]) for j in range(len(tokens)) for i in range(j)]
+    return Person((tokens, 0), [], [], 0, strongest, tuple(rules.by_last(a, b) for a, b in pairs))
+
+
+def touch(event: Event, number: int, shown: Person) -> Touch:
+    time = START + int(event.time * 1000)
+    record = stitched.Event(time, "", f"t/0/{number}", time, f"e{number}", time, "Page Viewed", "case")
+    return Touch(record, time, shown, None)
+
+
+def test_most_cases_can_be_stored() -> None:
+    assert len(STORED) > 40
+
+
+@pytest.mark.parametrize("case", STORED, ids=lambda case: case.name)
+def test_the_stored_index_says_what_the_pure_function_says(client: redis.Redis, case: Case) -> None:
+    simulation, tokens = Simulation(case), Tokens(bytes(32))
+    store = IdentityStore(client, f"g{secrets.token_hex(4)}")
+    planner = Planner(store, Vault(KEYS.master), tokens, simulation.rules)
+    resolver = Resolver(store, planner, lambda: START * 1000)
+    for number, event in enumerate(case.events):
+        simulation.take(event)
+        shown = simulation.tokens(event)
+        if shown:
+            resolver.resolve([touch(event, number, person(shown, simulation.rules))], [])
+    places = store.places(list(simulation.texts))
+    held = store.clusters(set(places.values()))
+    customers: defaultdict[str, set[str]] = defaultdict(set)
+    for token, place in places.items():
+        cluster = held[place].cluster
+        if cluster.index(token) not in cluster.nobody and token in simulation.now.customers:
+            customers[cluster.owner(token)].add(simulation.texts[token])
+    assert frozenset(map(frozenset, customers.values())) == simulation.groups()
