@@ -1,4 +1,4 @@
-"""The commands about identity: simulate."""
+"""The commands about identity: simulate, show."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from flows.cli_base import examples, print_json
+from flows.cli_base import examples, load_config, print_json, with_config
 
 if TYPE_CHECKING:
     from flows.identity_simulate import Outcome
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @click.group()
 def identity() -> None:
-    """Who is who: try a policy."""
+    """Who is who: try a policy, look somebody up."""
 
 
 @identity.command(
@@ -58,6 +58,34 @@ def simulate(file: Any, check: bool, policy: str | None, as_json: bool) -> None:
         raise click.BadParameter("\n  ".join(["some cases cannot be used:", *faults]), param_hint="FILE")
     if check and wrong:
         raise click.exceptions.Exit(1)
+
+
+@identity.command(
+    epilog=examples(
+        "touchstream identity show member:1001",
+        "touchstream identity show 'phone:138 0013 8001' --json",
+    )
+)
+@click.argument("identifier", metavar="NAMESPACE:VALUE")
+@with_config
+@click.option("--json", "as_json", is_flag=True, help="One line of JSON.")
+def show(identifier: str, path: str | None, as_json: bool) -> None:
+    """Show whose an identifier is, what it was seen together with, and why each of these links holds or was cut.
+
+    Values are not stored: other identifiers are shown as shortened keyed hashes.
+    """
+    from flows.identity_show import readable
+    from flows.identity_show import show as look_up
+    from state.connection import connect
+
+    config = load_config(path)
+    with connect(config) as client:
+        shown = look_up(config, client, identifier)
+    if as_json:
+        print_json(shown)
+    else:
+        for line in readable(shown):
+            click.echo(line)
 
 
 def _lines(outcome: Outcome, *, brief: bool) -> list[str]:

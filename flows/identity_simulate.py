@@ -31,7 +31,7 @@ from operators.evidence import (
 )
 from operators.hubs import quarantine
 from operators.partition import Partition, partition
-from operators.rules import CUT, Rules
+from operators.rules import Rules
 from state.tokens import Tokens
 
 #: Orders of arrival that are tried: all of up to five events, a sample of more.
@@ -114,7 +114,7 @@ class Simulation:
         if tokens and not facts:
             self.nothing.append(event.ts)
         if event.op == "logout":
-            join(facts, _each(LOGOUT, self._logged_out(tokens), time))
+            join(facts, _each(LOGOUT, self.rules.logged_out(tokens), time))
         return facts
 
     def _customers_of(self, tokens: Iterable[bytes]) -> set[bytes]:
@@ -122,11 +122,6 @@ class Simulation:
         customers = self.now.customers
         meant = {customers[token] for token in tokens if token in customers}
         return {token for token, customer in customers.items() if customer in meant} | set(tokens)
-
-    def _logged_out(self, tokens: Sequence[bytes]) -> list[bytes]:
-        """Who logs out is a person; what is logged out is the weakest thing he names: the device, not his e-mail."""
-        weakest = max([self.rules.order(token[:CUT]) for token in tokens], default=None)
-        return [token for token in tokens if self.rules.order(token[:CUT]) == weakest]
 
     def groups(self) -> Groups:
         """The customers, as sets of identifiers."""

@@ -5,14 +5,24 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 
-from operators.evidence import HUB, KINDS, LOGIN, OBSERVED, SEEN, Evidence, Sighting
+from operators.evidence import HUB, KINDS, LOGIN, LOGOUT, OBSERVED, SEEN, Evidence, Sighting
 from operators.partition import Partition
 from operators.rules import Rules
 from schemas.stitched import Change
 from state.identity import KIND_LIMIT, Cluster, Span, code
 
 _NUMBER = {kind: number for number, kind in enumerate(KINDS)}
-_SEEN, _OBSERVED, _LOGIN = (_NUMBER[kind] for kind in (SEEN, OBSERVED, LOGIN))
+_SEEN, _OBSERVED, _LOGIN, _LOGOUT = (_NUMBER[kind] for kind in (SEEN, OBSERVED, LOGIN, LOGOUT))
+
+
+def newer_logout(cluster: Cluster, logouts: Sequence[bytes], time: int) -> bool:
+    """Whether a logout at ``time`` (ms) is news to a cluster: it may change the partition."""
+    for token in logouts:
+        place = cluster.index(token)
+        span = cluster.spans.get(code(_LOGOUT, place, place)) if place >= 0 else None
+        if span is None or time > span[1]:
+            return True
+    return False
 
 
 def move_times(cluster: Cluster, sighting: Sighting, by_last: Sequence[bool], rules: Rules) -> dict[int, Span] | None:

@@ -9,8 +9,8 @@ from typing import NamedTuple
 import msgspec
 
 from operators.changes import CREATED, MERGED, Change, changes, forgotten
-from operators.clusters import cluster_of, lives_in, move_times
-from operators.evidence import KINDS, Effect, Evidence, Sighting, facts_of, join
+from operators.clusters import cluster_of, lives_in, move_times, newer_logout
+from operators.evidence import KINDS, LOGOUT, Effect, Evidence, Sighting, facts_of, join, marker
 from operators.hubs import quarantine, separate
 from operators.partition import Partition, partition
 from operators.reading import DELIVERABLE, Person, Touch
@@ -44,7 +44,9 @@ class Visit(msgspec.Struct, eq=False):
     def look(self, home: Held | None, rules: Rules) -> None:
         """Compare with a cluster the person may be in."""
         self.home, self.moved = home, None
-        if home is not None and (self.live or not forgotten(home.cluster.partition(), home.cluster.pending)):
+        if home is None or not (self.live or not forgotten(home.cluster.partition(), home.cluster.pending)):
+            return
+        if not newer_logout(home.cluster, self.person.logouts, self.sighting.last):
             self.moved = move_times(home.cluster, self.sighting, self.person.by_last, rules)
 
     @property
@@ -237,6 +239,8 @@ def _join_visits(evidence: Evidence, visits: list[Visit], rules: Rules) -> Touch
     cause = None
     for visit in visits:
         facts = facts_of(visit.sighting, rules)
+        for token in visit.person.logouts:
+            facts |= marker(LOGOUT, token, token, visit.sighting.last)
         if cause is None and visit.moved is None:
             cause = visit.touches[0]
         join(evidence, facts)

@@ -67,6 +67,7 @@ class Person(msgspec.Struct, eq=False):
     junk: int
     strongest: tuple[bytes, ...] = ()
     by_last: tuple[bool, ...] = ()
+    logouts: tuple[bytes, ...] = ()
     cluster: bytes = b""
 
 
@@ -108,7 +109,7 @@ class Reader:
         self.rules = Rules(config.identity.policy(), [tokens.identifier(*entry.split(":", 1)) for entry in blocked])
         self._box = DeadLetterBox(bytes.fromhex(config.keys.dead_letters))
         self._namespace = lru_cache(CACHED)(namespace)
-        self._known = lru_cache(CACHED)(self._identifier)
+        self._known = lru_cache(CACHED)(self.identifier)
         self._person = lru_cache(CACHED)(self._people)
         self._session = lru_cache(CACHED)(partial(tokens.text, "session"))
         self._repeating = lru_cache(CACHED)(self._content)
@@ -142,7 +143,7 @@ class Reader:
             data, personal, product = self._repeating(kind, bytes(touchpoint.data))
         else:
             data, personal, product = self._content(kind, touchpoint.data)
-        person = NOBODY if product else self._shown(touchpoint.identifiers)
+        person = NOBODY if product else self._shown(touchpoint.identifiers, leaving=kind == "Signed Out")
         time = int(touchpoint.time)
         event = Event(
             touchpoint.at or 0,
@@ -169,11 +170,11 @@ class Reader:
         kept, personal = split(msgspec.Raw(data), body, self._tokens, unknown_fields(raw, body) if raw else {})
         return _Content(kept, personal, product)
 
-    def _shown(self, raw: msgspec.Raw) -> Person:
+    def _shown(self, raw: msgspec.Raw, *, leaving: bool) -> Person:
         """Whom identifiers show. Raises `RecordFault` if nobody."""
-        return self._person(bytes(raw)) if len(raw) <= LARGEST_REPEATING else self._people(bytes(raw))
+        return (self._person if len(raw) <= LARGEST_REPEATING else self._people)(bytes(raw), leaving)
 
-    def _people(self, raw: bytes) -> Person:
+    def _people(self, raw: bytes, leaving: bool) -> Person:
         """Identifiers, put together. (Called through a cache.)"""
         given = decode_identifiers(raw)
         if not given:
@@ -204,6 +205,7 @@ class Reader:
             junk,
             tuple(sorted(tokens, key=lambda token: self.rules.order(token[:CUT]))),
             tuple([self.rules.by_last(tokens[i], tokens[j]) for j in range(len(tokens)) for i in range(j)]),
+            self.rules.logged_out(tokens) if leaving else (),
         )
 
     def _connecting(self, found: list[Known]) -> tuple[bytes, ...]:
@@ -215,8 +217,8 @@ class Reader:
             tokens = [min(tokens, key=lambda token: (self.rules.order(token[:CUT]), token))]
         return tuple(tokens)
 
-    def _identifier(self, name: str, given: str) -> Known | None:
-        """One identifier, None if it is junk. (Called through a cache.)"""
+    def identifier(self, name: str, given: str) -> Known | None:
+        """One identifier as it is known everywhere; None if it is junk."""
         ns = self._namespace(name)
         value = normalise(ns, given, self._country) if ns else None
         if ns is None or value is None or self._junk(ns, value):

@@ -77,6 +77,13 @@ class Rules:
         """Whether the last time of a link between these two tokens decides whose the weaker one is."""
         return self._by_last(a[:CUT], b[:CUT])
 
+    def logged_out(self, tokens: Collection[bytes]) -> tuple[bytes, ...]:
+        """What these identifiers of a logout are logged out of: the weakest of them, where that treats logouts at all.
+        Who logs out is a person; what is logged out is the device, not his e-mail."""
+        _, weakest = max([self.order(token[:CUT]) for token in tokens], default=((), b""))
+        heeds = self.policy.of(weakest.decode()).shared == "explicit_logout"
+        return tuple([token for token in tokens if heeds and token[:CUT] == weakest])
+
     def exceeds(self, tokens: Collection[bytes]) -> bool:
         """Whether there are more values of a namespace than one customer may hold."""
         for name, count in Counter([token[:CUT].decode() for token in tokens]).items():

@@ -1,0 +1,129 @@
+"""Who an identifier belongs to, and why: the evidence of its cluster as a readable history.
+
+Identifier values are not stored; the others appear as keyed hashes, shortened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+import msgspec
+import redis
+
+from flows.tail import clock
+from operators.evidence import KINDS
+from operators.explain import Explanation, Why, explain
+from operators.reading import Reader
+from schemas.config import Config
+from schemas.errors import TouchstreamError
+from state.identity import IdentityStore
+from state.tokens import Tokens, token_text
+
+#: Characters of a hash that are shown.
+_SHOWN: Final = 6
+_RULES: Final = {
+    "holds": "holds",
+    "blocked": "cut: {by} is blocked",
+    "erased": "cut: {by} was erased afterwards",
+    "hub": "cut: {by} is a hub, so many meet there",
+    "unconnected": "cut: {by} never makes two people one",
+    "shared": "cut: {by} is shared by people who contradict each other",
+    "logout": "cut: logged out afterwards",
+    "split": "cut: an operator split them",
+    "limit": "cut: together they would hold too many of {limits}",
+    "superseded": "cut: superseded by another owner",
+}
+
+
+class Person(msgspec.Struct, frozen=True):
+    """A customer and the identifiers it holds, as tokens. ``nobody``: it stands for no person."""
+
+    customer: str
+    identifiers: list[str]
+    nobody: bool
+
+
+class Link(msgspec.Struct, frozen=True):
+    """Two identifiers that were seen together, from ``first`` to ``last`` (ms), and what became of that."""
+
+    kind: str
+    a: str
+    b: str
+    first: int
+    last: int
+    holds: bool
+    why: str
+
+
+class Shown(msgspec.Struct, frozen=True):
+    """What is known of an identifier. ``people``: all customers that evidence connects with it, its own first."""
+
+    identifier: str
+    token: str
+    customer: str
+    policy_version: str
+    people: list[Person]
+    links: list[Link]
+    decisions: list[str]
+
+
+def show(config: Config, client: redis.Redis, identifier: str) -> Shown:
+    """Look ``namespace:value`` up. Raises `TouchstreamError` if it is junk or has never been seen."""
+    tokens = Tokens(bytes.fromhex(config.keys.index))
+    reader, store = Reader(config, tokens), IdentityStore(client, config.prefix)
+    name, _, value = identifier.partition(":")
+    known = reader.identifier(name, value)
+    if known is None:
+        raise TouchstreamError(f"{identifier!r} identifies nobody: junk, blocked, or not namespace:value")
+    place = store.places([known.token]).get(known.token)
+    held = store.clusters([place]).get(place) if place else None
+    if held is None:
+        raise TouchstreamError(f"{identifier!r} has never been seen in this deployment (prefix {config.prefix})")
+    told = explain(held.cluster.facts(KINDS), reader.rules)
+    names = {token: _short(token) for token in held.cluster.ids} | {known.token: f"{known.ns}:{value} (asked for)"}
+    return Shown(
+        identifier=identifier,
+        token=known.text,
+        customer=told.partition.customers[known.token],
+        policy_version=told.version,
+        people=_people(told, names, known.token),
+        links=[_link(link, names) for link in told.links],
+        decisions=[f"{clock(time)}  {kind}  {names[a]}" + (f" {names[b]}" if b != a else "")
+                   for kind, a, b, time in told.decisions],
+    )  # fmt: skip
+
+
+def readable(shown: Shown) -> Iterator[str]:
+    """Lines for people."""
+    yield f"{shown.identifier} is customer {shown.customer}"
+    for person in shown.people:
+        yield f"  {person.customer}{'  (stands for no person)' if person.nobody else ''}"
+        yield from (f"      {each}" for each in person.identifiers)
+    yield "seen together"
+    for link in shown.links:
+        yield f"  {clock(link.first)} to {clock(link.last)}  {link.kind:8} {link.a} - {link.b}: {link.why}"
+    if shown.decisions:
+        yield "decided"
+        yield from (f"  {each}" for each in shown.decisions)
+
+
+def _people(told: Explanation, names: dict[bytes, str], asked: bytes) -> list[Person]:
+    customers: dict[str, list[bytes]] = {told.partition.customers[asked]: []}
+    for token, customer in sorted(told.partition.customers.items()):
+        customers.setdefault(customer, []).append(token)
+    return [
+        Person(customer, [names[token] for token in tokens], tokens[0] in told.partition.nobody)
+        for customer, tokens in customers.items()
+    ]
+
+
+def _link(link: Why, names: dict[bytes, str]) -> Link:
+    by = names[link.by] if link.by is not None else ""
+    why = _RULES[link.rule].format(by=by, limits=" and ".join(link.limits))
+    return Link(link.kind, names[link.a], names[link.b], link.first, link.last, link.holds, why)
+
+
+def _short(token: bytes) -> str:
+    name, _, digest = token_text(token).rpartition(":")
+    return f"{name}:{digest[:_SHOWN]}…"
