@@ -117,7 +117,7 @@ def score(
         "true_customers": len(owners),
         "precision": round(precision, 6),
         "recall": round(recall, 6),
-        "f1": round(2 * precision * recall / (precision + recall), 6),
+        "f1": round(2 * precision * recall / ((precision + recall) or 1.0), 6),
         "false_merges": len(false),
         "ambiguous_merges": sum(len(some) > 1 for some in people.values()) - len(false),
         "ambiguous_share": round(len(ambiguous & owners) / len(owners), 4),
