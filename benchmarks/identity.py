@@ -18,6 +18,7 @@ a housemate's e-mail from a second one of the member's. They are counted and lef
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import subprocess
 import sys
@@ -34,6 +35,7 @@ import redis
 
 from benchmarks.stitch import Message
 from flows.embedded import EmbeddedValkey
+from flows.process import GC_THRESHOLD
 from operators.reading import Reader
 from operators.stitching import Stitcher
 from schemas.config import Config, Identity, Keys, Limits, Topics
@@ -63,6 +65,7 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help="a line of JSON for each policy")
     options = parser.parse_args()
     worst = 0
+    gc.set_threshold(*GC_THRESHOLD)  # as a flow process does
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         _write(folder, options)

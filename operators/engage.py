@@ -311,6 +311,7 @@ class Engage:
             ids=change.ids,
             old=change.old,
             touchpoint=change.touchpoint,
+            policy=change.policy,
         )
         shard.count(f"identity_{change.kind}")
         key = change.old if merged and change.old else change.customer

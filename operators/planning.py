@@ -214,6 +214,7 @@ class Planner:
             old=change.old,
             new=change.customer if change.old else None,
             touchpoint=joined.cause.event.eid,
+            policy=self.rules.version,
         )
 
     def _contacts(self, change: Change, joined: _Join) -> list[stitched.Contact]:

@@ -59,8 +59,8 @@ class Decision(msgspec.Struct, omit_defaults=True):
 
 
 class IdentityChange(msgspec.Struct, omit_defaults=True):
-    """One change of who is who, as applied: ``created``, ``linked``, ``merged`` or ``moved``; identifiers as
-    tokens."""
+    """One change of who is who, as applied: ``created``, ``linked``, ``merged``, ``moved``, ``quarantined`` or
+    ``released``; identifiers as tokens; ``policy``: the version of the identity policy that said so."""
 
     id: str
     kind: str
@@ -71,6 +71,7 @@ class IdentityChange(msgspec.Struct, omit_defaults=True):
     ids: list[str] = []
     old: str | None = None
     touchpoint: str | None = None
+    policy: str = ""
 
 
 class Score(msgspec.Struct, omit_defaults=True):

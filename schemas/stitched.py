@@ -75,12 +75,13 @@ class Contact(msgspec.Struct, array_like=True):
 
 
 class Change(Record, tag="change"):
-    """An identity change. ``kind``: created, linked, merged or moved.
+    """An identity change. ``kind``: created, linked, merged, moved, quarantined or released.
 
     A merge goes to both shards: the copy with ``customer == old`` makes that shard hand over, the copy
     with ``customer == new`` makes the other wait. ``version`` orders the alias register of ``old``. What moved goes
     to both as well: identifiers leave ``old``, whose state stays, and join ``new``.
     ``ids`` are the tokens that joined; ``contacts`` their sealed values where a message can be sent to them.
+    ``policy``: the version of the identity policy.
     """
 
     id: str
@@ -93,6 +94,7 @@ class Change(Record, tag="change"):
     old: str | None = None
     new: str | None = None
     touchpoint: str | None = None
+    policy: str = ""
 
 
 class Absorb(Record, tag="absorb"):

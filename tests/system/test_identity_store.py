@@ -210,7 +210,8 @@ def _converge(world: World, seed: int, make: Callable[[Random, int, int], Messag
     while any(queues.values()):
         step(2)
     owners, clusters = world.stored()
-    evidence, _ = evidence_of(every, world.config.identity)
+    evidence, policy = evidence_of(every, world.config.identity)
+    assert {change.policy for change in world.changes()} == {policy.version}
     assert owners == pure(every, world.config.identity)
     assert {token_text(each): owner for each, owner in owners.items()} == folded(world.changes())
     assert sorted(event.src for event in world.events()) == sorted(
