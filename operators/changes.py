@@ -42,7 +42,8 @@ def changes(
 
     ``known`` holds the customers that were created already, current or merged away. An id that moves
     because an older identifier came to light is a merge into the older id. ``was_nobody``, ``nobody``: identifiers
-    that stood, and stand, for no person; they inherit from none.
+    that stood, and stand, for no person; they inherit from none. An identifier that is in ``after`` no more, since its
+    value is blocked, is not told of.
     """
     olds, lives = set(before.values()), set(after.values())
     joined: dict[str, list[bytes]] = {customer: [] for customer in lives}
@@ -59,7 +60,7 @@ def changes(
             found.append(Change(CREATED, customer, tuple(sorted(tokens))))
         elif tokens:
             found.append(Change(LINKED, customer, tuple(sorted(tokens))))
-    heirs = {old: _heir(old, went, nobody) for old in olds - lives}
+    heirs = {old: _heir(old, went, nobody) for old in {old for old, _ in went} - lives}
     moves = []
     for (old, customer), tokens in went.items():
         kind = QUARANTINED if tokens[0] in nobody else RELEASED if tokens[0] in was_nobody else MOVED

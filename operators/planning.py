@@ -77,8 +77,12 @@ class Plan(NamedTuple):
         """The cluster that the touchpoints of ``person`` belong to: of the strongest identifier that is no hub."""
         if len(self.homes) == 1:
             return self.homes[0]
-        found = [held for token in person.strongest for held in self.homes if held.cluster.index(token) >= 0]
-        own = [held for token in person.strongest for held in found if lives_in(held.cluster, token)]
+        own = [
+            held
+            for token in person.strongest
+            for held in self.homes
+            if held.cluster.index(token) >= 0 and lives_in(held.cluster, token)
+        ]
         people = [held for held in own if not held.cluster.hub]
         return (people or own)[0]
 
@@ -134,6 +138,9 @@ class Planner:
             join(evidence, held.cluster.facts(KINDS))
         for hub, held in group.hubs.items():
             join(evidence, {fact: span for fact, span in held.cluster.facts(KINDS).items() if fact[1:] == (hub, hub)})
+        blocked = self.rules.blocked.intersection(before)
+        if blocked:  # since they were stored
+            evidence = {fact: span for fact, span in evidence.items() if blocked.isdisjoint(fact[1:])}
         cause = _join_visits(evidence, group.visits, self.rules)
         after, parts = self._partition(evidence)
         before |= {hub: after.customers[hub] for hub in group.hubs}
@@ -147,7 +154,9 @@ class Planner:
         joined = _Join(evidence, after, keys, version, cause, group.visits)
         pending += [self._change(change, joined) for change in made]
         homes = self._homes(group, joined, parts, pending)
-        return Plan(group, self._replace(group, homes, before, after), homes, Effect.RESOLVE, made)
+        write = self._replace(group, homes, before, after)
+        write += [Set(self._store.identifier_key(token), ANY, DELETED) for token in blocked]
+        return Plan(group, write, homes, Effect.RESOLVE, made)
 
     def _partition(self, evidence: Evidence) -> tuple[Partition, dict[bytes, Evidence]]:
         """The customers, and the clusters they are stored in: one, unless there are hubs, which keep them apart."""
@@ -171,7 +180,7 @@ class Planner:
             homes.append(Held(names.pop() if names else os.urandom(8), stamp, cluster))
         return homes
 
-    def _replace(self, group: Group, homes: list[Held], before: Mapping[bytes, str], after: Partition) -> Write:
+    def _replace(self, group: Group, homes: list[Held], before: Mapping[bytes, str], after: Partition) -> list[Set]:
         """The write that puts ``homes`` in the place of the group's clusters."""
         store, kept = self._store, {home.id for home in homes}
         stamps = {held.id: held.stamp for held in group.clusters}

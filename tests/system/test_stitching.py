@@ -14,7 +14,7 @@ import redis
 
 from operators.stitching import Stitcher
 from schemas import stitched
-from schemas.config import Privacy
+from schemas.config import Identity, Privacy
 from schemas.errors import Conflict
 from schemas.stitched import Change, Event
 from state.identity import Source
@@ -256,6 +256,23 @@ def test_a_redis_that_forgot_is_noticed_and_taught_again(world: World) -> None:
     assert [event.src.rpartition("/")[2] for event in world.events()] == ["0", "1", "2", "3"]
     for change in world.changes():
         assert all(contact.kid in world.keys for contact in change.contacts)
+
+
+def test_a_value_blocked_later_is_no_longer_anybodys(client: redis.Redis) -> None:
+    world = World(client, identity=Identity())
+    shared, member = message(0, "device:d1", "!member:m1"), message(1, "device:d1", "!member:m2", time=START + 9)
+    world.run(world.process(), shared, member, message(2, "device:d1", "cookie:c1", time=START + 10))
+    world.config = msgspec.structs.replace(world.config, identity=Identity(blocked=("device:d1",)))
+    more = [message(3, "!member:m1", "device:d2", time=START + 50), message(4, "cookie:c1", time=START + 51)]
+    world.run(world.process(), *more)
+    owners, _ = world.stored()
+    assert token("device:d1") not in owners
+    assert len({owners[token(each)] for each in ("member:m1", "member:m2", "cookie:c1")}) == 3
+    assert owners[token("device:d2")] == owners[token("member:m1")]
+    world.config = msgspec.structs.replace(world.config, identity=Identity())
+    world.run(world.process(), message(5, "device:d1", "!member:m2", time=START + 60))
+    owners, _ = world.stored()
+    assert owners[token("device:d1")] == owners[token("member:m2")]
 
 
 def test_a_customer_that_only_redis_forgot_is_handed_over_again(world: World) -> None:
