@@ -35,7 +35,7 @@ def describe(kind: Any) -> str:
 
 def check(config: Config) -> list[str]:
     """The faults that only show when several keys are seen together."""
-    return [*_keys(config), *_topics(config), *_properties(config), *_churn(config)]
+    return [*_keys(config), *_topics(config), *_properties(config), *_identity(config), *_churn(config)]
 
 
 def _words(info: inspect.Type) -> str:
@@ -56,6 +56,8 @@ def _words(info: inspect.Type) -> str:
             return "nothing"
         case inspect.VarTupleType(item_type=item):
             return f"a list of {_words(item)}" + (", not empty" if info.min_length else "")
+        case inspect.StructType(fields=fields):
+            return "; ".join(f"{field.encode_name}: {_words(field.type)}" for field in fields)
         case _:
             return "keys and values"
 
@@ -92,6 +94,18 @@ def _properties(config: Config) -> Iterator[str]:
     for name in config.kafka.properties:
         if name in _OWN_PROPERTIES:
             yield f"kafka.properties.{name}: is set by touchstream and cannot be changed; remove it"
+
+
+def _identity(config: Config) -> Iterator[str]:
+    identity = config.identity
+    for number, name in enumerate(identity.priority):
+        if name in identity.priority[:number]:
+            yield f"identity.priority: {name!r} is given twice"
+    hubs = [name for namespace in identity.namespaces.values() for name in namespace.hub]
+    for key, names in (("priority", identity.priority), ("namespaces", [*identity.namespaces, *hubs])):
+        for name in names:
+            if name != name.strip().lower():
+                yield f"identity.{key}: {name!r} matches no identifier; allowed: lower case, no space around"
 
 
 def _churn(config: Config) -> Iterator[str]:

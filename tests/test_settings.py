@@ -146,6 +146,14 @@ def test_missing_keys_are_named(tmp_path: Path) -> None:
         ("topics", {"sources": ["a b"]}, "topics.sources: 'a b' is not a topic name"),
         ("kafka", {"properties": {"acks": "1"}}, "kafka.properties.acks: is set by touchstream"),
         ("redis", {"timeout_seconds": 0}, "redis.timeout_seconds: is not allowed: 0; allowed: a number above 0"),
+        ("identity", {"priority": ["member", "member"]}, "identity.priority: 'member' is given twice"),
+        ("identity", {"namespaces": {"Phone": {}}}, "identity.namespaces: 'Phone' matches no identifier"),
+        ("identity", {"namespaces": {"phone": {"hub": {"Member": 3}}}}, "identity.namespaces: 'Member' matches no"),
+        (
+            "identity",
+            {"namespaces": {"phone": {"limit": 0}}},
+            "identity.namespaces.phone: is not allowed: {'limit': 0}; allowed: limit: a whole number from 1",
+        ),
         ("metrics", {"port": 70_000}, "metrics.port: is not allowed: 70000; allowed: "),
     ],
 )
