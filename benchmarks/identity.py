@@ -38,6 +38,7 @@ from flows.embedded import EmbeddedValkey
 from flows.process import GC_THRESHOLD
 from operators.reading import Reader
 from operators.stitching import Stitcher
+from operators.union_find import roots
 from schemas.config import Config, Identity, Keys, Limits, Topics
 from schemas.errors import RecordFault
 from state.identity import IdentityStore
@@ -185,26 +186,19 @@ def _found(store: IdentityStore, tokens: list[bytes]) -> dict[bytes, str]:
 def _linked(config: Config, file: Path, truth: Truth) -> tuple[dict[bytes, bytes], set[str]]:
     """What touchpoints connect without an identifier that is not one customer's alone: a root for each token. And the
     ambiguous customers."""
-    reader, root = Reader(config, Tokens(bytes.fromhex(KEYS.index))), dict[bytes, bytes]()
+    reader = Reader(config, Tokens(bytes.fromhex(KEYS.index)))
+    pairs: set[tuple[bytes, bytes]] = set()
     ambiguous: set[str] = set()
-
-    def find(token: bytes) -> bytes:
-        top = root.setdefault(token, token)
-        while top != root[top]:
-            root[top] = top = root[root[top]]
-        return top
-
     for message in _messages(file):
         try:
             shown = reader.read(message, "").person.who[0]
         except RecordFault:
             continue
         own = [token for token in shown if token in truth.owner]
-        for token in own:
-            root[find(token)] = find(own[0])
+        pairs.update((own[0], token) for token in own)
         if own and "shared" in map(truth.common.get, shown) and "member" not in map(namespace, shown):
             ambiguous.add(truth.owner[own[0]])
-    return {token: find(token) for token in list(root)}, ambiguous
+    return roots(pairs), ambiguous
 
 
 def _text(result: dict[str, Any]) -> str:

@@ -35,11 +35,11 @@ def simulate(file: Any, check: bool, policy: str | None, as_json: bool) -> None:
     tests/data/identity.json. Nothing is read from Kafka or Redis, and nothing is written. Exit 2 if the file, or
     a case of it, cannot be used; the other cases are shown.
     """
-    from flows.identity_cases import POLICIES, CaseError, read_cases
+    from flows.identity_cases import TREATMENTS, CaseError, read_cases
     from flows.identity_simulate import simulate as run
 
-    if policy is not None and policy not in POLICIES:
-        raise click.BadParameter(f"{policy!r} is none of {', '.join(POLICIES)}", param_hint="--policy")
+    if policy is not None and policy not in TREATMENTS:
+        raise click.BadParameter(f"{policy!r} is none of {', '.join(TREATMENTS)}", param_hint="--policy")
     try:
         cases, faults = read_cases(file.read())
     except CaseError as error:

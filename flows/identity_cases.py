@@ -22,7 +22,7 @@ OPS = ("alias", "logout", "erase", "merge", "split", "hub", "release")
 
 #: What cases call a policy: how identifiers that several people share are treated, None for no limits at all.
 #: ``erase`` says nothing of that; what is erased is told by the events.
-POLICIES: dict[str, Treatment | None] = {
+TREATMENTS: dict[str, Treatment | None] = {
     "last_login_wins": "last_login_wins",
     "last_auth_wins": "last_login_wins",
     "first_owner_keeps": "first_owner_keeps",
@@ -119,8 +119,8 @@ def _faults(case: Case) -> list[str]:
     times = {event.ts for event in case.events}
     found = [f"$.events[{i}].op: {each.op!r} is none of {', '.join(OPS)}" for i, each in enumerate(case.events)
              if each.op is not None and each.op not in OPS]  # fmt: skip
-    if case.policy not in POLICIES:
-        found.append(f"$.policy: {case.policy!r} is none of {', '.join(POLICIES)}")
+    if case.policy not in TREATMENTS:
+        found.append(f"$.policy: {case.policy!r} is none of {', '.join(TREATMENTS)}")
     named = {
         "permute_ts": case.permute_ts,
         "delivery_order": case.delivery_order,
@@ -141,7 +141,7 @@ def _faults(case: Case) -> list[str]:
 
 def policy_of(case: Case, override: str | None = None) -> Policy:
     """The policy that a case asks for. All links are worth the same: the format knows no kinds."""
-    config, treatment = case.config, POLICIES[override or case.policy]
+    config, treatment = case.config, TREATMENTS[override or case.policy]
     shared: Treatment = treatment or "last_login_wins"
     limits = dict(config.limits) if treatment else {}
     for name in config.unique if treatment else ():

@@ -18,7 +18,8 @@ from uuid import UUID
 
 from operators.graph import Graph, meetings
 from operators.rules import Rules
-from schemas.uuids import uuid5_text
+from operators.union_find import unite
+from operators.uuids import uuid5_text
 from state.tokens import token_text
 
 #: Fixed for ever: customer ids are UUIDv5 of token texts in it.
@@ -69,11 +70,5 @@ def birth_groups(graph: Graph, rules: Rules, hubs: Collection[int]) -> list[list
     for _, _, _, i, j in meetings(graph, rules, hubs):
         a, b = group[i], group[j]
         if a != b and not (held[a] and held[b]):
-            if len(members[a]) < len(members[b]):
-                a, b = b, a
-            for other in members[b]:
-                group[other] = a
-            members[a] += members[b]
-            members[b] = []
-            held[a] = held[a] or held[b]
+            held[unite(group, members, a, b)] = held[a] or held[b]
     return [each for i, each in enumerate(members) if each and i not in hubs]

@@ -8,10 +8,10 @@ from uuid import UUID
 from operators import governance
 from operators.plays import Candidate, PlayBook
 from operators.shard import Shard
+from operators.uuids import uuid5_text
 from schemas import outputs, stitched
 from schemas.config import Config
 from schemas.topics import topic_name
-from schemas.uuids import uuid5_text
 from state.profile import Profile
 
 #: Namespace of decision ids.

@@ -25,6 +25,8 @@ from enum import IntEnum
 from itertools import combinations
 from typing import TYPE_CHECKING, NamedTuple
 
+from state.tokens import CUT
+
 if TYPE_CHECKING:
     from operators.partition import Partition
     from operators.rules import Rules
@@ -89,7 +91,7 @@ def _allowed(tokens: tuple[bytes, ...], rules: Rules) -> tuple[bytes, ...]:
 
 def confused(tokens: tuple[bytes, ...], rules: Rules) -> bool:
     """Whether these cannot be of one customer: more values of a namespace than its limit."""
-    return len({token[:-17] for token in tokens}) < len(tokens) and rules.exceeds(tokens)
+    return len({token[:CUT] for token in tokens}) < len(tokens) and rules.exceeds(tokens)
 
 
 def marker(kind: str, a: bytes, b: bytes, at: int) -> Evidence:

@@ -4,7 +4,7 @@ Computed only when somebody asks; says what `operators.partition` did with the s
 
 >>> from operators.evidence import Evidence, Sighting, facts_of, join
 >>> from schemas.policy import RETAIL
->>> from state.tokens import Tokens
+>>> from state.tokens import CUT, Tokens
 >>> tokens, rules, evidence = Tokens(bytes(32)), Rules(RETAIL), Evidence()
 >>> device, ann, bob = [tokens.identifier(*pair) for pair in (("device", "1"), ("member", "1"), ("member", "2"))]
 >>> for time, member in ((10, ann), (20, bob)):
@@ -20,7 +20,8 @@ from typing import Literal, NamedTuple
 
 from operators.evidence import LINKS, MARKERS, Fact, Span
 from operators.partition import SPLIT_APART, Partition, Solver
-from operators.rules import CUT, FULL, Layout, Rules
+from operators.rules import FULL, Layout, Rules
+from state.tokens import namespace
 
 #: ``holds``: both ends are one customer by it, or anyway. What cut a link: an identifier of it is blocked, was erased
 #: after it, is a hub, never connects, is shared by people that contradict each other, logged out after it; an
@@ -134,7 +135,7 @@ def _out(end: bytes, last: int, rules: Rules, result: Partition, shared: frozens
     if last <= result.erased.get(end, -1):
         return "erased"
     if end in result.hubs:
-        connects = rules.policy.of(end[:CUT].decode()).connects
+        connects = rules.policy.of(namespace(end)).connects
         return "hub" if connects else "unconnected"
     return "shared" if end in shared else None
 

@@ -11,7 +11,8 @@ from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 from operators.evidence import ERASE, HUB, LOGOUT, MARKERS, MERGE, RELEASE, SEEN, SPLIT, Evidence, Fact, Span
-from operators.rules import CUT, Layout, Rules
+from operators.rules import Layout, Rules
+from state.tokens import CUT
 
 #: (rank of the weaker end, minus strength, time, rank of the stronger end, the ends): in the order to hear them.
 #: An end is a number in `Graph.tokens`, the smaller first. ``time``: minus the last if that decides, else the first.

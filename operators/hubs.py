@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping
 from operators.evidence import HUB, Evidence, Fact, Span
 from operators.graph import Graph, graph
 from operators.rules import Rules, hub_limits
+from operators.union_find import roots
 
 
 def find_hubs(graph: Graph) -> set[int]:
@@ -107,7 +108,7 @@ def separate(evidence: Mapping[Fact, Span], rules: Rules) -> dict[bytes, Evidenc
     evidence = {**evidence, **quarantine(evidence, rules)}
     found = graph(evidence, rules)
     hubs = {found.tokens[i] for i in find_hubs(found)}
-    root = _roots([(a, b) for _, a, b in evidence if a not in hubs and b not in hubs])
+    root = roots([(a, b) for _, a, b in evidence if a not in hubs and b not in hubs])
     clusters: dict[bytes, Evidence] = {}
     for fact, span in evidence.items():
         for end in {root.get(fact[1], fact[1]), root.get(fact[2], fact[2])} - hubs or {fact[1], fact[2]}:
@@ -117,18 +118,3 @@ def separate(evidence: Mapping[Fact, Span], rules: Rules) -> dict[bytes, Evidenc
         near = {end for _, a, b in cluster for end in (a, b)} & hubs
         cluster.update([(fact, span) for fact, span in own if fact[1] in near])
     return clusters
-
-
-def _roots(pairs: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
-    """One identifier for all that the pairs connect, by identifier."""
-    parent: dict[bytes, bytes] = {}
-
-    def find(token: bytes) -> bytes:
-        root = parent.setdefault(token, token)
-        while root != parent[root]:
-            parent[root] = root = parent[parent[root]]
-        return root
-
-    for a, b in pairs:
-        parent[find(b)] = find(a)
-    return {token: find(token) for token in list(parent)}

@@ -37,6 +37,7 @@ from operators.evidence import Fact, Span
 from operators.graph import Link, graph
 from operators.hubs import find_hubs
 from operators.rules import FULL, Rules
+from operators.union_find import unite
 
 #: Why a link was refused: `SPLIT_APART`, or the bits of the limits it would have passed.
 SPLIT_APART = -1
@@ -95,7 +96,7 @@ class Solver:
             a, b = self.group[i], self.group[j]
             if a != b and not self._apart(a, b) and not {i, j} & self.hubs:
                 one = _each_once(self.held[a] | self.held[b], self.graph.layout.one)
-                self.held[self._unite(a, b)] = one
+                self.held[unite(self.group, self.members, a, b)] = one
 
     def _apart(self, a: int, b: int) -> bool:
         """Whether somebody said that these two groups are not one."""
@@ -121,7 +122,7 @@ class Solver:
 
     def _hear(self, links: list[Link]) -> None:
         """Unite along links, the most important first, unless a limit or a split forbids."""
-        group, held, layout = self.group, self.held, self.graph.layout
+        group, members, held, layout = self.group, self.members, self.held, self.graph.layout
         spare, over, splits = layout.spare, layout.over, self.splits
         for link in links:
             a, b = group[link[4]], group[link[5]]
@@ -132,18 +133,7 @@ class Solver:
                 self._refuse(link, full or SPLIT_APART)
             else:
                 total = held[a] + held[b]
-                held[self._unite(a, b)] = total
-
-    def _unite(self, a: int, b: int) -> int:
-        """Make two groups one; returns its number."""
-        members, group = self.members, self.group
-        if len(members[a]) < len(members[b]):
-            a, b = b, a
-        for i in members[b]:
-            group[i] = a
-        members[a] += members[b]
-        members[b] = []
-        return a
+                held[unite(group, members, a, b)] = total
 
     def _refuse(self, link: Link, why: int) -> None:
         self.refused.append((link, why))

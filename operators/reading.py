@@ -14,13 +14,13 @@ from operators.evidence import confused
 from operators.junk import Junk
 from operators.normalise import namespace, normalise
 from operators.privacy import split, unknown_fields
-from operators.rules import CUT, Rules
+from operators.rules import Rules
 from schemas.config import Config
 from schemas.errors import RecordFault
 from schemas.outputs import DeadLetter
 from schemas.stitched import Event
 from schemas.touchpoint import REPEATING, Price, Stock, decode, decode_body, decode_identifiers
-from state.tokens import Tokens, token_text
+from state.tokens import CUT, Tokens, token_text
 from state.vault import DeadLetterBox, Original
 
 #: Identifiers, sets of them, sessions and bodies remembered: most touchpoints carry ones seen lately. What is longer

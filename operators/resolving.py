@@ -14,6 +14,7 @@ from typing import NamedTuple
 from operators.clusters import is_hub
 from operators.planning import Group, Plan, Planner, Visit
 from operators.reading import NOBODY, Person, Touch
+from operators.union_find import roots
 from schemas.errors import Conflict
 from state.identity import SAME, Held, IdentityStore, Mark, Set, Write
 
@@ -127,27 +128,16 @@ def _groups(visits: list[Visit], places: dict[bytes, bytes], held: dict[bytes, H
 
     A cluster id has 8 bytes and a token at least 18, so the two can be nodes of one graph.
     """
-    parent: dict[bytes, bytes] = {}
-
-    def find(node: bytes) -> bytes:
-        root = parent.setdefault(node, node)
-        while root != parent[root]:
-            parent[root] = root = parent[parent[root]]
-        return root
-
     reached = [_reach(visit, places, held) for visit in visits]
-    for nodes, _ in reached:
-        root = find(nodes[0])
-        for node in nodes[1:]:
-            parent[find(node)] = root
+    root = roots([(nodes[0], node) for nodes, _ in reached for node in nodes])
     groups: dict[bytes, Group] = {}
     for visit, (nodes, hubs) in zip(visits, reached, strict=True):
-        group = groups.setdefault(find(nodes[0]), Group([], [], {}))
+        group = groups.setdefault(root[nodes[0]], Group([], [], {}))
         group.visits.append(visit)
         group.hubs.update(hubs)
-    for node in parent:
+    for node in root:
         if node in held:
-            groups[find(node)].clusters.append(held[node])
+            groups[root[node]].clusters.append(held[node])
     return list(groups.values())
 
 

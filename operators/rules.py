@@ -21,12 +21,11 @@ from typing import NamedTuple
 
 from operators.evidence import ALIAS, LOGIN, OBSERVED, TILL
 from schemas.policy import ANY, Namespace, Policy, policy_version
+from state.tokens import CUT
 
 #: Bits for each count: a million identifiers in one computation.
 FIELD = 21
 FULL = (1 << FIELD) - 1
-#: Where the digest of a token begins, from its end: a colon and 16 bytes (`state.tokens`).
-CUT = -17
 #: Sets of namespaces that occur together; each is a few hundred bytes.
 LAYOUTS = 4_096
 

@@ -143,7 +143,7 @@ RETAIL = Policy(
     },
 )
 
-#: Whatever was seen together is one customer: no limits, no hubs.
+#: Whatever was seen together is one customer: no limits, and no hubs but those of the cap.
 UNION = Policy(others=Namespace(shared="first_owner_keeps"))
 #: By the name that a configuration gives them.
 POLICIES = {"retail": RETAIL, "union": UNION}

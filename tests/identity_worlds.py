@@ -24,7 +24,7 @@ from operators.evidence import (
     join,
     marker,
 )
-from operators.rules import CUT, Rules
+from operators.rules import Rules
 from schemas.policy import ANY, Namespace, Policy
 from state.tokens import Tokens
 
@@ -116,7 +116,3 @@ def groups(customers: Mapping[bytes, str]) -> set[frozenset[bytes]]:
     for token, customer in customers.items():
         found.setdefault(customer, set()).add(token)
     return {frozenset(some) for some in found.values()}
-
-
-def namespace(token: bytes) -> str:
-    return token[:CUT].decode()

@@ -1,15 +1,14 @@
-"""Sightings of a small pool of identifiers, and the evidence that they make, for tests of identity."""
+"""Sightings under the policies of a configuration, within some days, so that rounded times matter."""
 
 from __future__ import annotations
 
 from hypothesis import strategies as st
 
-from operators.evidence import Evidence, Sighting, facts_of, join
+from operators.evidence import Sighting
 from operators.rules import Rules
 from schemas.policy import DAY_MS, RETAIL, UNION
-from state.tokens import Tokens
+from tests.identity_worlds import TOKENS
 
-TOKENS = Tokens(bytes(32))
 POOL = sorted(TOKENS.identifier(ns, str(n)) for ns in ("member", "device", "phone") for n in range(4))
 RULES = {"retail": Rules(RETAIL), "union": Rules(UNION)}
 
@@ -24,10 +23,3 @@ def sightings(most: int = 3) -> st.SearchStrategy[Sighting]:
 
 
 events = st.lists(sightings(), max_size=12)
-
-
-def evidence_of(some: list[Sighting], rules: Rules) -> Evidence:
-    evidence: Evidence = {}
-    for sighting in some:
-        join(evidence, facts_of(sighting, rules))
-    return evidence

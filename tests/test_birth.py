@@ -16,12 +16,12 @@ from operators.evidence import (
 )
 from operators.partition import partition
 from operators.rules import Rules
+from state.tokens import namespace
 from tests.identity_worlds import (
     Anything,
     evidence_of,
     groups,
     mixed,
-    namespace,
     plain,
     rules,
     sightings,

@@ -11,7 +11,8 @@ from operators.changes import Change, changes, forgotten
 from operators.evidence import Evidence, Sighting, facts_of, join
 from operators.partition import partition
 from state.tokens import token_text
-from tests.sightings import POOL, RULES, TOKENS, events, evidence_of
+from tests.identity_worlds import TOKENS, evidence_of
+from tests.sightings import POOL, RULES, events
 
 MEMBER, DEVICE = TOKENS.identifier("member", "1001"), TOKENS.identifier("device", "ab12")
 

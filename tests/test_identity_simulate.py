@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -11,20 +10,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from flows.cli import main
-from flows.identity_cases import POLICIES, Case, policy_of, read_cases
+from flows.identity_cases import TREATMENTS, Case, policy_of
 from flows.identity_simulate import simulate
-
-DATA = Path(__file__).parent / "data"
-COPY = DATA / "identity.json"
-SHARED = DATA.parents[2] / "shared" / "golden" / "identity.json"
-GOLDEN = SHARED if SHARED.exists() else COPY
-MORE = DATA / "identity_more.json"
-
-
-def cases(path: Path) -> list[Case]:
-    found, faults = read_cases(path.read_bytes())
-    assert not faults
-    return found
+from tests.golden import COLLECTION, COPY, GOLDEN, MORE, cases
 
 
 def case(**given: Any) -> Case:
@@ -48,9 +36,9 @@ def test_a_collected_case_comes_out_as_its_source_says(each: Case) -> None:
     assert simulate(each).faults == []
 
 
-@pytest.mark.skipif(not SHARED.exists(), reason="the collection is not here")
+@pytest.mark.skipif(not COLLECTION.exists(), reason="the collection is not here")
 def test_the_copy_is_the_collection() -> None:
-    assert COPY.read_bytes() == SHARED.read_bytes()
+    assert COPY.read_bytes() == COLLECTION.read_bytes()
 
 
 # -- what is compared ------------------------------------------------------------------------------------
@@ -214,4 +202,4 @@ def test_what_cannot_be_used_is_told_and_the_rest_is_done(given: str, message: s
 def test_an_unknown_policy_is_refused() -> None:
     result = invoke(str(COPY), "--policy", "none")
     assert result.exit_code == 2
-    assert all(name in result.output for name in POLICIES)
+    assert all(name in result.output for name in TREATMENTS)

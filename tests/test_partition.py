@@ -25,7 +25,7 @@ from operators.graph import effective
 from operators.partition import Partition, partition
 from operators.rules import Rules
 from schemas.policy import Namespace, Policy
-from state.tokens import token_text
+from state.tokens import namespace, token_text
 from tests.identity_worlds import (
     EVERYONE,
     POOL,
@@ -34,7 +34,6 @@ from tests.identity_worlds import (
     evidence_of,
     groups,
     mixed,
-    namespace,
     plain,
     rules,
     thorough,

@@ -21,8 +21,9 @@ from schemas.touchpoint import TYPES, decode, decode_body
 from state.identity import Cluster, code
 from state.tokens import Tokens, token_text
 from state.vault import DeadLetterBox
+from tests.identity_worlds import evidence_of
 from tests.messages import START, Message, message, touchpoint
-from tests.sightings import RULES, events, evidence_of, sightings
+from tests.sightings import RULES, events, sightings
 
 KEYS = Keys(index="11" * 32, dead_letters="22" * 32, master={"k1": "33" * 32})
 TOKENS = Tokens(bytes.fromhex(KEYS.index))

@@ -5,30 +5,26 @@ from __future__ import annotations
 import secrets
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import pytest
 import redis
 
-from flows.identity_cases import Case, Event, read_cases
+from flows.identity_cases import Case, Event
 from flows.identity_simulate import Simulation
 from operators.evidence import confused
 from operators.planning import Planner
 from operators.reading import Person, Touch
 from operators.resolving import Resolver
-from operators.rules import CUT, Rules
+from operators.rules import Rules
 from schemas import stitched
 from state.identity import IdentityStore
-from state.tokens import Tokens
+from state.tokens import CUT, Tokens
 from state.vault import Vault
+from tests.golden import GOLDEN, MORE, cases
 from tests.messages import START
 from tests.system.identity_world import KEYS
 
-CASES = [
-    case
-    for name in ("identity.json", "identity_more.json")
-    for case in read_cases((Path(__file__).parent.parent / "data" / name).read_bytes())[0]
-]
+CASES = [*cases(GOLDEN), *cases(MORE)]
 #: Operators' commands and erasures do not come as touchpoints.
 STORED = [case for case in CASES if all(event.op in (None, "alias", "logout") for event in case.events)]
 
