@@ -35,12 +35,10 @@ MAX_HOPS = 8
 #: Bodies remembered where they repeat.
 CACHED = 20_000
 
+_repeated = lru_cache(CACHED)(decode_body)
 _events = msgspec.json.Decoder(Event)
 _gists = msgspec.json.Decoder(Gist)
 _handover = msgspec.msgpack.Decoder(tuple[Profile, list[OpenExample]])
-
-
-_repeated = lru_cache(CACHED)(decode_body)
 
 
 def _body(event: Event | Gist) -> Body | None:
@@ -60,8 +58,8 @@ class Engage:
         self._decider = Decider(config, self._book)
         self._scorer = scoring.Scorer(config, models)
         self._handlers: dict[type, Callable[..., None]] = {
-            Event: self._event,
             Gist: self._event,
+            Event: self._event,  # whoever has the whole of it may apply that
             Change: self._change,
             Absorb: self._absorb,
             Control: self._control,
