@@ -136,7 +136,7 @@ def _run(stitcher: Stitcher, messages: Iterator[Message], size: int, tally: Coun
         tally.update(batch.effects)
         tally.update(batch.changes)
         tally["dead"] += sum(batch.faults.values())
-        tally["bytes_out"] += sum(len(each.value) for each in batch.outgoing)
+        tally["bytes_out"] += sum(len(each.value or b"") for each in batch.outgoing)
     return seconds
 
 

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import msgspec
 
-from schemas.outputs import DeadLetter, Decision, Example, IdentityChange, Score, Trigger
+from schemas.outputs import Alert, Alias, Audit, DeadLetter, Decision, Example, IdentityChange, Score, Trigger
 from schemas.touchpoint import TYPES, Body, Identifiers, Touchpoint
 
 _DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
@@ -15,6 +15,9 @@ OUTPUTS: Final[dict[str, type[msgspec.Struct]]] = {
     "triggers": Trigger,
     "decisions": Decision,
     "identity.changes": IdentityChange,
+    "aliases": Alias,
+    "audit": Audit,
+    "alerts": Alert,
     "scores": Score,
     "churn.examples": Example,
     "dead-letters": DeadLetter,

@@ -38,6 +38,7 @@ DESCRIPTIONS: Final[dict[str, str]] = {
     "identity.rules": "retail: limits and treatments for shops. union: whatever was seen together is one customer.",
     "identity.priority": "Namespaces, strongest first, instead of the order of those rules.",
     "identity.namespaces": "Rules of single namespaces instead of those: {phone: {limit: 2, hub: {member: 5}}}.",
+    "identity.undo_days": "A merge can be undone for so many days; 0 keeps nothing to undo it with.",
     "privacy": "What happens to data nobody has declared.",
     "privacy.unknown_fields": "Fields no schema knows: drop them, or seal them with the customer's data key.",
     "plays": "The built-in plays and their limits.",

@@ -22,6 +22,7 @@ from operators.subscription import FRESH
 from schemas.config import Config
 from schemas.errors import TouchstreamError
 from schemas.topics import STITCHED, topic_name
+from schemas.topics import inputs as input_topics
 from state.connection import connect
 from state.shards import ShardStore
 
@@ -75,7 +76,7 @@ def status(config: Config) -> Status:
     """Ask Kafka and Redis. Raises `TouchstreamError` when one does not answer or topics are missing."""
     admin = admin_client(config)
     inputs = {
-        STITCH: [topic_name(config, name) for name in config.topics.sources],
+        STITCH: input_topics(config),
         ENGAGE: [topic_name(config, STITCHED)],
         LEARN: [topic_name(config, "churn.examples")],
     }
@@ -170,6 +171,7 @@ def _account(committed: Mapping[Partition, TopicPartition], counters: Mapping[st
     consumed = None if lost else sum(counts.get("consumed", 0) for counts in known)
     dead = None if lost else sum(counts.get("dead", 0) for counts in known)
     applied, duplicates, erased = (counters.get(name, 0) for name in ("applied", "duplicates", "erased"))
+    erased += sum(counts.get("erased", 0) for counts in known)
     rest = None if consumed is None or dead is None else consumed - dead - applied - duplicates - erased
     return Account(consumed, applied, duplicates, erased, dead, rest)
 

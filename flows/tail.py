@@ -12,11 +12,11 @@ from confluent_kafka import Message
 
 from flows.reading import read
 from schemas.config import Config
-from schemas.outputs import DeadLetter, Decision, Example, IdentityChange, Score, Trigger
-from schemas.topics import DEAD_LETTERS, OUTPUTS, STITCHED, topic_name
+from schemas.outputs import Alert, Alias, Audit, DeadLetter, Decision, Example, IdentityChange, Score, Trigger
+from schemas.topics import ALIASES, DEAD_LETTERS, OUTPUTS, STITCHED, topic_name
 
 #: What can be shown. Sources hold personal values in the clear and are not among them.
-NAMES: Final = (*OUTPUTS, DEAD_LETTERS, STITCHED)
+NAMES: Final = (*OUTPUTS, ALIASES, DEAD_LETTERS, STITCHED)
 
 
 def tail(
@@ -77,7 +77,24 @@ def _score(value: bytes) -> str:
 def _change(value: bytes) -> str:
     it = _decoded(value, IdentityChange)
     into = f"{it.old} -> " if it.old else ""
-    return f"{clock(it.at)}  {it.kind:8} {into}{it.customer}  {' '.join(it.ids)}"
+    return f"{clock(it.at)}  {it.kind:8} {into}{it.customer}  {' '.join(it.ids)}{it.why and f' ({it.why})'}"
+
+
+def _alias(value: bytes) -> str:
+    it = _decoded(value, Alias)
+    return f"{clock(it.at)}  {it.customer} -> {it.target or 'erased'}"
+
+
+def _audit(value: bytes) -> str:
+    it = _decoded(value, Audit)
+    counts = ", ".join(f"{count} {name}" for name, count in it.counts.items())
+    said = " ".join(part for part in (it.why, counts, f"by {it.by}" if it.by else "", it.reason) if part)
+    return f"{clock(it.at)}  {it.op:8} {it.outcome:8} {' '.join(it.customers or it.ids)}  {said}"
+
+
+def _alert(value: bytes) -> str:
+    it = _decoded(value, Alert)
+    return f"{clock(it.at)}  {it.kind:12} {it.customer}  {' '.join(it.ids)}  {it.text}"
 
 
 def _example(value: bytes) -> str:
@@ -102,6 +119,9 @@ _LINES: Final[dict[str, Callable[[bytes], str]]] = {
     "decisions": _decision,
     "scores": _score,
     "identity.changes": _change,
+    "audit": _audit,
+    "alerts": _alert,
+    ALIASES: _alias,
     "churn.examples": _example,
     DEAD_LETTERS: _dead_letter,
 }

@@ -8,7 +8,8 @@ also when the device that he did so with has gone to someone else since.
 
 A customer that heads nothing is named after the head it would be of its own, with a mark, since that name may be
 taken: not after its oldest member, which is the device that guests hand on to each other. An identifier that is
-nobody's is named after itself. A name also says when its identifier was erased: what comes after is new.
+nobody's is named after itself. A name also says when its identifier was erased, or its name was with somebody who had
+that: what comes after is new.
 """
 
 from __future__ import annotations
@@ -33,16 +34,17 @@ def customer_id(text: str) -> str:
     return uuid5_text(CUSTOMERS, text)
 
 
-def name(token: bytes, erased: Mapping[bytes, int], mark: str = "") -> str:
-    """The id that an identifier gives a customer."""
+def name(token: bytes, stamps: Mapping[bytes, int], mark: str = "") -> str:
+    """The id that an identifier gives a customer. ``stamps``: when which names were used up."""
     text = token_text(token)
-    if token in erased:
-        text += f"@{erased[token]}"
+    if token in stamps:
+        text += f"@{stamps[token]}"
     return customer_id(text + mark)
 
 
 def oldest_of(graph: Graph, members: Collection[int]) -> int:
-    """The identifier first seen, or the smallest of several."""
+    """The identifier first seen, or the smallest of several; one whose name is used up only if there is no other."""
+    members = [i for i in members if i not in graph.spent] or members if graph.spent else members
     return min(members) if len(members) == 1 else min(zip([graph.firsts[i] for i in members], members, strict=True))[1]
 
 

@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Container, Iterable, Mapping
 from typing import NamedTuple
 
@@ -14,20 +15,22 @@ from operators.birth import customer_id
 from schemas import stitched
 from state.tokens import token_text
 
-CREATED, LINKED, MERGED, MOVED = "created", "linked", "merged", "moved"
-QUARANTINED, RELEASED = "quarantined", "released"
+CREATED, LINKED, MERGED, MOVED, SPLIT_OFF = "created", "linked", "merged", "moved", "split"
+QUARANTINED, RELEASED, REFUSED, ERASED = "quarantined", "released", "refused", "erased"
 
 
 class Change(NamedTuple):
     """One difference between two partitions. ``created``, ``linked``: the new identifiers ``ids`` joined ``customer``.
     ``merged``: customer ``old`` is now ``customer``, whose ``ids`` came along. ``moved``: ``ids`` went from ``old``,
-    who goes on without them, to ``customer``; ``quarantined`` if they stand for no person any more, ``released`` if
-    they do so again."""
+    who goes on without them, to ``customer``; ``split`` if they are all there is to it, ``quarantined`` if they stand
+    for no person any more, ``released`` if they do so again (what came meanwhile stays nobody's). ``refused``: ``ids``
+    were not made one of ``customer``, ``why`` says why not. ``erased``: all ``ids`` of ``customer`` were forgotten."""
 
     kind: str
     customer: str
     ids: tuple[bytes, ...]
     old: str | None = None
+    why: str = ""
 
 
 def changes(
@@ -61,12 +64,32 @@ def changes(
         elif tokens:
             found.append(Change(LINKED, customer, tuple(sorted(tokens))))
     heirs = {old: _heir(old, went, nobody) for old in {old for old, _ in went} - lives}
+    sizes = Counter(after.values())
     moves = []
     for (old, customer), tokens in went.items():
-        kind = QUARANTINED if tokens[0] in nobody else RELEASED if tokens[0] in was_nobody else MOVED
-        moves.append(Change(MERGED if heirs.get(old) == customer else kind, customer, tuple(sorted(tokens)), old))
+        if tokens[0] in was_nobody and tokens[0] not in nobody:
+            kind = RELEASED
+        elif heirs.get(old) == customer:
+            kind = MERGED
+        elif tokens[0] in nobody:
+            kind = QUARANTINED
+        else:
+            kind = SPLIT_OFF if customer not in olds and len(tokens) == sizes[customer] else MOVED
+        moves.append(Change(kind, customer, tuple(sorted(tokens)), old))
     # What moves leaves before the rest is handed over.
-    return found + sorted(moves, key=lambda change: (change.kind == MERGED, change.old or "", change.customer))
+    moves.sort(key=lambda change: (change.kind == MERGED, change.old or "", change.customer))
+    return found + moves + _called_back(moves, known, olds | lives)
+
+
+def _called_back(moves: Iterable[Change], known: Container[str], here: Container[str]) -> list[Change]:
+    """Ids that were merged away earlier and are named after identifiers that are split off now: they follow these."""
+    return [
+        Change(MERGED, change.customer, (token,), named)
+        for change in moves
+        if change.kind == SPLIT_OFF
+        for token in change.ids
+        if (named := customer_id(token_text(token))) in known and named not in here
+    ]
 
 
 def _heir(old: str, went: Mapping[tuple[str, str], list[bytes]], nobody: Container[bytes]) -> str:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 
-from operators.evidence import HUB, KINDS, LOGIN, LOGOUT, OBSERVED, SEEN, Evidence, Sighting
+from operators.evidence import HUB, KINDS, LOGIN, LOGOUT, OBSERVED, SEEN, Evidence, Sighting, facts_of
 from operators.partition import Partition
 from operators.rules import Rules
 from schemas.stitched import Change
-from state.identity import KIND_LIMIT, Cluster, Span, code
+from state.identity import KIND_LIMIT, Cluster, Key, Span, code
 
 _NUMBER = {kind: number for number, kind in enumerate(KINDS)}
 _SEEN, _OBSERVED, _LOGIN, _LOGOUT = (_NUMBER[kind] for kind in (SEEN, OBSERVED, LOGIN, LOGOUT))
@@ -29,6 +29,8 @@ def move_times(cluster: Cluster, sighting: Sighting, by_last: Sequence[bool], ru
     """The cheap test on a cluster as it is stored: the spans that joining ``sighting`` moves on, by code; empty if
     all is known. None if it may change the partition. The same as `effect` after `facts_of`, without spelling out
     either (tested). ``by_last``: see `Person`."""
+    if cluster.erased:
+        return {} if _repeats(cluster, sighting, rules) else None
     ids, spans, owners, nobody = cluster.ids, cluster.spans, cluster.owners, cluster.nobody
     tokens, logins, first, last, _ = sighting
     plain, deciding = last - last % rules.step, last - last % rules.deciding_step
@@ -62,6 +64,18 @@ def move_times(cluster: Cluster, sighting: Sighting, by_last: Sequence[bool], ru
     return moved
 
 
+def _repeats(cluster: Cluster, sighting: Sighting, rules: Rules) -> bool:
+    """Whether a sighting says nothing new to a cluster of which something was erased, and came later than that."""
+    erased = {cluster.ids[i]: time for i, time in cluster.erased.items()}
+    if sighting.first <= max([erased.get(token, -1) for token in sighting.tokens]):
+        return False
+    known = cluster.facts(KINDS)
+    return all(
+        fact in known and first >= known[fact][0] and last <= known[fact][1]
+        for fact, (first, last) in facts_of(sighting, rules, erased).items()
+    )
+
+
 def is_hub(cluster: Cluster, token: bytes) -> bool:
     """Whether ``token`` is marked as a hub here, and has not been released since."""
     place = cluster.index(token)
@@ -76,18 +90,29 @@ def lives_in(cluster: Cluster, token: bytes) -> bool:
 
 
 def cluster_of(
-    evidence: Evidence, after: Partition, keys: Mapping[str, tuple[str, bytes]], pending: list[Change], hub: bytes = b""
+    evidence: Evidence, after: Partition, keys: Mapping[str, Key], pending: list[Change], hub: bytes = b""
 ) -> Cluster:
-    """``evidence`` as it is stored, with its customers ``after`` it came. All data keys stay unless hubs split it off:
-    who is elsewhere has his there, but keys that are still to be told are everywhere."""
+    """``evidence`` as it is stored, with its customers ``after`` it came. All data keys stay unless hubs or erasures
+    split it off: who is elsewhere has his there, but keys that are still to be told are everywhere."""
     ids = sorted({a for _, a, _ in evidence} | {b for _, _, b in evidence})
     place = {token: i for i, token in enumerate(ids)}
-    held = [after.customers[token] for token in ids]
-    customers = sorted(set(held))
+    customers = sorted({after.customers[token] for token in ids if token in after.customers})
     number = {customer: i for i, customer in enumerate(customers)}
+    owners = [number[after.customers[token]] if token in after.customers else -1 for token in ids]
     spans = {code(_NUMBER[kind], place[a], place[b]): span for (kind, a, b), span in evidence.items()}
     nobody = sorted([place[token] for token in after.nobody if token in place])
-    if after.hubs:
+    erased = {place[token]: time for token, time in after.erased.items() if token in place}
+    if after.hubs or after.erased:
         kept = number.keys() | {change.customer for change in pending}
-        keys = {name: key for name, key in keys.items() if name in kept}
-    return Cluster(ids, spans, customers, [number[customer] for customer in held], dict(keys), pending, nobody, hub)
+        keys = {name: key for name, key in keys.items() if name in kept or heir(name, keys) in kept}
+    return Cluster(ids, spans, customers, owners, dict(keys), pending, nobody, hub, erased)
+
+
+def heir(customer: str, keys: Mapping[str, Key]) -> str:
+    """Who a customer has become, through all that it was merged into."""
+    for _ in keys:
+        key = keys.get(customer)
+        if key is None or not key.heir:
+            break
+        customer = key.heir
+    return customer

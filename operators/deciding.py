@@ -38,12 +38,15 @@ class Decider:
         self._triggers = topic_name(config, "triggers")
         self._decisions = topic_name(config, "decisions")
 
-    def decide(self, shard: Shard, profile: Profile, candidate: Candidate) -> None:
-        """Decide on ``candidate`` now, the shard's clock."""
+    def decide(self, shard: Shard, profile: Profile, candidate: Candidate, part: Profile | None = None) -> None:
+        """Decide on ``candidate`` now, the shard's clock. ``part``: the part of the customer that it is about, if it
+        has any: it remembers what was decided, too."""
         at = shard.state.at
         own_id = decision_id(candidate, profile.customer)
         verdict = governance.decide(candidate, own_id, profile, at, self._book)
-        governance.record(candidate, own_id, verdict, profile, at)
+        for each in (profile, part):
+            if each is not None:
+                governance.record(candidate, own_id, verdict, each, at)
         decision = outputs.Decision(
             id=own_id,
             play=candidate.play.name,

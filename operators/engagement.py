@@ -23,10 +23,10 @@ from operators.timers import KEPT
 from schemas import stitched
 from schemas.config import Config
 from schemas.stitched import Absorb, Change, Control, Gist, Record, Tick
-from schemas.topics import STITCHED, topic_name
-from state.identity import IdentityStore, read_source
+from schemas.topics import COMMANDS, STITCHED, topic_name
+from state.identity import IdentityStore
 from state.models import ModelStore
-from state.profile import pack, unpack, unpack_examples
+from state.profile import pack, unpack, unpack_examples, unpack_parts
 from state.shards import Commit, Output, ShardStore, Stored
 
 FLOW = "engage"
@@ -57,6 +57,7 @@ class Engagement:
         self._models: dict[str, Model] = {}
         self._engage = Engage(config, self._models)
         self._topic = topic_name(config, STITCHED)
+        self._commands = topic_name(config, COMMANDS)
         self.shards: dict[int, Shard] = {}
         self._ticked: dict[int, float] = {}
         self._watermark: int | None = None
@@ -84,6 +85,7 @@ class Engagement:
                 entries.append(entry)
         try:
             self._fetch({number: self._wanted(self.shards[number], entries) for number, entries in batch.items()})
+            self._fetch_parts({number: _customers(entries) for number, entries in batch.items()})
             for number, entries in batch.items():
                 self._load_timers(self.shards[number], entries)
         except redis.RedisError as error:
@@ -162,10 +164,24 @@ class Engagement:
             for suffix, value in zip(wanted[number], values, strict=True):
                 if value is None:
                     continue
-                if suffix.startswith("c:"):
-                    shard.profiles[suffix[2:]] = unpack(value)
+                kind, customer = suffix[:2], suffix[2:]
+                if kind == "c:":
+                    shard.profiles[customer] = unpack(value)
+                elif kind == "x:":
+                    shard.examples[customer] = unpack_examples(value)
                 else:
-                    shard.examples[suffix[2:]] = unpack_examples(value)
+                    shard.parts[customer] = unpack_parts(value)
+
+    def _fetch_parts(self, named: dict[int, list[str]]) -> None:
+        """Load the parts of those customers whose profiles say that there are some."""
+        wanted: dict[int, list[str]] = {}
+        for number, customers in named.items():
+            profiles, parts = self.shards[number].profiles, self.shards[number].parts
+            for customer in dict.fromkeys(customers):
+                if customer in profiles and profiles[customer].parted and customer not in parts:
+                    wanted.setdefault(number, []).append("u:" + customer)
+        if wanted:
+            self._fetch(wanted)
 
     def _tick(self, shard: Shard, record: Tick) -> None:
         """Fire what is due; the customers concerned are only known now, so they are loaded now."""
@@ -173,6 +189,7 @@ class Engagement:
         wanted = ["c:" + each for each in customers if each not in shard.profiles]
         wanted += ["x:" + each for each in customers if each not in shard.examples]
         self._fetch({shard.number: wanted})
+        self._fetch_parts({shard.number: customers})
         for customer in customers:
             self._engage.fire(shard, customer, record.watermark)
 
@@ -207,6 +224,9 @@ class Engagement:
         for customer in sorted(shard.changed_examples):
             examples = shard.examples.get(customer)
             entities["x:" + customer] = pack(examples) if examples else None
+        for customer in sorted(shard.changed_parts):
+            parts = shard.parts[customer]
+            entities["u:" + customer] = pack(parts) if parts else None
         return Commit(
             shard.number,
             shard.stored,
@@ -240,16 +260,21 @@ class Engagement:
     def _read_watermark(self) -> int | None:
         """The lowest time up to which every source partition is stitched; overridden when far behind."""
         try:
-            watermarks = [read_source(packed).watermark for packed in self._identity.sources().values()]
+            # Commands are no touchpoints: nothing of a customer's history lies between them.
+            watermark = self._identity.watermark(self._commands)
         except redis.RedisError:
             return self._watermark
-        if not watermarks:
+        if watermark is None:
             return None
-        watermark = min(watermarks)
         if self._config.clock == "process":
             watermark = max(watermark, _wall_ms() - self._config.limits.watermark_override_minutes * 60_000)
         metrics.WATERMARK.set(watermark / 1000)
         return watermark
+
+
+def _customers(entries: list[Entry]) -> list[str]:
+    """Whom records are about."""
+    return [entry.record.customer for entry in entries if isinstance(entry.record, Gist | Change | Absorb)]
 
 
 def _observe(shard: Shard) -> None:

@@ -23,6 +23,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from enum import IntEnum
 from itertools import combinations
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 from state.tokens import CUT
@@ -36,9 +37,11 @@ SEEN, OBSERVED, LOGIN, ALIAS, TILL = "seen", "observed", "login", "alias", "till
 LINKS = (OBSERVED, LOGIN, ALIAS, TILL)
 #: What someone decided: of one identifier (logged out, erased, links nobody, does so again), of two.
 LOGOUT, ERASE, HUB, RELEASE, MERGE, SPLIT = "logout", "erase", "hub", "release", "merge", "split"
-MARKERS = frozenset((LOGOUT, ERASE, HUB, RELEASE, MERGE, SPLIT))
+#: A customer named after this identifier was erased, although the identifier was another's by then.
+SPENT = "spent"
+MARKERS = frozenset((LOGOUT, ERASE, HUB, RELEASE, MERGE, SPLIT, SPENT))
 #: Every kind. Only ever appended to: numbers of kinds are stored.
-KINDS = (SEEN, OBSERVED, LOGIN, ALIAS, TILL, LOGOUT, ERASE, MERGE, SPLIT, HUB, RELEASE)
+KINDS = (SEEN, OBSERVED, LOGIN, ALIAS, TILL, LOGOUT, ERASE, MERGE, SPLIT, HUB, RELEASE, SPENT)
 
 Fact = tuple[str, bytes, bytes]
 Span = tuple[int, int]
@@ -64,19 +67,21 @@ class Effect(IntEnum):
     RESOLVE = 2
 
 
-def facts_of(sighting: Sighting, rules: Rules, *, exact: bool = False) -> Evidence:
+def facts_of(sighting: Sighting, rules: Rules, erased: Mapping[bytes, int] = MappingProxyType({})) -> Evidence:
     """The evidence of a sighting: each identifier seen, each pair linked.
 
     Nothing if it holds more values of a namespace than a customer may: it cannot be of one person (`confused`).
-    ``exact`` keeps the last times that decide nothing as they are, too: needed where an identifier has been erased,
-    since what it did on that day after the erasure must not be rounded down to before.
+    ``erased``: when identifiers were erased, as far as is known. What they did later on that day must not be rounded
+    down to before.
     """
     tokens = sighting.tokens if rules.blocked.isdisjoint(sighting.tokens) else _allowed(sighting.tokens, rules)
     if confused(tokens, rules):
         return {}
     first, last = sighting.first, sighting.last
-    plain = (first, last) if exact else (first, last - last % rules.step)
-    deciding = (first, last) if exact else (first, last - last % rules.deciding_step)
+    plain, deciding = (first, last - last % rules.step), (first, last - last % rules.deciding_step)
+    late = max([erased.get(token, -1) for token in tokens], default=-1)
+    if late >= 0:
+        plain, deciding = [(first, time if time > late else last) for _, time in (plain, deciding)]
     facts: Evidence = {(SEEN, token, token): plain for token in tokens}
     proven = {token for i, token in enumerate(sighting.tokens) if sighting.logins >> i & 1}
     for a, b in combinations(tokens, 2):

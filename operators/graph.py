@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
-from operators.evidence import ERASE, HUB, LOGOUT, MARKERS, MERGE, RELEASE, SEEN, SPLIT, Evidence, Fact, Span
+from operators.evidence import ERASE, HUB, LOGOUT, MARKERS, MERGE, RELEASE, SEEN, SPENT, SPLIT, Evidence, Fact, Span
 from operators.rules import Layout, Rules
 from state.tokens import CUT
 
@@ -22,7 +22,8 @@ Link = tuple[int, int, int, int, int, int]
 class Graph(NamedTuple):
     """``facts`` are those that hold, ``numbers`` where each identifier stands in ``tokens``, ``ranks`` and
     ``firsts`` go by number. ``dropped``: links before a logout. ``hubs``, ``released``: when someone marked an
-    identifier so. ``decisions``: (time, is a split, the two)."""
+    identifier so. ``decisions``: (time, is a split, the two). ``stamps``: when the name that an identifier gives was
+    used up; ``spent``: by somebody else."""
 
     facts: Mapping[Fact, Span]
     tokens: list[bytes]
@@ -36,6 +37,8 @@ class Graph(NamedTuple):
     hubs: dict[int, int]
     released: dict[int, int]
     decisions: list[tuple[int, bool, int, int]]
+    stamps: dict[bytes, int]
+    spent: set[int]
 
 
 def effective(evidence: Mapping[Fact, Span], rules: Rules) -> tuple[Mapping[Fact, Span], dict[bytes, int]]:
@@ -46,6 +49,14 @@ def effective(evidence: Mapping[Fact, Span], rules: Rules) -> tuple[Mapping[Fact
         evidence = {fact: span for fact, span in evidence.items() if fact[1] not in blocked and fact[2] not in blocked}
         erased = {token: time for token, time in erased.items() if token not in blocked}
     return (_after(evidence, erased) if erased else evidence), erased
+
+
+def purged(evidence: Evidence) -> Evidence:
+    """What has to be kept of evidence: what erasures have left of it, and the tombstones."""
+    tombstones = {fact: span for fact, span in evidence.items() if fact[0] == ERASE}
+    if not tombstones:
+        return evidence
+    return _after(evidence, {a: last for (_, a, _), (_, last) in tombstones.items()}) | tombstones
 
 
 def _after(evidence: Mapping[Fact, Span], erased: Mapping[bytes, int]) -> Evidence:
@@ -72,7 +83,8 @@ def graph(evidence: Mapping[Fact, Span], rules: Rules) -> Graph:
     layout = rules.layout(frozenset(names))
     ranks = [layout.rank[name] for name in names]
     found = Graph(
-        facts, tokens, index, ranks, [firsts[token] for token in tokens], layout, [], [], erased, {}, {}, []
+        facts, tokens, index, ranks, [firsts[token] for token in tokens], layout,
+        [], [], erased, {}, {}, [], dict(erased), set(),
     )  # fmt: skip
     if len(facts) > len(tokens):
         _add_links(found, facts, rules, _add_markers(found, facts))
@@ -92,6 +104,9 @@ def _add_markers(graph: Graph, facts: Mapping[Fact, Span]) -> dict[int, int]:
             graph.hubs[index[a]] = last
         elif kind == RELEASE:
             graph.released[index[a]] = last
+        elif kind == SPENT:
+            graph.stamps[a] = max(last, graph.stamps.get(a, last))
+            graph.spent.add(index[a])
         elif kind in (MERGE, SPLIT):
             graph.decisions.append((last, kind == SPLIT, index[a], index[b]))
     return logouts

@@ -46,7 +46,8 @@ SPLIT_APART = -1
 class Partition(NamedTuple):
     """``customers``: the customer id of each identifier. ``nobody``: those that are no customer's, since they are hubs,
     never connect, or are shared by several; their ids are their own. ``hubs``: the former two. ``erased``: when
-    which identifiers were erased, known again or not. ``loose``: customers that head no birth group.
+    which identifiers were erased, known again or not. ``loose``: customers that head no birth group. ``spent``:
+    identifiers whose own names are used up, by them or others.
     """
 
     customers: dict[bytes, str]
@@ -54,6 +55,7 @@ class Partition(NamedTuple):
     hubs: frozenset[bytes] = frozenset()
     erased: Mapping[bytes, int] = {}
     loose: frozenset[str] = frozenset()
+    spent: frozenset[bytes] = frozenset()
 
 
 def partition(evidence: Mapping[Fact, Span], rules: Rules) -> Partition:
@@ -174,12 +176,13 @@ class Solver:
             frozenset([tokens[i] for i in hubs]),
             self.graph.erased,
             frozenset(loose),
+            frozenset(self.graph.stamps),
         )
 
     def _named(self, nobody: set[int], loose: list[str]) -> dict[int, str]:
         """The id of each group; notes the loose ones."""
         found, named = self.graph, {}
-        tokens, erased = found.tokens, found.erased
+        tokens, stamps = found.tokens, found.stamps
         oldest: dict[int, int] | None = None  # where nothing was cut, everyone owns whom he met
         if self.refused or self.shared or found.dropped or self.splits:
             oldest = owned(found, self.rules, self.group, self.hubs)
@@ -187,13 +190,13 @@ class Solver:
             if not members:
                 continue
             if members[0] in nobody:
-                named[number] = name(tokens[members[0]], erased, NOBODY)
+                named[number] = name(tokens[members[0]], stamps, NOBODY)
             elif oldest is None:
-                named[number] = name(tokens[oldest_of(found, members)], erased)
+                named[number] = name(tokens[oldest_of(found, members)], stamps)
             elif number in oldest:
-                named[number] = name(tokens[oldest[number]], erased)
+                named[number] = name(tokens[oldest[number]], stamps)
             else:
-                named[number] = name(tokens[head_of(found, members)], erased, LOOSE)
+                named[number] = name(tokens[head_of(found, members)], stamps, LOOSE)
                 loose.append(named[number])
         return named
 

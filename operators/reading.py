@@ -15,12 +15,15 @@ from operators.junk import Junk
 from operators.normalise import namespace, normalise
 from operators.privacy import split, unknown_fields
 from operators.rules import Rules
+from schemas import commands
+from schemas.commands import Command
 from schemas.config import Config
 from schemas.errors import RecordFault
 from schemas.outputs import DeadLetter
 from schemas.stitched import Event
+from schemas.topics import COMMANDS, topic_name
 from schemas.touchpoint import REPEATING, Price, Stock, decode, decode_body, decode_identifiers
-from state.tokens import CUT, Tokens, token_text
+from state.tokens import CUT, Tokens, read_token, token_text
 from state.vault import DeadLetterBox, Original
 
 #: Identifiers, sets of them, sessions and bodies remembered: most touchpoints carry ones seen lately. What is longer
@@ -58,7 +61,8 @@ class Person(msgspec.Struct, eq=False):
     by the second, whether the last time of their link decides whose the weaker one is.
 
     Shared by the touchpoints that show the same identifiers, and not to be changed, but for ``cluster``: where they
-    were found last, a hint of where to look first.
+    were found last, a hint of where to look first. ``command``: not a sighting, but what an operator says of ``who``,
+    whose tokens then stand in the order of the command.
     """
 
     who: tuple[tuple[bytes, ...], int]
@@ -69,6 +73,7 @@ class Person(msgspec.Struct, eq=False):
     by_last: tuple[bool, ...] = ()
     logouts: tuple[bytes, ...] = ()
     cluster: bytes = b""
+    command: Command | None = None
 
 
 class Touch(msgspec.Struct):
@@ -76,7 +81,8 @@ class Touch(msgspec.Struct):
 
     ``event``: as it will stand in ``stitched``, short of the customer (but for a product event, whose ``person`` is
     `NOBODY`) and the sealed ``personal`` fields; its ``at`` is what the record itself says, or 0. ``time``: the event
-    time as given. ``live``: it is not below K, so that it is to be published.
+    time as given. ``live``: it is not below K, so that it is to be published. ``late``: it happened before an
+    identifier of it was erased, and must not have happened.
     """
 
     event: Event
@@ -84,6 +90,7 @@ class Touch(msgspec.Struct):
     person: Person
     personal: bytes | None
     live: bool = True
+    late: bool = False
 
 
 class _Content(NamedTuple):
@@ -101,6 +108,7 @@ class Reader:
     """Reads the records of one deployment."""
 
     def __init__(self, config: Config, tokens: Tokens) -> None:
+        self._commands = topic_name(config, COMMANDS)
         self._country = config.identity.default_country
         self._seal_unknown = config.privacy.unknown_fields == "seal"
         self._tokens = tokens
@@ -135,6 +143,8 @@ class Reader:
         raw = message.value()
         if not raw:
             raise RecordFault("empty")
+        if message.topic() == self._commands:
+            return self._command(message, raw)
         touchpoint = decode(raw)
         kind, session = touchpoint.type, touchpoint.session
         if self._seal_unknown:
@@ -162,6 +172,16 @@ class Reader:
             data,
         )
         return Touch(event, time, person, personal)
+
+    def _command(self, message: Message, raw: bytes) -> Touch:
+        """An operator's command. Raises `RecordFault`."""
+        command = commands.decode(raw)
+        try:
+            tokens = tuple([read_token(text) for text in command.ids])
+        except ValueError:
+            raise RecordFault("not_a_command", "$.ids") from None
+        event = Event(0, "", "", message.timestamp()[1], command.id, command.time, command.op, "")
+        return Touch(event, command.time, Person((tokens, 0), command.ids, [], 0, tokens, command=command), None)
 
     def _content(self, kind: str, data: msgspec.Raw | bytes, raw: bytes = b"") -> _Content:
         """What becomes of a body; ``raw`` is the whole record where unknown fields are kept. Raises `RecordFault`."""

@@ -2,7 +2,7 @@
 
 Identity is written to Redis, R with it, before the transaction that moves K, so a take-over starts at min(R, K).
 Touchpoints below K are in ``stitched`` already and are not written again; identity changes always are. The
-account (consumed, dead) of each source partition travels as the metadata of its committed offset: exact at K.
+account (consumed, dead, erased) of each source partition travels as the metadata of its committed offset: exact at K.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from confluent_kafka import TopicPartition
 from operators import metrics
 from operators.failpoints import failpoint
 from operators.kafka import Partition
-from operators.stitching import Batch, Stitcher
+from operators.stitching import Batch, Lane, Stitcher
 from operators.subscription import FRESH, Received, Subscription, start
 from operators.transactions import Aborted, Transactions
 from schemas.config import Config
 from schemas.errors import Conflict, SourceGoneMad
-from schemas.topics import topic_name
+from schemas.topics import inputs
 from state.sources import swap_transactions
 
 log = logging.getLogger(__name__)
@@ -34,10 +34,19 @@ IDLE_EVERY = 0.2
 
 
 class Account(msgspec.Struct):
-    """Records consumed and dead of one source partition, up to its committed offset."""
+    """Touchpoints consumed, of them dead and erased, and commands of a source partition, up to its committed offset."""
 
     consumed: int = 0
     dead: int = 0
+    erased: int = 0
+    commands: int = 0
+
+    def add(self, lane: Lane) -> None:
+        """Count what a batch holds."""
+        self.consumed += lane.consumed
+        self.dead += lane.dead
+        self.erased += lane.erased
+        self.commands += lane.commands
 
 
 _account = msgspec.json.Decoder(Account)
@@ -52,8 +61,7 @@ class Reception:
         self._initialise = initialise
         self._stitcher = Stitcher(config, client, _wall_ms)
         self._transactions = Transactions(config, FLOW)
-        topics = [topic_name(config, name) for name in config.topics.sources]
-        self._subscription = Subscription(config, FLOW, topics, self._take_over, self._let_go)
+        self._subscription = Subscription(config, FLOW, inputs(config), self._take_over, self._let_go)
         self._k: dict[Partition, int] = {}
         self._accounts: dict[Partition, Account] = {}
         self._watched = Account()
@@ -115,8 +123,7 @@ class Reception:
         offsets = []
         for partition, lane in batch.lanes.items():
             account = self._accounts[partition]
-            account.consumed += lane.consumed
-            account.dead += lane.dead
+            account.add(lane)
             offset = max(lane.next, self._k[partition])
             offsets.append(TopicPartition(*partition, offset, msgspec.json.encode(account).decode()))
         return offsets
@@ -133,8 +140,7 @@ class Reception:
         """Stop when too many of the last records were broken. What was read so far is accounted for."""
         limits = self._config.limits
         for lane in batch.lanes.values():
-            self._watched.consumed += lane.consumed
-            self._watched.dead += lane.dead
+            self._watched.add(lane)
         if self._watched.consumed >= limits.dead_letter_window:
             share = self._watched.dead / self._watched.consumed
             self._watched = Account()
@@ -191,7 +197,9 @@ def _observe(batch: Batch) -> None:
     """Copy what one batch counted into the metrics."""
     consumed = sum(lane.consumed for lane in batch.lanes.values())
     dead = sum(lane.dead for lane in batch.lanes.values())
-    for result, count in (("stitched", consumed - dead), ("dead", dead), ("suppressed", batch.suppressed)):
+    erased = sum(lane.erased for lane in batch.lanes.values())
+    became = {"stitched": consumed - dead - erased, "dead": dead, "erased": erased, "suppressed": batch.suppressed}
+    for result, count in became.items():
         metrics.RECORDS.labels(FLOW, result).inc(count)
     for reason, count in batch.faults.items():
         metrics.DEAD_LETTERS.labels(reason).inc(count)

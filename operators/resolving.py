@@ -12,7 +12,9 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from operators.clusters import is_hub
-from operators.planning import Group, Plan, Planner, Visit
+from operators.joining import Group, Visit
+from operators.obeying import Answer
+from operators.planning import Plan, Planner
 from operators.reading import NOBODY, Person, Touch
 from operators.union_find import roots
 from schemas.errors import Conflict
@@ -24,13 +26,14 @@ ROUNDS = 100
 
 class Resolution(NamedTuple):
     """The cluster of each person shown; the clusters that came apart; changes made, by kind; touches by effect; rounds
-    it took."""
+    it took; what came of commands."""
 
     homes: dict[Person, Held]
     apart: list[Held]
     changes: Counter[str]
     effects: Counter[str]
     rounds: int
+    answers: list[Answer]
 
 
 class Resolver:
@@ -43,7 +46,7 @@ class Resolver:
 
     def resolve(self, touches: Sequence[Touch], marks: Sequence[Mark]) -> Resolution:
         """Write what ``touches`` say and find the cluster of each person. Those not live were stitched before Redis
-        was rolled back. Raises `Conflict`, `redis.RedisError`."""
+        was rolled back. A command comes alone. Raises `Conflict`, `redis.RedisError`."""
         visits = _visits(touches)
         made: Counter[str] = Counter()
         effects: Counter[str] = Counter()
@@ -61,7 +64,8 @@ class Resolver:
             if all(done):
                 effects["nothing"] = sum(len(visit.touches) for visit in visits) - effects.total()
                 apart = [home for plan in plans if len(plan.homes) > 1 for home in plan.homes]
-                return Resolution(_settle(visits, plans), apart, made, effects, rounds)
+                answers = [plan.answer for plan in plans if plan.answer]
+                return Resolution(_settle(visits, plans), apart, made, effects, rounds, answers)
             late.update(visit for group in groups for visit in group.visits)
         raise Conflict(f"identity: lost {ROUNDS} races in a row")
 
@@ -74,6 +78,7 @@ class Resolver:
         the write fails, since they are not.
         """
         store, rules = self._store, self._planner.rules
+        visits = [visit for visit in visits if visit.touches]
         held = store.clusters({visit.person.cluster for visit in visits if visit.person.cluster})
         for visit in visits:
             visit.look(held.get(visit.person.cluster), rules)
@@ -81,8 +86,9 @@ class Resolver:
         places = store.places({token for visit in strangers for token in visit.sighting.tokens})
         held |= store.clusters({place for place in places.values() if place not in held})
         for visit in strangers:
+            _drop_late(visit, places, held)
             visit.look(_place_of(visit, places, held), rules)
-        return _groups([visit for visit in visits if not visit.known], places, held)
+        return _groups([visit for visit in visits if visit.touches and not visit.known], places, held)
 
     def _checks(self, late: set[Visit], groups: list[Group]) -> list[Write]:
         """Writes that only compare: what an earlier round wrote for these visits must still be there when the
@@ -109,6 +115,15 @@ def _visits(touches: Sequence[Touch]) -> list[Visit]:
     for visit in visits.values():
         visit.sum_up()
     return list(visits.values())
+
+
+def _drop_late(visit: Visit, places: dict[bytes, bytes], held: dict[bytes, Held]) -> None:
+    """Let go of the touches from before an erasure of one of their identifiers."""
+    if visit.person.command is None:
+        homes = [(token, held.get(places.get(token, b""))) for token in visit.sighting.tokens]
+        erased = max([home.cluster.erased_at(token) for token, home in homes if home is not None], default=-1)
+        if erased >= visit.sighting.first:
+            visit.drop_late(erased)
 
 
 def _place_of(visit: Visit, places: dict[bytes, bytes], held: dict[bytes, Held]) -> Held | None:
@@ -149,7 +164,7 @@ def _reach(visit: Visit, places: dict[bytes, bytes], held: dict[bytes, Held]) ->
     hubs: dict[bytes, Held] = {}
     for token in visit.sighting.tokens:
         home = held.get(places.get(token, b""))
-        if home is not None and is_hub(home.cluster, token):
+        if home is not None and visit.person.command is None and is_hub(home.cluster, token):
             hubs[token] = home
         else:
             nodes.append(places.get(token, token))
@@ -163,7 +178,7 @@ def _settle(visits: list[Visit], plans: list[Plan]) -> dict[Person, Held]:
     """The cluster of each person after the plans were carried out; where to look for him next time."""
     moved = {held.id: plan for plan in plans for held in plan.group.clusters}
     homes = {visit.person: plan.home_of(visit.person) for plan in plans for visit in plan.group.visits}
-    for visit in visits:
+    for visit in [visit for visit in visits if visit.touches]:
         person, home = visit.person, visit.home
         if person not in homes and home is not None:
             homes[person] = moved[home.id].home_of(person) if home.id in moved else home

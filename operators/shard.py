@@ -10,7 +10,7 @@ from collections import OrderedDict
 import msgspec
 
 from operators.timers import TimerIndex
-from state.profile import OpenExample, Profile
+from state.profile import OpenExample, Part, Profile
 from state.shards import Output
 
 
@@ -35,8 +35,10 @@ class Shard:
         self.timers = TimerIndex()
         self.profiles: OrderedDict[str, Profile] = OrderedDict()
         self.examples: dict[str, list[OpenExample]] = {}
+        self.parts: dict[str, list[Part]] = {}
         self.changed: set[str] = set()
         self.changed_examples: set[str] = set()
+        self.changed_parts: set[str] = set()
         self.counters: dict[str, int] = {}
         self.outbox: list[Output] = []
         self.started: list[int] = []
@@ -57,6 +59,11 @@ class Shard:
         self.changed_examples.add(customer)
         return self.examples.setdefault(customer, [])
 
+    def kept_parts(self, customer: str) -> list[Part]:
+        """The customer's parts, marked as changed; empty if nothing can be undone."""
+        self.changed_parts.add(customer)
+        return self.parts.setdefault(customer, [])
+
     def count(self, name: str, by: int = 1) -> None:
         """Add to the account."""
         self.counters[name] = self.counters.get(name, 0) + by
@@ -74,10 +81,15 @@ class Shard:
         self.changed.clear()
         self.changed_examples.clear()
         self.examples.clear()
+        for customer in self.changed_parts:
+            if not self.parts[customer]:
+                del self.parts[customer]
+        self.changed_parts.clear()
         self.counters.clear()
         self.timers.changed.clear()
         self.timers.trim()
         self.outbox = []
         self.started.clear()
         while len(self.profiles) > cached:
-            self.profiles.popitem(last=False)
+            customer, _ = self.profiles.popitem(last=False)
+            self.parts.pop(customer, None)

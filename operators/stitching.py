@@ -21,15 +21,17 @@ from functools import lru_cache
 import msgspec
 import redis
 
+from operators.changes import CREATED
 from operators.planning import Planner
 from operators.reading import Message, Person, Reader, Touch
-from operators.resolving import Resolver
+from operators.resolving import Resolution, Resolver
 from schemas import stitched
+from schemas.commands import NEEDS
 from schemas.config import Config
 from schemas.errors import RecordFault
-from schemas.outputs import DeadLetter
+from schemas.outputs import Audit, DeadLetter
 from schemas.stitched import shard_of
-from schemas.topics import DATA_KEYS, DEAD_LETTERS, STITCHED, topic_name
+from schemas.topics import AUDIT, DATA_KEYS, DEAD_LETTERS, STITCHED, topic_name
 from state.identity import Held, IdentityStore, Mark, Partition, Set, Source, pack_source, read_source, source_field
 from state.tokens import Tokens
 from state.vault import CACHED_KEYS, DataKey, Vault
@@ -43,7 +45,7 @@ class Outgoing(msgspec.Struct):
     topic: str
     partition: int
     key: bytes | None
-    value: bytes
+    value: bytes | None
 
 
 @dataclass(slots=True)
@@ -71,7 +73,7 @@ class Batch:
 
 class Lane(msgspec.Struct):
     """What a batch holds of a source partition: ``name`` "topic/partition", K, first and next offset, the time of the
-    last record (ms), and how many records, dead ones among them, were at or above K."""
+    last record (ms), and how many touchpoints, of them dead and erased ones, and commands were at or above K."""
 
     name: str
     k: int
@@ -80,6 +82,8 @@ class Lane(msgspec.Struct):
     time: int = 0
     consumed: int = 0
     dead: int = 0
+    erased: int = 0
+    commands: int = 0
 
 
 class _Home(msgspec.Struct):
@@ -106,6 +110,7 @@ class Stitcher:
         self._stitched = topic_name(config, STITCHED)
         self._dead_letters = topic_name(config, DEAD_LETTERS)
         self._data_keys = topic_name(config, DATA_KEYS)
+        self._audit = topic_name(config, AUDIT)
         tokens = Tokens(bytes.fromhex(config.keys.index))
         self._vault = Vault(config.keys.master)
         self._store = IdentityStore(redis, config.prefix)
@@ -204,6 +209,9 @@ class Stitcher:
                 lane.time = at if log_clock else event.ts
                 touch.live = live
                 touches.append(touch)
+                if touch.person.command is not None:
+                    lane.commands += live
+                    lane.consumed -= live
             except RecordFault as fault:
                 lane.time = self._highest or now if log_clock else message.timestamp()[1]
                 if live:
@@ -221,14 +229,41 @@ class Stitcher:
         batch.faults[fault.reason] += 1
 
     def _resolve(self, batch: Batch, touches: list[Touch], marks: list[Mark]) -> None:
-        resolution = self._resolver.resolve(touches, marks)
-        batch.changes, batch.effects, batch.rounds = resolution.changes, resolution.effects, resolution.rounds
+        """Touchpoints together, then commands one by one; R moves with the last."""
+        commands = [touch for touch in touches if touch.person.command is not None]
+        shown = [touch for touch in touches if touch.person.command is None] if commands else touches
+        if shown or not commands:
+            self._emit(batch, shown, self._apply(batch, shown, [] if commands else marks).homes)
+        for touch in commands:
+            self._obey(batch, touch, marks if touch is commands[-1] else [])
         for mark in marks:
             self._sources[mark.source] = mark.moved
             batch.sources[mark.source] = read_source(mark.moved)
-        for held in resolution.apart:  # not all of them are shown in this batch
+
+    def _apply(self, batch: Batch, touches: list[Touch], marks: list[Mark]) -> Resolution:
+        """Write what touches say, and tell of the clusters that come apart: not all of these are shown."""
+        resolution = self._resolver.resolve(touches, marks)
+        batch.changes += resolution.changes
+        batch.effects += resolution.effects
+        batch.rounds += resolution.rounds
+        for held in resolution.apart:
             self._tell(batch, held, touches[0].event.at)
-        self._emit(batch, touches, resolution.homes)
+        return resolution
+
+    def _obey(self, batch: Batch, touch: Touch, marks: list[Mark]) -> None:
+        """Carry out a command, and say what came of it."""
+        command, at = touch.person.command, touch.event.at
+        resolution = self._apply(batch, [touch], marks)
+        for held in resolution.homes.values():
+            self._tell(batch, held, at)
+        (answer,) = resolution.answers
+        if command is not None and touch.live:
+            outcome = "refused" if answer.why else "applied"
+            named = command.ids[: NEEDS[command.op]]
+            audit = Audit(
+                command.id, command.op, outcome, at, named, answer.customers, command.by, command.reason, answer.why
+            )  # fmt: skip
+            batch.outgoing.append(Outgoing(self._audit, -1, command.id.encode(), _json(audit)))
 
     def _emit(self, batch: Batch, touches: list[Touch], clusters: Mapping[Person, Held]) -> None:
         """Every live touchpoint with its customer, and before the first of a cluster the cluster's changes."""
@@ -237,6 +272,9 @@ class Stitcher:
         for touch in touches:
             event, person, personal = touch.event, touch.person, touch.personal
             batch.junk += person.junk
+            if touch.late:
+                self._drop(batch, touch)
+                continue
             home = homes.get(person)
             if home is None:
                 if event.customer:
@@ -252,10 +290,17 @@ class Stitcher:
                     event.kid, event.sealed = home.key.kid, home.key.seal(personal)
                 outgoing.append(Outgoing(stitched_topic, home.shard, home.record_key, encode(event)))
 
+    def _drop(self, batch: Batch, touch: Touch) -> None:
+        """Count a touchpoint that came later than the erasure of whom it shows."""
+        if touch.live:
+            source = touch.event.src.rpartition("/")[0]
+            next(lane for lane in batch.lanes.values() if lane.name == source).erased += 1
+
     def _home_in(self, held: Held, person: Person) -> _Home:
         """Where the touchpoints of ``person`` go, who is in this cluster."""
         customer = held.cluster.owner(*person.strongest)
-        return self._home(customer, *held.cluster.keys[customer])
+        key = held.cluster.keys[customer]
+        return self._home(customer, key.kid, key.wrapped)
 
     def _find_home(self, customer: str, kid: str = "", wrapped: bytes = b"") -> _Home:
         """(Called through the cached ``_home``.)"""
@@ -264,16 +309,17 @@ class Stitcher:
 
     def _tell(self, batch: Batch, home: Held, at: int) -> None:
         """Publish every pending change of a cluster, once a batch, a new customer's data key before its first use."""
-        if home.id in batch.told:
+        if batch.told.get(home.id) is home:
             return
         batch.told[home.id] = home
         for change in home.cluster.pending:
             if change.id in batch.changed:
                 continue
             batch.changed.add(change.id)
-            if change.kind == "created":
-                name, wrapped = home.cluster.keys[change.customer]
-                batch.outgoing.append(Outgoing(self._data_keys, -1, name.encode(), wrapped))
+            if change.kind == CREATED and (key := home.cluster.keys.get(change.customer)):
+                batch.outgoing.append(Outgoing(self._data_keys, -1, key.kid.encode(), key.wrapped))
+            for kid in change.keys:  # of an erased customer
+                batch.outgoing.append(Outgoing(self._data_keys, -1, kid.encode(), None))
             # A merge concerns two shards: one hands over, the other waits for it.
             for customer in (change.old, change.new) if change.old and change.new else (change.customer,):
                 record = msgspec.structs.replace(change, at=at, customer=customer)

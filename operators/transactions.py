@@ -37,8 +37,8 @@ class Publishable(Protocol):
         """Its key."""
 
     @property
-    def value(self) -> bytes:
-        """Its content."""
+    def value(self) -> bytes | None:
+        """Its content; None says that what its key named is gone."""
 
 
 class Aborted(TouchstreamError):

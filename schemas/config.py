@@ -56,13 +56,15 @@ class Keys(Section):
 
 class Identity(Section):
     """``blocked`` adds ``namespace:value`` entries to the default junk list. ``rules`` is a policy of
-    `schemas.policy`, of which ``namespaces`` replaces single namespaces and ``priority``, if given, the order."""
+    `schemas.policy`, of which ``namespaces`` replaces single namespaces and ``priority``, if given, the order. A merge
+    can be undone for ``undo_days``."""
 
     default_country: Annotated[str, msgspec.Meta(pattern=r"^[A-Z]{2}$")] = "CN"
     blocked: tuple[str, ...] = ()
     rules: Literal["retail", "union"] = "retail"
     priority: tuple[str, ...] = ()
     namespaces: dict[str, Namespace] = {}
+    undo_days: Annotated[int, msgspec.Meta(ge=0, le=3650)] = 30
 
     def policy(self) -> Policy:
         """The policy that these settings make."""

@@ -59,8 +59,10 @@ class Decision(msgspec.Struct, omit_defaults=True):
 
 
 class IdentityChange(msgspec.Struct, omit_defaults=True):
-    """One change of who is who, as applied: ``created``, ``linked``, ``merged``, ``moved``, ``quarantined`` or
-    ``released``; identifiers as tokens; ``policy``: the version of the identity policy that said so."""
+    """One change of who is who, as applied: ``created``, ``linked``, ``merged``, ``moved``, ``split``,
+    ``quarantined``, ``released``, ``refused`` (``why``: the reason) or ``erased``; identifiers as tokens;
+    ``touchpoint``: the token of the event that brought it about, or the id of an operator's command; ``policy``: the
+    version of the identity policy that said so."""
 
     id: str
     kind: str
@@ -72,6 +74,49 @@ class IdentityChange(msgspec.Struct, omit_defaults=True):
     old: str | None = None
     touchpoint: str | None = None
     policy: str = ""
+    why: str = ""
+
+
+class Alias(msgspec.Struct, omit_defaults=True):
+    """What has become of a customer id, the newest of its key: it is ``target`` now, itself (it lives again), or it was
+    ``erased`` at that time (ms) and is dead for ever. ``version`` orders them."""
+
+    customer: str
+    target: str
+    version: int
+    at: int
+    erased: int = 0
+
+
+class Audit(msgspec.Struct, omit_defaults=True):
+    """What came of an operator's command: ``applied``, or ``refused`` (``why`` says why); then, of an erasure, one
+    ``erased`` per customer once its state is gone: ``counts`` says of what how many.
+
+    ``by`` and ``reason`` are the operator's words; ``ids`` the tokens that the command names, ``customers`` who holds
+    them now.
+    """
+
+    command: str
+    op: str
+    outcome: str
+    at: int
+    ids: list[str] = []
+    customers: list[str] = []
+    by: str = ""
+    reason: str = ""
+    why: str = ""
+    counts: dict[str, int] = {}
+
+
+class Alert(msgspec.Struct, omit_defaults=True):
+    """Something that a person should look at. ``kind``: quarantined (an identifier that so many met at that it stands
+    for no person any more)."""
+
+    kind: str
+    at: int
+    customer: str
+    text: str
+    ids: list[str] = []
 
 
 class Score(msgspec.Struct, omit_defaults=True):

@@ -75,13 +75,15 @@ class Contact(msgspec.Struct, array_like=True):
 
 
 class Change(Record, tag="change"):
-    """An identity change. ``kind``: created, linked, merged, moved, quarantined or released.
+    """An identity change. ``kind``: created, linked, merged, moved, split, quarantined, released, refused or erased.
 
     A merge goes to both shards: the copy with ``customer == old`` makes that shard hand over, the copy
     with ``customer == new`` makes the other wait. ``version`` orders the alias register of ``old``. What moved goes
-    to both as well: identifiers leave ``old``, whose state stays, and join ``new``.
-    ``ids`` are the tokens that joined; ``contacts`` their sealed values where a message can be sent to them.
-    ``policy``: the version of the identity policy.
+    to both as well: identifiers leave ``old``, whose state stays, and join ``new``. So does what was split off: ``new``
+    waits for the part of the state of ``old`` that is its own.
+    ``ids`` are the tokens that joined (refused: that were not made one, ``why`` says why not; erased: that were
+    forgotten, with the data ``keys``); ``contacts`` their sealed values where a message can be sent to them.
+    ``touchpoint`` is what brought it about, or the command; ``policy``: the version of the identity policy.
     """
 
     id: str
@@ -95,6 +97,8 @@ class Change(Record, tag="change"):
     new: str | None = None
     touchpoint: str | None = None
     policy: str = ""
+    why: str = ""
+    keys: list[str] = []
 
 
 class Absorb(Record, tag="absorb"):

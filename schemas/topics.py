@@ -23,13 +23,21 @@ class Topic(msgspec.Struct, frozen=True):
 #: What the flows write may be this large: a sealed dead letter is a third larger than the record it holds.
 LARGEST_OUTPUT = 16_000_000
 #: Outputs, all keyed by customer.
-OUTPUTS = ("triggers", "decisions", "scores", "identity.changes", "churn.examples")
+OUTPUTS = ("triggers", "decisions", "scores", "identity.changes", "audit", "alerts", "churn.examples")
 STITCHED, DEAD_LETTERS, DATA_KEYS, MODELS = "stitched", "dead-letters", "data-keys", "models"
+#: What operators decide of identity; only touchstream's own commands may write there.
+COMMANDS = "commands"
+AUDIT, ALERTS, ALIASES = "audit", "alerts", "aliases"
 
 
 def topic_name(config: Config, name: str) -> str:
     """The deployment's own name of ``name``: ``PREFIX.NAME``."""
     return f"{config.prefix}.{name}"
+
+
+def inputs(config: Config) -> list[str]:
+    """What stitch reads: the sources, and what operators decide."""
+    return [topic_name(config, name) for name in (*config.topics.sources, COMMANDS)]
 
 
 def topics(config: Config) -> list[Topic]:
@@ -44,10 +52,12 @@ def topics(config: Config) -> list[Topic]:
 
     return [
         *(Topic(topic_name(config, name), config.topics.source_partitions, keep) for name in config.topics.sources),
+        own(COMMANDS, 1, fixed=True),
         own(STITCHED, wide, fixed=True, append_time=True),
         own("churn.examples", 1, fixed=True),
         own(DEAD_LETTERS, 1),
         own(DATA_KEYS, 1, compact=True),
         own(MODELS, 1, compact=True),
+        own(ALIASES, 1, compact=True),
         *(own(name, min(wide, 8)) for name in OUTPUTS if name != "churn.examples"),
     ]

@@ -24,6 +24,7 @@ from hashlib import sha1
 from math import isqrt
 from pathlib import Path
 from typing import Any, NamedTuple
+from uuid import UUID
 
 import msgspec
 import redis
@@ -45,24 +46,34 @@ Partition = tuple[str, int]
 Span = tuple[int, int]
 
 
+class Key(msgspec.Struct, array_like=True, frozen=True):
+    """A customer's data key: its id, its wrapped form, and who that customer has become since (empty: nobody else)."""
+
+    kid: str
+    wrapped: bytes
+    heir: str = ""
+
+
 class Cluster(msgspec.Struct, array_like=True):
     """Everything known of identifiers that evidence connects. Not to be changed once written.
 
     ``ids`` ascending; ``spans`` maps `code` of a fact to its (first, last) in ms; ``owners`` gives each
-    identifier's customer as an index into ``customers``; ``keys`` every customer ever made here with the
-    id and the wrapped form of its data key; ``pending`` the changes not known to be published; ``nobody`` the
-    identifiers, by index, that stand for no person; ``hub`` the one that this cluster is about, if it is a hub:
-    elsewhere hubs are mentioned, but their place is in a cluster of their own.
+    identifier's customer as an index into ``customers``, -1 where it has none: erased, or decided of before it was
+    seen; ``keys`` every customer ever made here with its data key; ``pending`` the changes not known to be published;
+    ``nobody`` the identifiers, by index, that stand for no person; ``hub`` the one that this cluster is about, if it
+    is a hub: elsewhere hubs are mentioned, but their place is in a cluster of their own; ``erased`` when identifiers,
+    by index, were erased (ms), known again or not.
     """
 
     ids: list[bytes]
     spans: dict[int, Span]
     customers: list[str]
     owners: list[int]
-    keys: dict[str, tuple[str, bytes]]
+    keys: dict[str, Key]
     pending: list[Change] = []
     nobody: list[int] = []
     hub: bytes = b""
+    erased: dict[int, int] = {}
 
     def index(self, token: bytes) -> int:
         """Where ``token`` stands in ``ids``; -1 if it does not."""
@@ -78,8 +89,13 @@ class Cluster(msgspec.Struct, array_like=True):
         return self.customers[self.owners[(people or places)[0]]]
 
     def partition(self) -> dict[bytes, str]:
-        """Every identifier's customer."""
-        return {token: self.customers[owner] for token, owner in zip(self.ids, self.owners, strict=True)}
+        """The customer of every identifier that has one."""
+        customers = self.customers
+        return {token: customers[owner] for token, owner in zip(self.ids, self.owners, strict=True) if owner >= 0}
+
+    def erased_at(self, token: bytes) -> int:
+        """When an identifier was erased (ms), -1 if it was not."""
+        return self.erased.get(self.index(token), -1) if self.erased else -1
 
     def facts(self, kinds: Sequence[str]) -> dict[tuple[str, bytes, bytes], Span]:
         """The evidence, spelled out. ``kinds`` names the kinds of facts by number."""
@@ -113,6 +129,8 @@ class Set(NamedTuple):
 
 #: A write that is done whole or, if a key is not as expected, not at all.
 Write = Sequence[Set]
+#: The customer of an identifier that has none.
+NO_CUSTOMER = str(UUID(int=0))
 #: ``expected``: the key must be absent; it may be anything. ``value``: delete the key; leave it.
 ABSENT, ANY, DELETED, SAME = b"", b"*", b"", b"="
 
@@ -234,6 +252,12 @@ class IdentityStore:
         except NoScriptError:
             reply = self._redis.eval(_SCRIPT, len(keys), *keys, *args)
         return reply
+
+    def watermark(self, ignored: str) -> int | None:
+        """The time (ms) up to which every source partition is stitched, those of topic ``ignored`` aside; None before
+        there is any."""
+        found = self.sources().items()
+        return min([read_source(packed).watermark for (topic, _), packed in found if topic != ignored], default=None)
 
     def sources(self, partitions: Iterable[Partition] | None = None) -> dict[Partition, bytes]:
         """Packed positions of these source partitions (all, if None) where there are any; see `read_source`."""

@@ -84,7 +84,9 @@ class Profile(msgspec.Struct, array_like=True):
     ``consent`` maps ``channel/purpose`` to (granted, event time); ``seen`` holds the latest event ids, newest
     last; ``views`` the latest product views as (sku, time); ``cooling`` the time each play last emitted.
     Purchases, spend and activity are in ``behaviour``; ``units`` counts what was bought; ``due`` is the earliest
-    of its timers, as the shard's index knows it; ``changes`` are the latest that brought or took identifiers.
+    of its timers, as the shard's index knows it; ``changes`` are the latest that brought or took identifiers;
+    ``erased`` when it was erased: then there is nothing else, for ever; ``parted`` until when some merge into it can
+    be undone: so long its `Part` list is kept.
     """
 
     customer: str
@@ -120,12 +122,45 @@ class Profile(msgspec.Struct, array_like=True):
     price_time: int = 0
     due: int | None = None
     changes: list[str] = []
+    erased: int = 0
+    parted: int = 0
+
+
+class Part(msgspec.Struct, array_like=True):
+    """What one of several merged customers has contributed: its profile as it was, folded on with what its own
+    identifiers ``ids`` (tokens) have sent since. ``until`` (ms): from then on it cannot be taken out again.
+
+    The first of a customer's parts is its own. Kept under a key of its own.
+    """
+
+    ids: list[str]
+    until: int
+    profile: Profile
+
+
+class HandOver(msgspec.Struct, array_like=True):
+    """All that one customer hands to another: profile, open examples, and the parts that it has absorbed itself.
+    ``until`` (ms): so long it stays a part, 0 if it does not."""
+
+    profile: Profile
+    examples: list[OpenExample] = []
+    parts: list[Part] = []
+    until: int = 0
 
 
 _profiles = msgspec.msgpack.Decoder(Profile)
 _examples = msgspec.msgpack.Decoder(list[OpenExample])
+_parts = msgspec.msgpack.Decoder(list[Part])
+_handovers = msgspec.msgpack.Decoder(HandOver)
 _encoder = msgspec.msgpack.Encoder()
 
 unpack = _profiles.decode
 unpack_examples = _examples.decode
+unpack_parts = _parts.decode
+unpack_handover = _handovers.decode
 pack = _encoder.encode
+
+
+def copy(profile: Profile) -> Profile:
+    """A profile of its own that says the same."""
+    return unpack(pack(profile))

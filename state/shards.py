@@ -7,6 +7,7 @@ Layout, all under the hash tag of the shard (``{PREFIX.N}`` for engage, ``{PREFI
     {tag}out     string  packed outbox: outputs of the last commit, possibly not yet in Kafka
     {tag}count   hash    account
     {tag}c:ID    string  packed profile          {tag}x:ID  string  packed open examples
+    {tag}u:ID    string  packed parts, of which merges can be undone
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ class Stored(NamedTuple):
 
 class Commit(NamedTuple):
     """Everything one batch changed in one shard. ``timers`` maps customer to due (None removes), ``entities``
-    maps a key suffix (``c:ID``, ``x:ID``) to its new value (None deletes)."""
+    maps a key suffix (``c:ID``, ``x:ID``, ``u:ID``) to its new value (None deletes)."""
 
     shard: int
     expected: int | None

@@ -19,10 +19,10 @@ from operators.engage import Engage
 from operators.shard import Shard, ShardState
 from schemas import stitched
 from schemas.config import Churn, Config, Keys, Limits, Plays, Topics
-from schemas.outputs import Decision, Example, IdentityChange, Score, Trigger
+from schemas.outputs import Alert, Alias, Audit, Decision, Example, IdentityChange, Score, Trigger
 from schemas.stitched import Absorb, Change, Contact, Control, Event, Record, Tick, shard_of
 from schemas.touchpoint import Consent
-from state.profile import OpenExample, Profile, pack, unpack, unpack_examples
+from state.profile import OpenExample, Part, Profile, pack, unpack, unpack_examples, unpack_parts
 from state.shards import Output
 
 SHARDS = 4
@@ -37,6 +37,9 @@ _KINDS: dict[str, type] = {
     "ts.scores": Score,
     "ts.churn.examples": Example,
     "ts.identity.changes": IdentityChange,
+    "ts.audit": Audit,
+    "ts.aliases": Alias,
+    "ts.alerts": Alert,
 }
 
 
@@ -138,6 +141,11 @@ class World:
         stored = self.entities.get("x:" + customer)
         return [] if stored is None else unpack_examples(stored)
 
+    def parts(self, customer: str) -> list[Part]:
+        """The parts as stored."""
+        stored = self.entities.get("u:" + customer)
+        return [] if stored is None else unpack_parts(stored)
+
     def state(self, number: int) -> ShardState:
         """The state of a shard as stored."""
         return _state.decode(pack(self.shards[number].state))
@@ -184,6 +192,8 @@ class World:
             shard.profiles[customer] = unpack(stored)
         if examples and customer not in shard.examples:
             shard.examples[customer] = self.examples(customer)
+        if customer in shard.profiles and shard.profiles[customer].parted and customer not in shard.parts:
+            shard.parts[customer] = self.parts(customer)
 
     def _tick(self, shard: Shard, tick: Tick) -> None:
         customers = self.engage.tick(shard, tick)
@@ -196,6 +206,8 @@ class World:
             self.entities["c:" + customer] = pack(shard.profiles[customer])
         for customer in shard.changed_examples:
             self.entities["x:" + customer] = pack(shard.examples[customer])
+        for customer in shard.changed_parts:
+            self.entities["u:" + customer] = pack(shard.parts[customer])
         for customer, due in shard.timers.changed.items():
             self.timers[shard.number].pop(customer, None)
             if due is not None:

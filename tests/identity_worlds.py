@@ -16,6 +16,7 @@ from operators.evidence import (
     MERGE,
     OBSERVED,
     RELEASE,
+    SPENT,
     SPLIT,
     TILL,
     Evidence,
@@ -84,7 +85,7 @@ sightings = st.builds(
 )
 _alone = st.builds(
     lambda kind, token, time: marker(kind, token, token, time),
-    st.sampled_from([LOGOUT, LOGOUT, ERASE, HUB, RELEASE]),
+    st.sampled_from([LOGOUT, LOGOUT, ERASE, HUB, RELEASE, SPENT]),
     st.sampled_from(EVERYONE),
     times,
 )

@@ -20,9 +20,10 @@ class Message(NamedTuple):
     ts: int = START
     name: bytes | None = None
     extra: tuple[tuple[str, bytes | None], ...] = ()
+    source: str = TOPIC
 
     def topic(self) -> str:
-        return TOPIC
+        return self.source
 
     def partition(self) -> int:
         return self.part

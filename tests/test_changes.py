@@ -34,7 +34,7 @@ def test_applying_changes_to_the_old_partition_gives_the_new_one(rules: str, dat
         if change.kind == "merged":
             assert {folded[token] for token in change.ids} == {change.old}
             folded = {token: change.customer if owner == change.old else owner for token, owner in folded.items()}
-        elif change.kind == "moved":
+        elif change.kind in ("moved", "split"):
             assert {folded[token] for token in change.ids} == {change.old}
             folded |= dict.fromkeys(change.ids, change.customer)
         else:
@@ -45,7 +45,10 @@ def test_applying_changes_to_the_old_partition_gives_the_new_one(rules: str, dat
     assert sorted(created) == sorted(set(after.values()) - set(before.values()))
     merged = [change.old for change in told if change.kind == "merged"]
     assert sorted(merged, key=str) == sorted(set(before.values()) - set(after.values()))
-    assert sum(change.kind == "moved" for change in told) == 0 or rules == "retail"
+    assert sum(change.kind in ("moved", "split") for change in told) == 0 or rules == "retail"
+    for change in told:
+        whole = {token for token, customer in after.items() if customer == change.customer} == set(change.ids)
+        assert change.kind != "split" or whole
 
 
 def at(*some: tuple[list[int], int]) -> Evidence:

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from operators.engage import MAX_HOPS
 from operators.scoring import OPEN_EXAMPLES
+from operators.succession import MAX_HOPS
 from schemas import stitched
 from schemas.config import Limits, Plays
 from schemas.stitched import Absorb, Change, Event, Record
@@ -143,7 +143,7 @@ def test_records_wait_for_the_hand_over_so_that_an_opt_out_is_not_too_late() -> 
     world.run()
     assert settled(world).told() == [("welcome", "no_consent")]
     assert world.profile(B).views == [("tea", T + 2)]
-    assert world.timers[B_SHARD] == {}
+    assert world.timers[B_SHARD] == {B: world.profile(B).parted}
     assert world.counts["applied"] == 4
 
 
@@ -239,7 +239,7 @@ def test_a_customer_who_waits_can_be_merged_himself() -> None:
     assert (profile.views, sorted(profile.carts)) == ([("tea", T + 1)], ["cart"])
     assert sorted(profile.absorbed) == sorted([token(f"{A}>{B}@1"), token(f"{B}>{C}@2")])
     world.feed(tick(T + DAY), tick(T + DAY + 1)).run()
-    assert world.timers == [{}, {}, {}, {}]
+    assert world.timers == [{}, {}, {C: profile.parted}, {}]
 
 
 def test_two_merges_into_one_wait_for_both() -> None:

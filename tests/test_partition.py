@@ -229,7 +229,7 @@ def test_who_comes_back_after_an_erasure_is_someone_new() -> None:
     old = partition(evidence, rules).customers[member]
     for token in (device, member):
         join(evidence, marker(ERASE, token, token, 7))
-    assert partition(evidence, rules) == Partition({}, erased={device: 7, member: 7})
+    assert partition(evidence, rules) == Partition({}, erased={device: 7, member: 7}, spent=frozenset((device, member)))
     join(evidence, facts_of(event._replace(first=9, last=9), rules))
     new = partition(evidence, rules).customers
     assert new[member] == new[device] == customer_id(f"{token_text(min(device, member))}@7") != old

@@ -18,7 +18,7 @@ from operators.stitching import Batch, Stitcher
 from schemas import stitched
 from schemas.config import Config, Identity, Keys, Topics
 from schemas.stitched import Change, Event, shard_of
-from state.identity import IdentityStore
+from state.identity import NO_CUSTOMER, IdentityStore
 from state.tokens import Tokens
 from state.vault import Vault
 from tests.messages import START, TOPIC, Message
@@ -40,6 +40,7 @@ class World:
         self.log: list[Any] = []
         self.keys: dict[str, bytes] = {}
         self.dead: list[dict[str, Any]] = []
+        self.audit: list[dict[str, Any]] = []
 
     def process(self, *partitions: int) -> Stitcher:
         """A process that has taken the partitions over."""
@@ -51,7 +52,10 @@ class World:
         """What the shell does with a batch, short of Kafka."""
         for out in batch.outgoing:
             kind = out.topic.removeprefix(f"{self.config.prefix}.")
-            if kind == "stitched":
+            if out.value is None:
+                assert kind == "data-keys"
+                self.keys.pop((out.key or b"").decode(), None)
+            elif kind == "stitched":
                 record = stitched.decode(out.value)
                 assert isinstance(record, Event | Change)
                 assert out.key == record.customer.encode()
@@ -59,6 +63,8 @@ class World:
                 self.log.append(record)
             elif kind == "data-keys":
                 self.keys[(out.key or b"").decode()] = out.value
+            elif kind == "audit":
+                self.audit.append(json.loads(out.value))
             else:
                 assert kind == "dead-letters"
                 self.dead.append(json.loads(out.value))
@@ -85,13 +91,18 @@ class World:
         places = store.places(tokens)
         clusters = store.clusters([name[1:] for name in names if name[:1] == b"@"])
         assert set(places.values()) == set(clusters), "no cluster without identifiers, none missing"
-        found = {token: clusters[place].cluster.owner(token) for token, place in places.items()}
+        found = {
+            token: customer
+            for token, place in places.items()
+            if (customer := clusters[place].cluster.partition().get(token)) is not None
+        }
         for held in clusters.values():
-            assert held.cluster.partition() == {each: found[each] for each in held.cluster.ids}
-            for token, customer in held.cluster.partition().items():
-                if not lives_in(held.cluster, token):
-                    continue
-                assert self.redis.get(store.identifier_key(token)) == store.place(held.id, customer)
+            known = {each: found[each] for each in held.cluster.ids if each in found}
+            assert held.cluster.partition() == known
+            for token in held.cluster.ids:
+                if lives_in(held.cluster, token):
+                    place = store.place(held.id, known.get(token, NO_CUSTOMER))
+                    assert self.redis.get(store.identifier_key(token)) == place
         return found, [held.cluster for held in clusters.values()]
 
     def open(self, record: Event) -> dict[str, Any]:
@@ -134,7 +145,9 @@ def folded(changes: list[Change]) -> dict[str, str]:
         known.add(change.id)
         if change.kind == "merged" and change.new:
             owner = {token: change.new if holder == change.old else holder for token, holder in owner.items()}
-        else:
+        elif change.kind == "erased":
+            owner = {token: holder for token, holder in owner.items() if holder != change.customer}
+        elif change.kind != "refused":
             owner |= dict.fromkeys(change.ids, change.new or change.customer)
     return owner
 

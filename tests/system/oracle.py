@@ -24,13 +24,13 @@ import msgspec
 import redis
 
 from operators.clusters import lives_in
-from operators.engage import MAX_HOPS
 from operators.evidence import Evidence, Sighting, facts_of, join
 from operators.junk import Junk
 from operators.kafka import group_id
 from operators.normalise import normalise
 from operators.partition import partition
 from operators.reading import NOBODY, Reader
+from operators.succession import MAX_HOPS
 from schemas import stitched
 from schemas.config import Config
 from schemas.outputs import DeadLetter

@@ -24,8 +24,8 @@ from confluent_kafka import Producer
 from operators.failpoints import ARMED, LOG
 from operators.kafka import group_id
 from schemas.config import Churn, Config, Limits, Metrics, Plays
-from schemas.topics import STITCHED, topic_name
-from state.identity import IdentityStore, read_source
+from schemas.topics import COMMANDS, STITCHED, topic_name
+from state.identity import IdentityStore
 from state.shards import ShardStore
 from tests.system.feed import EXPECT, START_MS, Feed
 from tests.system.reading import Tail, committed
@@ -231,7 +231,7 @@ class Pipeline:
         topic = topic_name(self.config, STITCHED)
         k = committed(self.config, group_id(self.config, "engage"), topic, len(numbers))
         stored = self._store.read(list(numbers))
-        watermark = min(read_source(packed).watermark for packed in self._identity.sources().values())
+        watermark = self._identity.watermark(topic_name(self.config, COMMANDS)) or 0
         return all(
             self._last[n] < (stored[n].r or 0) <= k[n].offset
             and all(due > watermark for due, _ in self._store.timers(n, 1))

@@ -20,7 +20,7 @@ from schemas import stitched
 from schemas.config import Config
 from schemas.stitched import Absorb, Change, Event, Tick
 from schemas.topics import OUTPUTS, STITCHED, topic_name
-from state.profile import pack, unpack
+from state.profile import pack, unpack, unpack_parts
 from state.shards import ShardStore
 from tests.system.reading import Read, read_topic, scan
 
@@ -105,6 +105,9 @@ class Replay:
         examples = {key.decode(): value for key, value in scan(self._redis, f"{tag}x:").items()}
         open_ones = {customer: pack(each) for customer, each in shard.examples.items() if each}
         faults += differences(f"examples of shard {number}", _counted(open_ones), _counted(examples))
+        kept = {key.decode(): value for key, value in scan(self._redis, f"{tag}u:").items()}
+        parts = {customer: pack(each) for customer, each in shard.parts.items() if each}
+        faults += differences(f"parts of shard {number}", _counted(parts), _counted(kept), unpack_parts)
         index = self._redis.zrange(f"{tag}timers", 0, -1, withscores=True)
         timers = {str(key, "ascii"): int(due) for key, due in index}
         due = {customer: profile.due for customer, profile in shard.profiles.items() if profile.due is not None}

@@ -1,0 +1,210 @@
+"""Evidence of clusters and visits that belong together, joined: who is who now, and what that changes.
+
+The pure half of `operators.planning`, which makes records and writes of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from itertools import chain
+from typing import NamedTuple
+
+import msgspec
+
+from operators.changes import ERASED, MERGED, REFUSED, Change, changes, forgotten
+from operators.clusters import heir, lives_in, move_times, newer_logout
+from operators.evidence import ERASE, KINDS, LOGOUT, Evidence, Fact, Sighting, facts_of, join, marker
+from operators.graph import purged
+from operators.hubs import quarantine
+from operators.obeying import Answer, answer_to, erase, refusals, said, spend
+from operators.partition import Partition, partition
+from operators.reading import Person, Touch
+from operators.rules import Rules
+from schemas import stitched
+from state.identity import Held, Key, Span
+
+
+class Visit(msgspec.Struct, eq=False):
+    """A person and the touches of the batch that show him; ``sighting`` is what they say together.
+
+    ``home``: the cluster looked at. ``moved``: the times that the sighting moves on there, None if it may change the
+    partition.
+    """
+
+    person: Person
+    touches: list[Touch]
+    sighting: Sighting = Sighting((), 0, 0, 0)
+    live: bool = True
+    home: Held | None = None
+    moved: dict[int, Span] | None = None
+
+    def sum_up(self) -> None:
+        """All touches are there."""
+        if not self.touches:
+            return
+        times = [touch.time for touch in self.touches]
+        self.sighting = Sighting(*self.person.who, min(times), max(times))
+        self.live = all([touch.live for touch in self.touches])
+
+    def drop_late(self, erased: int) -> None:
+        """Let go of what happened up to ``erased`` (ms), when one of the identifiers was erased."""
+        for touch in self.touches:
+            touch.late = touch.time <= erased
+        self.touches = [touch for touch in self.touches if not touch.late]
+        self.sum_up()
+
+    def look(self, home: Held | None, rules: Rules) -> None:
+        """Compare with a cluster the person may be in."""
+        self.home, self.moved = home, None
+        if home is None or self.person.command is not None:
+            return
+        if not self.live and forgotten(home.cluster.partition(), home.cluster.pending):
+            return
+        if not newer_logout(home.cluster, self.person.logouts, self.sighting.last):
+            self.moved = move_times(home.cluster, self.sighting, self.person.by_last, rules)
+
+    @property
+    def known(self) -> bool:
+        """Whether it says nothing new."""
+        return self.moved is not None and not self.moved
+
+
+class Group(NamedTuple):
+    """Visits that share identifiers or clusters, the clusters they reach, and the clusters of the hubs they pass, by
+    hub: these are read only."""
+
+    visits: list[Visit]
+    clusters: list[Held]
+    hubs: dict[bytes, Held]
+
+
+class Joined(NamedTuple):
+    """Everything known in a group once it is joined.
+
+    ``before``, ``after``: whose its identifiers were and are; ``keys`` as they are now, without those in ``destroyed``,
+    which go with the customers that are erased; ``pending``: changes of before, and ``changes`` what changes now;
+    ``cause``: the touch that mattered; ``blocked``: identifiers that are no longer allowed; ``apart``: whether the
+    evidence may have to be kept in several clusters.
+    """
+
+    visits: list[Visit]
+    evidence: Evidence
+    before: dict[bytes, str]
+    after: Partition
+    keys: dict[str, Key]
+    destroyed: Mapping[str, list[Key]]
+    pending: list[stitched.Change]
+    changes: list[Change]
+    cause: Touch
+    blocked: frozenset[bytes]
+    apart: bool
+    answer: Answer | None
+
+
+def join_up(group: Group, rules: Rules) -> Joined:
+    """Join the evidence of a group's clusters and visits, and see who is who now."""
+    before, keys, pending, evidence = _contents(group)
+    blocked = rules.blocked.intersection(before)
+    if blocked:  # since they were stored
+        evidence = {fact: span for fact, span in evidence.items() if blocked.isdisjoint(fact[1:])}
+    cause, news = _join_visits(evidence, group.visits, rules)
+    command, named = cause.person.command, cause.person.who[0]
+    gone = erase(evidence, command, named, before)
+    destroyed = _destroy(keys, gone)
+    if gone and command is not None:
+        spend(evidence, {*gone, *[key.kid.rpartition(".")[0] for key in chain(*destroyed.values())]}, command.time)
+    evidence = purged(evidence)
+    before = {token: customer for token, customer in before.items() if customer not in gone}
+    after, apart = _partition(evidence, rules)
+    before |= {hub: after.customers[hub] for hub in group.hubs}
+    made = [Change(ERASED, customer, tuple(sorted(tokens))) for customer, tokens in gone.items()]
+    made += changes(before, after.customers, keys, _nobody(group), after.nobody)
+    if not all([visit.live for visit in group.visits]):
+        made += forgotten(_people(after), [*pending, *made])
+    made += refusals(news, evidence, after, rules)
+    answer = None if command is None else answer_to(command, named, after, gone)
+    if answer is not None and answer.why and answer.customers:
+        made.append(Change(REFUSED, answer.customers[0], named, why=answer.why))
+    _inherit(keys, made, after)
+    return Joined(
+        group.visits, evidence, before, after, keys, destroyed, pending, made, cause, blocked, apart, answer
+    )  # fmt: skip
+
+
+def _partition(evidence: Evidence, rules: Rules) -> tuple[Partition, bool]:
+    """The customers, and whether their evidence may have to be kept apart. Marks hubs, in place."""
+    after = partition(evidence, rules)
+    if not after.hubs and not after.erased and len(after.customers) <= rules.cap:
+        return after, False
+    join(evidence, quarantine(evidence, rules))
+    return partition(evidence, rules), True
+
+
+def _people(after: Partition) -> dict[bytes, str]:
+    """The customers of identifiers that stand for a person and always have."""
+    out = after.nobody | after.spent
+    return {token: customer for token, customer in after.customers.items() if token not in out}
+
+
+def _contents(group: Group) -> tuple[dict[bytes, str], dict[str, Key], list[stitched.Change], Evidence]:
+    """What a group's clusters hold together: customers, data keys, pending changes, evidence."""
+    before: dict[bytes, str] = {}
+    keys: dict[str, Key] = {}
+    pending: list[stitched.Change] = []
+    evidence: Evidence = {}
+    for held in group.clusters:
+        before.update(held.cluster.partition())
+        keys.update({name: key for name, key in held.cluster.keys.items() if key.heir or name not in keys})
+        pending += held.cluster.pending
+        join(evidence, held.cluster.facts(KINDS))
+    for hub, held in group.hubs.items():
+        join(evidence, {fact: span for fact, span in held.cluster.facts(KINDS).items() if fact[1:] == (hub, hub)})
+    return before, keys, pending, evidence
+
+
+def _join_visits(evidence: Evidence, visits: list[Visit], rules: Rules) -> tuple[Touch, set[Fact]]:
+    """Join what the visits say, in place; the first touch that could change the partition, and what was not known."""
+    cause, news = None, set[Fact]()
+    erased = {a: last for (kind, a, _), (_, last) in evidence.items() if kind == ERASE}
+    for visit in visits:
+        person = visit.person
+        facts = said(person.command, person.who[0]) if person.command else facts_of(visit.sighting, rules, erased)
+        for token in person.logouts:
+            facts |= marker(LOGOUT, token, token, visit.sighting.last)
+        if cause is None and visit.moved is None:
+            cause = visit.touches[0]
+        news |= facts.keys() - evidence.keys()
+        join(evidence, facts)
+    return cause or visits[0].touches[0], news
+
+
+def _nobody(group: Group) -> set[bytes]:
+    """The identifiers that stood for no person."""
+    return {held.cluster.ids[i] for held in group.clusters for i in held.cluster.nobody}.union(group.hubs)
+
+
+def _destroy(keys: dict[str, Key], gone: Collection[str]) -> dict[str, list[Key]]:
+    """Take the data keys of erased customers, and of all who were merged into them, out of ``keys``."""
+    owners = {name: heir(name, keys) for name in keys} if gone else {}
+    destroyed: dict[str, list[Key]] = {}
+    for name, owner in owners.items():
+        if owner in gone:
+            destroyed.setdefault(owner, []).append(keys.pop(name))
+    return destroyed
+
+
+def _inherit(keys: dict[str, Key], made: Sequence[Change], after: Partition) -> None:
+    """Note who has become another; who lives has not."""
+    for change in made:
+        if change.kind == MERGED and change.old in keys:
+            keys[change.old] = msgspec.structs.replace(keys[change.old], heir=change.customer)
+    for customer in keys.keys() & set(after.customers.values()):
+        if keys[customer].heir:
+            keys[customer] = msgspec.structs.replace(keys[customer], heir="")
+
+
+def elsewhere(group: Group) -> set[bytes]:
+    """The hubs that the group mentions and that have clusters of their own, which it does not rewrite."""
+    clusters = [held.cluster for held in group.clusters]
+    mentioned = {token for cluster in clusters for token in cluster.ids if not lives_in(cluster, token)}
+    return mentioned.union(group.hubs).difference([cluster.hub for cluster in clusters])

@@ -1,0 +1,101 @@
+"""What operators decide of identity, as evidence; what came of it, in words; and which links were refused meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from collections.abc import Set as AbstractSet
+from itertools import chain
+from typing import NamedTuple
+
+from operators.birth import LOOSE, NOBODY, name
+from operators.changes import REFUSED, Change
+from operators.evidence import ERASE, LINKS, MERGE, RELEASE, SEEN, SPENT, SPLIT, Evidence, Fact, join, marker
+from operators.explain import explain
+from operators.partition import Partition
+from operators.rules import Rules
+from schemas.commands import Command
+from state.tokens import CUT
+
+
+class Answer(NamedTuple):
+    """What came of a command: ``why`` it was refused (empty: it was not), and the customers concerned."""
+
+    why: str
+    customers: list[str]
+
+
+def said(command: Command, tokens: tuple[bytes, ...]) -> Evidence:
+    """The evidence of a command about ``tokens``; of an erasure see `erase`."""
+    if command.op == "release":
+        return marker(RELEASE, tokens[0], tokens[0], command.time)
+    if command.op == "erase":
+        return {}
+    return marker(MERGE if command.op == "merge" else SPLIT, tokens[0], tokens[1], command.time)
+
+
+def erase(
+    evidence: Evidence, command: Command | None, tokens: tuple[bytes, ...], customers: Mapping[bytes, str]
+) -> dict[str, list[bytes]]:
+    """Put tombstones into ``evidence`` where ``command`` is an erasure: on ``tokens``, and on all that those hold who
+    hold them now. What was carried out already is not done again, although others may hold them since. Returns who
+    is erased, and their identifiers."""
+    if command is None or command.op != "erase":
+        return {}
+    time, known = command.time, [evidence.get((ERASE, token, token)) for token in tokens]
+    if all([span is not None and span[1] >= time for span in known]):
+        return {}
+    gone: dict[str, list[bytes]] = {customers[token]: [] for token in tokens if token in customers}
+    for token, customer in customers.items():
+        if customer in gone:
+            gone[customer].append(token)
+    for token in {*tokens, *chain.from_iterable(gone.values())}:
+        join(evidence, marker(ERASE, token, token, time))
+    return gone
+
+
+def spend(evidence: Evidence, names: AbstractSet[str], time: int) -> None:
+    """Mark the identifiers that erased customers were named after, in ``evidence``: others may hold them by now, who
+    must not inherit a dead name."""
+    stamps = {a: last for (kind, a, _), (_, last) in evidence.items() if kind in (ERASE, SPENT) and last != time}
+    for token in {a for kind, a, _ in evidence if kind == SEEN}:
+        if not names.isdisjoint([name(token, stamps, mark) for mark in ("", LOOSE, NOBODY)]):
+            join(evidence, marker(SPENT, token, token, time))
+
+
+def answer_to(command: Command, tokens: tuple[bytes, ...], after: Partition, gone: Collection[str]) -> Answer:
+    """What came of ``command``."""
+    if command.op == "erase":
+        return Answer("", sorted(gone))
+    named = tokens[:1] if command.op == "release" else tokens[:2]
+    customers = [after.customers[token] for token in named if token in after.customers]
+    if len(customers) < len(named):
+        return Answer("unknown identifier", customers)
+    if command.op == "release":
+        return Answer("made a hub again since" if named[0] in after.nobody else "", customers)
+    one = customers[0] == customers[1]
+    if one == (command.op == "merge"):
+        return Answer("", customers[:1] if one else customers)
+    if one:
+        return Answer("merged again since", customers[:1])
+    return Answer("stands for no person" if after.nobody.intersection(named) else "split since", customers)
+
+
+def refusals(
+    news: Collection[Fact], evidence: Mapping[Fact, tuple[int, int]], after: Partition, rules: Rules
+) -> list[Change]:
+    """Links that were seen for the first time and make nobody one, although both ends stand for a person."""
+    customers = after.customers
+    cut = {
+        (kind, a, b)
+        for kind, a, b in news
+        if kind in LINKS and customers.get(a) != customers.get(b) and after.nobody.isdisjoint((a, b))
+    }
+    if not cut:
+        return []
+    found = []
+    for link in explain(evidence, rules).links:
+        if (link.kind, link.a, link.b) in cut and link.rule in ("limit", "split", "superseded"):
+            stronger, weaker = sorted((link.a, link.b), key=lambda token: (rules.order(token[:CUT]), token))
+            why = " ".join([link.rule, *link.limits])
+            found.append(Change(REFUSED, customers[stronger], (stronger, weaker), why=why))
+    return found

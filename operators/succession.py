@@ -1,0 +1,311 @@
+"""Who is whose successor, as a shard sees it: identifiers that join and leave, hand-overs, splits, erasures.
+
+A merge of ``old`` into ``new``: the shard of ``old`` writes the alias and hands everything over as one `Absorb`
+(always, even if it is nothing); the shard of ``new`` parks what comes for it until that has been folded in. A split
+goes the same way back: the shard of ``old`` hands over the parts that leave, the shard of ``new`` waits for them.
+"""
+
+from __future__ import annotations
+
+import logging
+from base64 import b64decode, b64encode
+from collections.abc import Callable
+
+import msgspec
+
+from operators import fold, join, parts, scoring
+from operators.changes import CREATED, ERASED, MERGED, QUARANTINED, REFUSED, SPLIT_OFF
+from operators.plays import DAY
+from operators.shard import Shard
+from schemas import outputs, stitched
+from schemas.config import Config
+from schemas.stitched import Absorb, Change, Event, Gist, shard_of
+from schemas.topics import ALERTS, ALIASES, AUDIT, STITCHED, topic_name
+from state.profile import Contact, HandOver, OpenExample, Park, Part, Profile, copy, pack, unpack_handover
+
+log = logging.getLogger(__name__)
+
+#: How often a record may be forwarded along aliases. Registers with versions make longer chains impossible but
+#: for changes that are still on their way.
+MAX_HOPS = 8
+#: Timers that follow from the rest of a profile.
+_DERIVED = frozenset(("grid", "label", "undo"))
+
+_events = msgspec.json.Decoder(Event)
+_gists = msgspec.json.Decoder(Gist)
+
+
+class Succession:
+    """Applies identity changes and hand-overs. ``touch`` folds a touchpoint into the profile of its customer."""
+
+    def __init__(self, config: Config, touch: Callable[[Shard, Profile, Gist, bytes], None]) -> None:
+        self._config = config
+        self._touch = touch
+        self._shards = config.topics.shards
+        self._undo_ms = config.identity.undo_days * DAY
+        self._stitched = topic_name(config, STITCHED)
+        self._changes = topic_name(config, "identity.changes")
+        self._aliases = topic_name(config, ALIASES)
+        self._alerts = topic_name(config, ALERTS)
+        self._audit = topic_name(config, AUDIT)
+
+    def change(self, shard: Shard, change: Change) -> None:
+        """Apply an identity change. Changes arrive at least once, and late again when others have followed."""
+        profile, leaves = shard.profile(change.customer), change.customer == change.old
+        if change.kind == ERASED:
+            self._erase(shard, profile, change)
+        elif change.kind == MERGED:
+            self._hand_over(shard, profile, change) if leaves else self._expect(shard, profile, change)
+        elif change.id not in profile.changes and not profile.erased:
+            profile.changes = [*profile.changes, change.id][-join.KEPT_CHANGES :]
+            if leaves:
+                self._leave(shard, profile, change)
+            elif change.kind == REFUSED:
+                self._publish(shard, change)
+            else:
+                self._linked(shard, profile, change)
+                if change.kind == SPLIT_OFF:
+                    self._expect(shard, profile, change)
+
+    # -- identifiers join and leave --------------------------------------------------------------------------
+
+    def _linked(self, shard: Shard, profile: Profile, change: Change) -> None:
+        """Identifiers joined; what is no news to this profile is not published."""
+        if profile.alias and not self._revive(shard, profile, change.version):
+            return
+        joined = [token for token in change.ids if token not in profile.ids]
+        first = change.kind == CREATED and len(profile.changes) == 1
+        if not joined and not first:
+            return
+        profile.ids = [*profile.ids, *joined][: join.KEPT_IDS]
+        for contact in change.contacts:
+            known = profile.contacts.get(contact.ns)
+            if known is None or contact.time >= known.time:
+                profile.contacts[contact.ns] = Contact(contact.kid, contact.sealed, contact.time, contact.token)
+        self._publish(shard, change)
+
+    def _leave(self, shard: Shard, profile: Profile, change: Change) -> None:
+        """Identifiers left; with them goes what only they have brought, if that is known."""
+        gone = set(change.ids)
+        profile.ids = [token for token in profile.ids if token not in gone]
+        leaving = self._take_out(shard, profile, gone) if profile.parted and change.kind != QUARANTINED else []
+        examples: list[OpenExample] = []
+        if leaving:
+            examples = self._part_with(shard, profile, leaving, gone)
+            profile = shard.profile(profile.customer)
+        profile.contacts = {ns: known for ns, known in profile.contacts.items() if known.token not in gone}
+        if leaving or change.kind == SPLIT_OFF:
+            handed = HandOver(parts.whole(leaving) if leaving else Profile(profile.customer), examples)
+            if len(leaving) > 1:
+                handed.parts, handed.until = leaving, leaving[0].until
+            self._absorb_by(shard, change, handed)
+
+    def _take_out(self, shard: Shard, profile: Profile, gone: set[str]) -> list[Part]:
+        kept = shard.kept_parts(profile.customer)
+        parts.expire(kept, shard.state.at)
+        until = max([part.until for part in kept])
+        leaving = parts.take_out(kept, gone)
+        for part in leaving:
+            part.until = part.until or until
+        return leaving
+
+    def _part_with(self, shard: Shard, profile: Profile, leaving: list[Part], gone: set[str]) -> list[OpenExample]:
+        """Make a customer anew without the parts that leave; their open examples."""
+        kept = shard.kept_parts(profile.customer)
+        left = shard.profiles[profile.customer] = parts.without(profile, kept, gone)
+        names = {part.profile.customer for part in leaving}
+        mine = shard.open_examples(profile.customer)
+        theirs = [each for each in mine if each.customer in names]
+        mine[:] = [each for each in mine if each.customer not in names]
+        self._derive(shard, left)
+        self._keep(shard, left)
+        return theirs
+
+    def _derive(self, shard: Shard, profile: Profile) -> None:
+        """The timers that follow from the rest."""
+        profile.timers = [timer for timer in profile.timers if timer.kind not in _DERIVED]
+        scoring.schedule_label(profile, shard.open_examples(profile.customer), self._config.churn)
+        scoring.schedule_grid(profile, shard.state.at, self._config.churn)
+
+    def _keep(self, shard: Shard, profile: Profile) -> None:
+        """Note how long parts are kept, if there are several."""
+        kept = shard.kept_parts(profile.customer)
+        if len(kept) < 2:
+            kept.clear()
+        profile.parted = max([part.until for part in kept], default=0)
+        fold.set_timer(profile, "undo", "", profile.parted or None)
+
+    # -- hand-overs ------------------------------------------------------------------------------------------
+
+    def _hand_over(self, shard: Shard, profile: Profile, change: Change) -> None:
+        """This customer was merged into another: set the alias and send all there is, even if it is nothing."""
+        new, fresh = change.new or "", change.version > profile.alias_version and not profile.erased
+        handed = HandOver(Profile(profile.customer))
+        if fresh and not profile.alias:
+            kept = shard.kept_parts(profile.customer) if profile.parted else []
+            until = shard.state.at + self._undo_ms if self._undo_ms else 0
+            handed = HandOver(profile, shard.open_examples(profile.customer), kept, until)
+        parked, handed.profile.parked = handed.profile.parked, []
+        self._absorb_by(shard, change, handed)
+        if not fresh:
+            return
+        for raw in parked:
+            self.forward_event(shard, raw, new)
+        handed.examples.clear()
+        handed.parts.clear()
+        shard.profiles[profile.customer] = Profile(profile.customer, new, change.version, due=profile.due)
+        if profile.alias != new:
+            # After Redis has forgotten a merge it is told again; that changes nothing.
+            self._publish(shard, change)
+            self._publish_alias(shard, profile.customer, new, change.version)
+
+    def _absorb_by(self, shard: Shard, change: Change, handed: HandOver) -> None:
+        """Send a hand-over to the other side of a change."""
+        packed = b64encode(pack(handed)).decode()
+        old = change.old or ""
+        self._send(shard, Absorb(shard.state.at, change.new or "", old, change.id, change.version, packed))
+
+    def _expect(self, shard: Shard, profile: Profile, change: Change) -> None:
+        """Another customer's state, or a part of it, is to come: wait for it."""
+        if profile.erased or (profile.alias and not self._revive(shard, profile, change.version)):
+            return
+        if change.id not in profile.absorbed and all(park.change != change.id for park in profile.parks):
+            until = shard.state.at + self._config.limits.park_seconds * 1000
+            profile.parks.append(Park(change.id, until))
+
+    def absorb(self, shard: Shard, absorb: Absorb) -> None:
+        """Fold in what another customer hands over."""
+        profile = shard.profile(absorb.customer)
+        if profile.alias and absorb.hops < MAX_HOPS:
+            self._forward(shard, msgspec.structs.replace(absorb, customer=profile.alias, hops=absorb.hops + 1))
+            return
+        if absorb.change not in profile.absorbed and not profile.erased:
+            self._fold_in(shard, profile, unpack_handover(b64decode(absorb.profile)))
+            profile.absorbed = [*profile.absorbed, absorb.change][-join.KEPT_CHANGES :]
+            shard.count("absorbed")
+        # Those that the other was still waiting for have come along; some may have arrived here before it.
+        profile.parks = [park for park in profile.parks if park.change not in profile.absorbed]
+        if not profile.parks:
+            self.resume(shard, profile)
+
+    def _fold_in(self, shard: Shard, profile: Profile, other: HandOver) -> None:
+        if other.until:
+            kept = shard.kept_parts(profile.customer)
+            parts.expire(kept, shard.state.at) if kept else None
+            parts.add(kept, profile, other)
+        elif profile.parted:
+            join.absorb(shard.kept_parts(profile.customer)[0].profile, copy(other.profile))
+        join.absorb(profile, other.profile)
+        mine = shard.open_examples(profile.customer)
+        both = [*other.examples, *mine]
+        mine[:] = sorted(both, key=lambda each: (each.time, each.customer))[-scoring.OPEN_EXAMPLES :]
+        self._derive(shard, profile)
+        if other.until or profile.parted:
+            self._keep(shard, profile)
+
+    def park(self, shard: Shard, profile: Profile, raw: bytes) -> bool:
+        """Keep a record until the hand-over has come; False if waiting took too long or too much."""
+        limits = self._config.limits
+        late = min(park.until for park in profile.parks) <= shard.state.at
+        if late or len(profile.parked) >= limits.park_records:
+            self.give_up_waiting(shard, profile)
+            return False
+        profile.parked.append(raw)
+        return True
+
+    def give_up_waiting(self, shard: Shard, profile: Profile) -> None:
+        """Go on without the hand-over."""
+        shard.count("park_timeouts")
+        log.warning("a merged customer goes on without its hand-over", extra={"shard": shard.number})
+        profile.parks = []
+        self.resume(shard, profile)
+
+    def resume(self, shard: Shard, profile: Profile) -> None:
+        """What was parked now happens, in order."""
+        parked, profile.parked = profile.parked, []
+        for raw in parked:
+            self._touch(shard, profile, _gists.decode(raw), raw)
+
+    def forget_parts(self, shard: Shard, profile: Profile) -> None:
+        """Nothing can be undone any more."""
+        shard.kept_parts(profile.customer).clear()
+        profile.parted = 0
+
+    # -- erasure ---------------------------------------------------------------------------------------------
+
+    def _erase(self, shard: Shard, profile: Profile, change: Change) -> None:
+        """Forget all there is; what is still on its way for this customer will find nobody."""
+        if profile.erased:
+            return
+        customer, examples = profile.customer, shard.open_examples(profile.customer)
+        counts = {
+            "identifiers": len(change.ids),
+            "contacts": len(profile.contacts),
+            "carts": len(profile.carts),
+            "decisions": len(profile.decided),
+            "timers": len(profile.timers),
+            "open_examples": len(examples),
+            "waiting_touchpoints": len(profile.parked),
+            "data_keys": len(change.keys),
+        }
+        shard.count("erased", len(profile.parked))
+        examples.clear()
+        self.forget_parts(shard, profile)
+        shard.profiles[customer] = Profile(customer, erased=change.time, due=profile.due)
+        self._publish(shard, msgspec.structs.replace(change, ids=[]))
+        self._publish_alias(shard, customer, "", change.version, change.time)
+        command = change.touchpoint or ""
+        receipt = outputs.Audit(command, "erase", "erased", shard.state.at, customers=[customer], counts=counts)
+        shard.emit(self._audit, -1, command, stitched.encode(receipt))
+
+    # -- out -------------------------------------------------------------------------------------------------
+
+    def _revive(self, shard: Shard, profile: Profile, version: int) -> bool:
+        """Whether a change names this alias as a customer who lives again: then the register points to itself."""
+        if version <= profile.alias_version:
+            return False
+        profile.alias, profile.alias_version = "", version
+        self._publish_alias(shard, profile.customer, profile.customer, version)
+        return True
+
+    def _publish(self, shard: Shard, change: Change) -> None:
+        merged = change.kind == MERGED
+        customer = change.new if merged and change.new else change.customer
+        published = outputs.IdentityChange(
+            id=change.id,
+            kind=change.kind,
+            customer=customer,
+            version=change.version,
+            time=change.time,
+            at=shard.state.at,
+            ids=change.ids,
+            old=change.old,
+            touchpoint=change.touchpoint,
+            policy=change.policy,
+            why=change.why,
+        )
+        shard.count(f"identity_{change.kind}")
+        key = change.old if merged and change.old else change.customer
+        shard.emit(self._changes, -1, key, stitched.encode(published))
+        if change.kind == QUARANTINED:
+            text = "so many people met at these identifiers that they stand for nobody: see touchstream identity show"
+            alert = outputs.Alert(change.kind, shard.state.at, customer, text, change.ids)
+            shard.emit(self._alerts, -1, customer, stitched.encode(alert))
+
+    def _publish_alias(self, shard: Shard, customer: str, target: str, version: int, erased: int = 0) -> None:
+        alias = outputs.Alias(customer, target, version, shard.state.at, erased)
+        shard.emit(self._aliases, -1, customer, stitched.encode(alias))
+
+    def forward_event(self, shard: Shard, raw: bytes, customer: str) -> None:
+        """Send a touchpoint on to the successor of its customer."""
+        shard.count("forwarded")
+        event = _events.decode(raw)
+        self._forward(shard, msgspec.structs.replace(event, customer=customer, hops=event.hops + 1))
+
+    def _forward(self, shard: Shard, record: Event | Absorb) -> None:
+        """Send a record on to the shard of its customer's successor, stamped with this shard's clock."""
+        self._send(shard, msgspec.structs.replace(record, at=shard.state.at))
+
+    def _send(self, shard: Shard, record: Event | Absorb) -> None:
+        partition = shard_of(record.customer, self._shards)
+        shard.emit(self._stitched, partition, record.customer, stitched.encode(record))
