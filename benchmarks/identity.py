@@ -13,7 +13,7 @@ if both are one customer's alone, *linkable* if touchpoints connect it without a
 ``false_merges``: customers found that hold identifiers of several true ones. *Ambiguous* are true customers whom only a
 shared device joins to others, since they identified themselves on it without a member number: nothing in the data tells
 a housemate's e-mail from a second one of the member's. They are counted and left out of ``false_merges``.
-``unification_rate``: 1 - customers / identifiers, of what was found.
+``unification_rate``: 1 - customers / identifiers of what was found, as in ``touchstream identity stats``.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ from benchmarks import febrl
 from benchmarks.pairwise import pairs, rates
 from benchmarks.stitch import KEYS, Message
 from flows.embedded import EmbeddedValkey
+from flows.identity_stats import unification_rate
 from flows.process import GC_THRESHOLD
 from operators.reading import Reader
 from operators.stitching import Stitcher
@@ -148,7 +149,7 @@ def score(
         "false_merges": len(false),
         "ambiguous_merges": sum(len(some) > 1 for some in people.values()) - len(false),
         "ambiguous_share": round(len(ambiguous & owners) / len(owners), 4),
-        "unification_rate": round(1 - len(people) / len(own), 4),
+        "unification_rate": unification_rate(len(own), len(people)),
         "common_identifiers": {kind: f"{apart[kind]} of {common[kind]} with nobody" for kind in sorted(common)},
     }
 

@@ -1,4 +1,4 @@
-"""The commands about identity: simulate, show."""
+"""The commands about identity: simulate, show, stats."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @click.group()
 def identity() -> None:
-    """Who is who: try a policy, look somebody up."""
+    """Who is who: try a policy, look somebody up, see what it comes to."""
 
 
 @identity.command(
@@ -98,3 +98,27 @@ def _lines(outcome: Outcome, *, brief: bool) -> list[str]:
                   (("nobody's", outcome.nobody), ("erased", outcome.erased)) if some]  # fmt: skip
         lines += [f"        the event at {time:g} is confused and gave nothing" for time in outcome.nothing]
     return lines
+
+
+@identity.command(epilog=examples("touchstream identity stats", "touchstream identity stats --top 50 --json"))
+@click.option("--top", type=click.IntRange(min=0), default=10, show_default=True, help="Name so many hubs at most.")
+@click.option("--json", "as_json", is_flag=True, help="One line of JSON.")
+@with_config
+def stats(top: int, as_json: bool, path: str | None) -> None:
+    """Count identifiers, customers and clusters, and show the unification rate, the hubs, and what is nobody's.
+
+    Reads every cluster of the deployment once, while flows run; what they write meanwhile may be counted or not.
+    """
+    from flows.identity_stats import readable
+    from flows.identity_stats import stats as count
+    from flows.progress import Progress
+    from state.connection import connect
+
+    config = load_config(path)
+    with connect(config) as client, Progress("clusters") as shown:
+        found = count(config, client, top=top, progress=shown.update)
+    if as_json:
+        print_json(found)
+    else:
+        for line in readable(found):
+            click.echo(line)

@@ -81,7 +81,7 @@ def show(config: Config, client: redis.Redis, identifier: str) -> Shown:
     if held is None:
         raise TouchstreamError(f"{identifier!r} has never been seen in this deployment (prefix {config.prefix})")
     told = explain(held.cluster.facts(KINDS), reader.rules)
-    names = {token: _short(token) for token in held.cluster.ids} | {known.token: f"{known.ns}:{value} (asked for)"}
+    names = {token: short(token) for token in held.cluster.ids} | {known.token: f"{known.ns}:{value} (asked for)"}
     return Shown(
         identifier=identifier,
         token=known.text,
@@ -124,6 +124,7 @@ def _link(link: Why, names: dict[bytes, str]) -> Link:
     return Link(link.kind, names[link.a], names[link.b], link.first, link.last, link.holds, why)
 
 
-def _short(token: bytes) -> str:
+def short(token: bytes) -> str:
+    """A token as people see it: the namespace, and enough of the hash to tell it from others."""
     name, _, digest = token_text(token).rpartition(":")
     return f"{name}:{digest[:_SHOWN]}…"

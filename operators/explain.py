@@ -78,7 +78,7 @@ def explain(evidence: Mapping[Fact, Span], rules: Rules) -> Explanation:
         version=rules.version,
         links=sorted(links, key=lambda link: (link.first, link.last, link.a, link.b, link.kind)),
         decisions=sorted(decisions, key=lambda decision: (decision[3], decision)),
-        hubs={hub: _met(evidence, hub) for hub in sorted(result.hubs)},
+        hubs={hub: met(evidence, hub) for hub in sorted(result.hubs)},
         shared=shared,
     )
 
@@ -140,6 +140,6 @@ def _out(end: bytes, last: int, rules: Rules, result: Partition, shared: frozens
     return "shared" if end in shared else None
 
 
-def _met(evidence: Mapping[Fact, Span], hub: bytes) -> int:
+def met(evidence: Mapping[Fact, Span], hub: bytes) -> int:
     """How many it has met; what was erased or blocked included, since it has been a hub for all of them."""
     return len({a if b == hub else b for kind, a, b in evidence if kind in LINKS and hub in (a, b)})
