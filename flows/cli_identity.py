@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from flows.cli_base import examples, load_config, print_json, with_config
+from flows.cli_base import Command, examples, load_config, print_json, with_config
 
 if TYPE_CHECKING:
     from flows.identity_simulate import Outcome
+    from schemas.commands import Op
 
 
 @click.group()
@@ -64,9 +67,10 @@ def simulate(file: Any, check: bool, policy: str | None, as_json: bool) -> None:
     epilog=examples(
         "touchstream identity show member:1001",
         "touchstream identity show 'phone:138 0013 8001' --json",
+        "touchstream identity show 451c1e50-7d2d-5a2b-85d9-7b6a26f3a2e4",
     )
 )
-@click.argument("identifier", metavar="NAMESPACE:VALUE")
+@click.argument("identifier", metavar="NAMESPACE:VALUE|CUSTOMER")
 @with_config
 @click.option("--json", "as_json", is_flag=True, help="One line of JSON.")
 def show(identifier: str, path: str | None, as_json: bool) -> None:
@@ -122,3 +126,118 @@ def stats(top: int, as_json: bool, path: str | None) -> None:
     else:
         for line in readable(found):
             click.echo(line)
+
+
+@identity.command(
+    epilog=examples("touchstream identity export member:1001", "touchstream identity export member:1001 --history")
+)
+@click.argument("identifier", metavar="NAMESPACE:VALUE|CUSTOMER")
+@click.option("--history", is_flag=True, help="Read the log for the touchpoints that are still there, too (slow).")
+@with_config
+def export(identifier: str, history: bool, path: str | None) -> None:
+    """Print all that is held about a customer as JSON, personal values in the clear: the right of access.
+
+    What is not: originals in the source topics and dead letters, which expire with their topics.
+    """
+    from flows.identity_export import export as collect
+    from state.connection import connect
+
+    config = load_config(path)
+    with connect(config) as client:
+        print_json(collect(config, client, identifier, history=history))
+
+
+def _decision(command: Command) -> Command:
+    """Add what all decisions have in common."""
+    for option in (
+        with_config,
+        click.option("--json", "as_json", is_flag=True, help="One line of JSON."),
+        click.option("--wait", type=click.FloatRange(min=0), default=30.0, show_default=True,
+                     help="Seconds to wait for what comes of it."),
+        click.option("--by", default=lambda: os.environ.get("USER", ""), help="Who decides, for the audit [$USER]."),
+    ):  # fmt: skip
+        command = option(command)
+    return command
+
+
+_reason = click.option("--reason", default="", help="Why, for the audit. Kept in the clear.")
+
+
+@identity.command(epilog=examples("touchstream identity merge member:1001 phone:13800138001 --reason 'ticket 7'"))
+@click.argument("first", metavar="NAMESPACE:VALUE")
+@click.argument("second", metavar="NAMESPACE:VALUE")
+@_reason
+@_decision
+def merge(first: str, second: str, **options: Any) -> None:
+    """Make one customer of two, whatever the policy says. `split` undoes it.
+
+    Decided in the order in which operators decide: of a merge and a split of the same two the newest holds.
+    """
+    _carry_out("merge", [first, second], **options)
+
+
+@identity.command(epilog=examples("touchstream identity split member:1001 device:ab12 --reason 'sold the tablet'"))
+@click.argument("first", metavar="NAMESPACE:VALUE")
+@click.argument("second", metavar="NAMESPACE:VALUE")
+@_reason
+@_decision
+def split(first: str, second: str, **options: Any) -> None:
+    """Keep two identifiers apart from now on. If a merge of the last days had made them one, each side gets back what
+    it had, and what its identifiers have sent since (see identity.undo_days)."""
+    _carry_out("split", [first, second], **options)
+
+
+@identity.command(epilog=examples("touchstream identity release device:tablet-7 --reason 'was a kiosk, now sold'"))
+@click.argument("hub", metavar="NAMESPACE:VALUE")
+@_reason
+@_decision
+def release(hub: str, **options: Any) -> None:
+    """Let a hub stand for a person again: its links count from now on, whatever their number.
+
+    Reads all clusters to find whom it has met.
+    """
+    _carry_out("release", [hub], **options)
+
+
+@identity.command(
+    epilog=examples(
+        "touchstream identity erase member:1001 --reason 'request 2026-17'",
+        "touchstream identity erase 451c1e50-7d2d-5a2b-85d9-7b6a26f3a2e4 --reason 'request 2026-18' --yes --json",
+    )
+)
+@click.argument("who", metavar="NAMESPACE:VALUE|CUSTOMER")
+@click.option("--reason", required=True, help="Why, for the audit. Kept in the clear: name a request, not a person.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@_decision
+def erase(who: str, yes: bool, **options: Any) -> None:
+    """Forget a customer: all identifiers, profile, timers, open learning examples, and the key of all sealed values.
+
+    Touchpoints from before that come later are dropped; one from after starts a new customer. Cannot be undone. What
+    the source systems have sent stays in the source topics, and sealed in dead letters, until these expire.
+    """
+    if not yes and sys.stdin.isatty():
+        click.confirm(f"Erase all that is known of {who}? This cannot be undone", abort=True)
+    _carry_out("erase", [who], **options)
+
+
+def _carry_out(op: Op, named: list[str], *, reason: str, by: str, wait: float, as_json: bool, path: str | None) -> None:
+    from flows.identity_commands import prepare, readable, send
+    from schemas.errors import TouchstreamError
+    from state.connection import connect
+
+    config = load_config(path)
+    with connect(config) as client:
+        command = prepare(config, client, op, named, by=by, reason=reason)
+    answer = send(config, command, wait=wait)
+    if as_json:
+        print_json(answer)
+    else:
+        for line in readable(answer):
+            click.echo(line)
+    if any(audit.outcome == "refused" for audit in answer.audit):
+        raise click.exceptions.Exit(1)
+    if not answer.done:
+        raise TouchstreamError(
+            f"the command is in Kafka, but was not carried out within {wait:g} s: are stitch and engage running "
+            "(`touchstream status`)? It will be as soon as they are; see `touchstream tail audit --from-start`"
+        )

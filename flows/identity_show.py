@@ -11,14 +11,13 @@ from typing import Final
 import msgspec
 import redis
 
+from flows.identity_lookup import Lookup
 from flows.tail import clock
 from operators.evidence import KINDS
 from operators.explain import Explanation, Why, explain
-from operators.reading import Reader
 from schemas.config import Config
 from schemas.errors import TouchstreamError
-from state.identity import IdentityStore
-from state.tokens import Tokens, token_text
+from state.tokens import token_text
 
 #: Characters of a hash that are shown.
 _SHOWN: Final = 6
@@ -69,25 +68,19 @@ class Shown(msgspec.Struct, frozen=True):
 
 
 def show(config: Config, client: redis.Redis, identifier: str) -> Shown:
-    """Look ``namespace:value`` up. Raises `TouchstreamError` if it is junk or has never been seen."""
-    tokens = Tokens(bytes.fromhex(config.keys.index))
-    reader, store = Reader(config, tokens), IdentityStore(client, config.prefix)
-    name, _, value = identifier.partition(":")
-    known = reader.identifier(name, value)
-    if known is None:
-        raise TouchstreamError(f"{identifier!r} identifies nobody: junk, blocked, or not namespace:value")
-    place = store.places([known.token]).get(known.token)
-    held = store.clusters([place]).get(place) if place else None
-    if held is None:
-        raise TouchstreamError(f"{identifier!r} has never been seen in this deployment (prefix {config.prefix})")
-    told = explain(held.cluster.facts(KINDS), reader.rules)
-    names = {token: short(token) for token in held.cluster.ids} | {known.token: f"{known.ns}:{value} (asked for)"}
+    """Look ``namespace:value``, or a customer id, up. Raises `TouchstreamError` if it is junk or was never seen."""
+    lookup = Lookup(config, client)
+    meant, held = lookup.seen(identifier)
+    told = explain(held.cluster.facts(KINDS), lookup.rules)
+    names = {token: short(token) for token in held.cluster.ids} | {meant.token: meant.text}
+    if meant.token not in told.partition.customers:
+        raise TouchstreamError(f"{identifier!r} was erased (up to {clock(held.cluster.erased_at(meant.token))})")
     return Shown(
         identifier=identifier,
-        token=known.text,
-        customer=told.partition.customers[known.token],
+        token=token_text(meant.token),
+        customer=told.partition.customers[meant.token],
         policy_version=told.version,
-        people=_people(told, names, known.token),
+        people=_people(told, names, meant.token),
         links=[_link(link, names) for link in told.links],
         decisions=[f"{clock(time)}  {kind}  {names[a]}" + (f" {names[b]}" if b != a else "")
                    for kind, a, b, time in told.decisions],

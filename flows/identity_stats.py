@@ -18,19 +18,16 @@ import redis
 
 from flows.identity_show import short
 from operators.clusters import is_hub, lives_in
-from operators.evidence import ERASE, KINDS, LINKS, SEEN
+from operators.evidence import KINDS, LINKS
 from operators.explain import met
-from operators.graph import effective
-from operators.rules import Rules
 from schemas.config import Config
 from schemas.errors import TouchstreamError
-from state.identity import Cluster, code
+from state.identity import Cluster
 from state.outlines import Outline, outlines
 from state.tokens import namespace
 
 #: Namespaces named in the text for people.
 _NAMED: Final = 20
-_ERASE: Final = KINDS.index(ERASE)
 
 
 class Sizes(msgspec.Struct, frozen=True):
@@ -52,8 +49,8 @@ class Hub(msgspec.Struct, frozen=True):
 class Stats(msgspec.Struct, frozen=True, kw_only=True):
     """``identifiers``: all that are known, by ``namespaces``, most frequent first; ``nobody`` of them stand for no
     person, among these ``hubs``, of which ``top_hubs`` have met most. ``customers``: those that stand for a person.
-    ``erased``: identifiers that were erased; those not seen again are in no other count. ``pending``: changes not
-    known to be published; one that several clusters hold counts for each."""
+    ``erased``: identifiers that were erased; those not seen again are in no other count, nor are their clusters.
+    ``pending``: changes not known to be published; one that several clusters hold counts for each."""
 
     prefix: str
     identifiers: int
@@ -78,7 +75,7 @@ def unification_rate(identifiers: int, customers: int) -> float:
 def stats(config: Config, client: redis.Redis, *, top: int, progress: Callable[[int], None]) -> Stats:
     """Read all clusters; ``top``: most hubs to name; ``progress`` is told how many have been read. Raises
     `TouchstreamError` if Redis does not answer."""
-    count = Count(Rules(config.identity.policy()), top)
+    count = Count(top)
     try:
         for batch in outlines(client, config.prefix):
             for outline in batch:
@@ -92,10 +89,10 @@ def stats(config: Config, client: redis.Redis, *, top: int, progress: Callable[[
 class Count:
     """The counts so far. ``clusters``, ``customers``: how many there are of each size."""
 
-    def __init__(self, rules: Rules, top: int) -> None:
+    def __init__(self, top: int) -> None:
         self.clusters: Counter[int] = Counter()
         self.customers: Counter[int] = Counter()
-        self._rules, self._top = rules, top
+        self._top = top
         self._namespaces: Counter[str] = Counter()
         self._met: Counter[bytes] = Counter()
         self._pairs: set[tuple[bytes, bytes]] = set()
@@ -104,24 +101,17 @@ class Count:
     def add(self, outline: Outline) -> None:
         """One more cluster."""
         ids, owners, nobody = outline.ids, outline.owners, outline.nobody
-        living = self._known(outline, _living(outline))
+        places = _living(outline)
+        living = [i for i in places if owners[i] >= 0]
+        self._totals["erased"] += sum([i in outline.erased for i in places]) if outline.erased else 0
         people = [i for i in living if i not in nobody] if nobody else living
-        self.clusters[len(living)] += 1
+        self.clusters[len(living)] += bool(living)
         self.customers.update(Counter([owners[i] for i in people]).values())
         self._namespaces.update([namespace(ids[i]) for i in living])
         self._totals["nobody"] += len(living) - len(people)
         self._totals["pending"] += len(outline.pending)
         if nobody:
             self._meet(outline.cluster())
-
-    def _known(self, outline: Outline, living: Collection[int]) -> Collection[int]:
-        """Those of ``living`` that have been seen since they were erased, if they were."""
-        erased = [i for i in living if code(_ERASE, i, i) in outline.spans]
-        if not erased:
-            return living
-        self._totals["erased"] += len(erased)
-        holds, _ = effective(outline.cluster().facts(KINDS), self._rules)
-        return [i for i in living if (SEEN, outline.ids[i], outline.ids[i]) in holds]
 
     def _meet(self, cluster: Cluster) -> None:
         """Note whom hubs have met: people in the people's clusters, other hubs in the cluster of one of the two."""

@@ -6,7 +6,7 @@ Always with ``isolation.level=read_committed``: what an aborted transaction wrot
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from typing import Any
 
 from confluent_kafka import (
@@ -73,7 +73,7 @@ def _end_offsets(admin: AdminClient, partitions: Sequence[Partition]) -> dict[Pa
     return {(each.topic, each.partition): int(future.result().offset) for each, future in answers.items()}
 
 
-def read(config: Config, topic: str, *, start: int | None, follow: bool) -> Iterator[list[Message]]:
+def read(config: Config, topic: str, *, start: int | None, follow: bool) -> Generator[list[Message], None, None]:
     """Batches of messages of ``topic``, in order per partition.
 
     From offset ``start`` of each partition (0 from the first record there is; None from the end as it is

@@ -16,9 +16,9 @@ from confluent_kafka import Consumer, ConsumerGroupState, KafkaException, TopicP
 from confluent_kafka.admin import AdminClient
 
 from flows.admin import admin_client
-from flows.reading import TIMEOUT_SECONDS, end_offsets, partition_counts
+from flows.reading import POLL_SECONDS, TIMEOUT_SECONDS, end_offsets, partition_counts
 from operators.kafka import Partition, client_properties, group_id
-from operators.subscription import FRESH
+from operators.subscription import FRESH, PASSING
 from schemas.config import Config
 from schemas.errors import TouchstreamError
 from schemas.topics import STITCHED, topic_name
@@ -95,13 +95,21 @@ def status(config: Config) -> Status:
 
 
 def _committed(config: Config, flow: str, partitions: list[Partition]) -> dict[Partition, TopicPartition]:
-    """K and its text; asked as an outsider, who need not join the group."""
+    """K and its text; asked as an outsider, who need not join the group. Waits while the group finds its coordinator,
+    as it does when brokers have just started."""
     consumer = Consumer({**client_properties(config), "group.id": group_id(config, flow), "log_level": 3})
+    deadline = time.monotonic() + TIMEOUT_SECONDS
     try:
-        found = consumer.committed([TopicPartition(*each) for each in partitions], timeout=TIMEOUT_SECONDS)
+        while True:
+            try:
+                found = consumer.committed([TopicPartition(*each) for each in partitions], timeout=TIMEOUT_SECONDS)
+                return {(each.topic, each.partition): each for each in found}
+            except KafkaException as error:
+                if error.args[0].code() not in PASSING or time.monotonic() > deadline:
+                    raise
+                time.sleep(POLL_SECONDS)
     finally:
         consumer.close()
-    return {(each.topic, each.partition): each for each in found}
 
 
 def _owners(admin: AdminClient, group: str) -> tuple[str, list[str], dict[Partition, str]]:

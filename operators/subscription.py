@@ -47,7 +47,7 @@ class Received(Protocol):
 
 
 #: Errors of the consumer that pass by themselves: librdkafka reconnects and retries.
-_PASSING = frozenset(
+PASSING = frozenset(
     {
         KafkaError._TRANSPORT,
         KafkaError._ALL_BROKERS_DOWN,
@@ -142,7 +142,7 @@ class Subscription:
                 f"{message.topic()}/{message.partition()}: the next offset is no longer in the log ({error.str()}); "
                 "records were deleted before they were read. Restore them, or start anew with --initialise."
             )
-        elif error.code() not in _PASSING and not error.retriable():
+        elif error.code() not in PASSING and not error.retriable():
             raise KafkaException(error)
         return False
 
@@ -165,7 +165,7 @@ class Subscription:
             try:
                 return {(each.topic, each.partition): each for each in self._consumer.committed(asked, timeout=15)}
             except KafkaException as error:
-                if error.args[0].code() not in _PASSING and not error.args[0].retriable():
+                if error.args[0].code() not in PASSING and not error.args[0].retriable():
                     raise
         return {}
 

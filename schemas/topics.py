@@ -22,12 +22,14 @@ class Topic(msgspec.Struct, frozen=True):
 
 #: What the flows write may be this large: a sealed dead letter is a third larger than the record it holds.
 LARGEST_OUTPUT = 16_000_000
-#: Outputs, all keyed by customer.
+#: Outputs, keyed by customer (audit: by command).
 OUTPUTS = ("triggers", "decisions", "scores", "identity.changes", "audit", "alerts", "churn.examples")
 STITCHED, DEAD_LETTERS, DATA_KEYS, MODELS = "stitched", "dead-letters", "data-keys", "models"
 #: What operators decide of identity; only touchstream's own commands may write there.
 COMMANDS = "commands"
 AUDIT, ALERTS, ALIASES = "audit", "alerts", "aliases"
+#: Few records, read by people: one partition keeps them in order.
+_ORDERED = (AUDIT, ALERTS)
 
 
 def topic_name(config: Config, name: str) -> str:
@@ -59,5 +61,5 @@ def topics(config: Config) -> list[Topic]:
         own(DATA_KEYS, 1, compact=True),
         own(MODELS, 1, compact=True),
         own(ALIASES, 1, compact=True),
-        *(own(name, min(wide, 8)) for name in OUTPUTS if name != "churn.examples"),
+        *(own(name, 1 if name in _ORDERED else min(wide, 8)) for name in OUTPUTS if name != "churn.examples"),
     ]

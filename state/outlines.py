@@ -28,10 +28,11 @@ class Outline(msgspec.Struct, array_like=True):
     pending: list[msgspec.Raw] = []
     nobody: list[int] = []
     hub: bytes = b""
+    erased: dict[int, int] = {}
 
     def cluster(self) -> Cluster:
         """The cluster, short of what is not decoded."""
-        return Cluster(self.ids, self.spans, [], self.owners, {}, [], self.nobody, self.hub)
+        return Cluster(self.ids, self.spans, [], self.owners, {}, [], self.nobody, self.hub, self.erased)
 
 
 _outline = msgspec.msgpack.Decoder(Outline)

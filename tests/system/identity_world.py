@@ -6,7 +6,9 @@ import json
 import secrets
 from collections.abc import Sequence
 from typing import Any
+from uuid import uuid4
 
+import msgspec
 import redis
 
 from operators.clusters import lives_in
@@ -16,10 +18,12 @@ from operators.reading import Reader
 from operators.rules import Rules
 from operators.stitching import Batch, Stitcher
 from schemas import stitched
+from schemas.commands import Command, Op
 from schemas.config import Config, Identity, Keys, Topics
 from schemas.stitched import Change, Event, shard_of
+from schemas.topics import COMMANDS, topic_name
 from state.identity import NO_CUSTOMER, IdentityStore
-from state.tokens import Tokens
+from state.tokens import Tokens, token_text
 from state.vault import Vault
 from tests.messages import START, TOPIC, Message
 
@@ -117,6 +121,13 @@ class World:
 def token(text: str) -> bytes:
     ns, _, value = text.partition(":")
     return TOKENS.identifier(ns, value)
+
+
+def command(world: World, op: Op, *named: str, time: int = START + 3_600_000, offset: int = 0) -> Message:
+    """What an operator says, as it stands on the topic of commands; an hour after the first event unless told."""
+    ids = [token_text(token(each)) for each in named]
+    said = Command(id=str(uuid4()), op=op, ids=ids, time=time, by="ops", reason="ticket 7")
+    return Message(offset, msgspec.json.encode(said), source=topic_name(world.config, COMMANDS))
 
 
 def evidence_of(messages: Sequence[Message], identity: Identity) -> tuple[Evidence, Rules]:

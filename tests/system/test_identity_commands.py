@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
-from uuid import uuid4
 
-import msgspec
 import pytest
 import redis
 from hypothesis import HealthCheck, given, settings
@@ -14,12 +12,11 @@ from hypothesis import strategies as st
 
 from operators.birth import customer_id
 from operators.stitching import Batch, Stitcher
-from schemas.commands import Command, Op
 from schemas.config import Identity
 from schemas.topics import COMMANDS, topic_name
 from state.tokens import token_text
 from tests.messages import START, Message, message
-from tests.system.identity_world import World, folded, restore, snapshot, token
+from tests.system.identity_world import World, command, folded, restore, snapshot, token
 
 HOUR = 3_600_000
 
@@ -33,12 +30,6 @@ def client(redis_server: str) -> Iterator[redis.Redis]:
 @pytest.fixture
 def world(client: redis.Redis) -> World:
     return World(client, identity=Identity())
-
-
-def command(world: World, op: Op, *named: str, time: int = START + HOUR, offset: int = 0) -> Message:
-    ids = [token_text(token(each)) for each in named]
-    said = Command(id=str(uuid4()), op=op, ids=ids, time=time, by="ops", reason="ticket 7")
-    return Message(offset, msgspec.json.encode(said), source=topic_name(world.config, COMMANDS))
 
 
 def holders(world: World, *named: str) -> list[str | None]:

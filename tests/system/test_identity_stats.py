@@ -17,17 +17,14 @@ from flows.cli import main
 from flows.identity_show import short
 from flows.identity_stats import Sizes, Stats, sizes, stats, unification_rate
 from flows.settings_help import example
-from operators.clusters import cluster_of
-from operators.evidence import ERASE, OBSERVED, SEEN
 from operators.explain import met
-from operators.partition import Partition, partition
+from operators.partition import partition
 from schemas.config import Identity
 from schemas.policy import Namespace
 from state import outlines
-from state.identity import IdentityStore
 from state.tokens import namespace
 from tests.messages import START, Message, message
-from tests.system.identity_world import World, evidence_of, token
+from tests.system.identity_world import World, command, evidence_of, token
 
 HOUR = 3_600_000
 
@@ -127,16 +124,14 @@ def test_changes_that_nobody_published_are_pending(client: redis.Redis) -> None:
 
 def test_the_erased_count_again_once_they_are_seen_again(client: redis.Redis) -> None:
     world = World(client)
-    a, b, c = sorted(token(f"device:{name}") for name in "abc")
-    evidence = {
-        (SEEN, a, a): (1, 5), (SEEN, b, b): (1, 5), (SEEN, c, c): (1, 9), (OBSERVED, a, c): (1, 5),
-        (ERASE, a, a): (7, 7), (ERASE, c, c): (7, 7),
-    }  # fmt: skip
-    store = IdentityStore(client, world.config.prefix)
-    cluster = cluster_of(evidence, Partition({a: "x", b: "y", c: "x"}), {}, [])
-    client.set(store.cluster_key(b"12345678"), store.pack(store.stamp(1), cluster))
+    process = world.process()
+    world.run(process, message(0, "device:a", "device:c"), message(1, "device:b"))
+    world.run(process, command(world, "erase", "device:a"))
     found = look(world)
-    assert (found.erased, found.identifiers, found.customers, found.clusters) == (2, 2, 2, 1)
+    assert (found.erased, found.identifiers, found.customers, found.clusters) == (2, 1, 1, 1)
+    world.run(process, message(2, "device:c", time=START + 2 * HOUR))
+    found = look(world)
+    assert (found.erased, found.identifiers, found.customers, found.clusters) == (2, 2, 2, 2)
     assert found.namespaces == {"device": 2}
 
 
