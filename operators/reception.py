@@ -33,7 +33,7 @@ FLOW = "stitch"
 IDLE_EVERY = 0.2
 
 
-class Account(msgspec.Struct):
+class Account(msgspec.Struct, omit_defaults=True):
     """Touchpoints consumed, of them dead and erased, and commands of a source partition, up to its committed offset."""
 
     consumed: int = 0
