@@ -33,7 +33,7 @@ import msgspec
 
 from benchmarks.pairwise import pairs, rates
 from benchmarks.stitch import KEYS, Message
-from operators.evidence import Evidence, Sighting, facts_of, join
+from operators.evidence import Evidence, facts_of, join
 from operators.hubs import quarantine
 from operators.partition import Partition, partition
 from operators.reading import Person, Reader, Touch
@@ -142,7 +142,7 @@ def customers(found: Sequence[Record], identity: Identity) -> list[str]:
     evidence: Evidence = {}
     for touch in touches:
         if touch is not None:
-            join(evidence, facts_of(Sighting(*touch.person.who, touch.time, touch.time), reader.rules))
+            join(evidence, facts_of(touch.person.sighting(touch.time, touch.time), reader.rules))
     join(evidence, quarantine(evidence, reader.rules))
     now = partition(evidence, reader.rules)
     return ["" if touch is None else _owner(touch.person, now) for touch in touches]

@@ -20,6 +20,7 @@ _OWN_PROPERTIES: Final = frozenset(
     }
 )  # fmt: skip
 _TOPIC: Final = re.compile(r"^[A-Za-z0-9._-]{1,200}$")
+_DOMAIN: Final = re.compile(r"[a-z0-9-]+(\.[a-z0-9-]+)+")
 _PATTERNS: Final = {
     r"^[0-9a-f]{64}$": "64 lower-case hexadecimal digits, in quotes",
     r"^(redis|rediss|unix)://": "a URL that starts with redis://, rediss:// or unix://",
@@ -101,6 +102,18 @@ def _identity(config: Config) -> Iterator[str]:
     for number, name in enumerate(identity.priority):
         if name in identity.priority[:number]:
             yield f"identity.priority: {name!r} is given twice"
+    for entry in identity.blocked_patterns:
+        name, _, pattern = entry.partition(":")
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            yield f"identity.blocked_patterns: {entry!r} is no regular expression: {error}"
+        if not name or not pattern:
+            yield f"identity.blocked_patterns: {entry!r} is not allowed; allowed: namespace:regular expression"
+    for key in ("own_domains", "email_tags", "email_dots"):
+        for domain in getattr(identity, key):
+            if not _DOMAIN.fullmatch(domain) and not (domain == "*" and key != "own_domains"):
+                yield f"identity.{key}: {domain!r} is not a domain; allowed: lower case, such as mail.example"
     hubs = [name for namespace in identity.namespaces.values() for name in namespace.hub]
     for key, names in (("priority", identity.priority), ("namespaces", [*identity.namespaces, *hubs])):
         for name in names:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 
-from operators.evidence import HUB, KINDS, LOGIN, LOGOUT, OBSERVED, SEEN, Evidence, Sighting, facts_of
+from operators.evidence import HUB, KINDS, LOGIN, LOGOUT, SEEN, Evidence, Sighting, facts_of
 from operators.partition import Partition
 from operators.rules import Rules
 from schemas.stitched import Change
 from state.identity import KIND_LIMIT, Cluster, Key, Span, code
 
 _NUMBER = {kind: number for number, kind in enumerate(KINDS)}
-_SEEN, _OBSERVED, _LOGIN, _LOGOUT = (_NUMBER[kind] for kind in (SEEN, OBSERVED, LOGIN, LOGOUT))
+_SEEN, _LOGIN, _LOGOUT = (_NUMBER[kind] for kind in (SEEN, LOGIN, LOGOUT))
 
 
 def newer_logout(cluster: Cluster, logouts: Sequence[bytes], time: int) -> bool:
@@ -32,7 +32,8 @@ def move_times(cluster: Cluster, sighting: Sighting, by_last: Sequence[bool], ru
     if cluster.erased:
         return {} if _repeats(cluster, sighting, rules) else None
     ids, spans, owners, nobody = cluster.ids, cluster.spans, cluster.owners, cluster.nobody
-    tokens, logins, first, last, _ = sighting
+    tokens, logins, first, last, kind = sighting
+    unproven = _NUMBER[kind]
     plain, deciding = last - last % rules.step, last - last % rules.deciding_step
     moved: dict[int, Span] = {}
     places: list[int] = []
@@ -45,8 +46,8 @@ def move_times(cluster: Cluster, sighting: Sighting, by_last: Sequence[bool], ru
         for m, i in enumerate(places):
             decides = by_last[pair]
             pair += 1
-            kind = _LOGIN if logins and (logins >> m & 1 or logins >> n & 1) else _OBSERVED
-            number, end = (row + i) * KIND_LIMIT + kind, deciding if decides else plain
+            how = _LOGIN if logins and (logins >> m & 1 or logins >> n & 1) else unproven
+            number, end = (row + i) * KIND_LIMIT + how, deciding if decides else plain
             span = spans.get(number)
             if span is None or first < span[0]:
                 return None

@@ -43,7 +43,7 @@ class Visit(msgspec.Struct, eq=False):
         if not self.touches:
             return
         times = [touch.time for touch in self.touches]
-        self.sighting = Sighting(*self.person.who, min(times), max(times))
+        self.sighting = self.person.sighting(min(times), max(times))
         self.live = all([touch.live for touch in self.touches])
 
     def drop_late(self, erased: int) -> None:

@@ -3,6 +3,9 @@
 >>> junk = Junk(["member:0815"])
 >>> [junk("member", value) for value in ("1001", "NULL", "000000", "123456789", "0815")]
 [False, True, True, True, True]
+>>> junk = Junk(patterns=["device:test-.*"], own_domains=["shop.cn"])
+>>> junk("device", "test-7"), [junk("email", f"{name}@shop.cn") for name in ("info", "till-3")]
+(True, [True, True])
 
 Runs of one character and counting sequences are junk from six characters on: shorter ones occur as
 true numbers in small, numbered customer bases. Zeros are junk at any length.
@@ -22,8 +25,11 @@ _NOTHING = """
     無|无|空|未知|匿名|游客|测试|"""
 NULL_LIKE = frozenset(word.strip() for word in _NOTHING.split("|"))  # the last one is the empty text
 
-#: Mailboxes that many people, or nobody, use; also with digits after them (``test1@``).
+#: Mailboxes that many people, or nobody, use; also with digits after them (``test1@``). The roles: those of RFC 2142,
+#: and those that companies print on their paper.
 _NOBODY = """
+    info marketing sales support abuse noc security hostmaster webmaster usenet news uucp ftp www
+    admin administrator office contact helpdesk service customerservice customer-service kundenservice kefu
     test tester testing example sample demo dummy fake foo foobar asdf qwerty abc aaa xxx null none nil na unknown
     undefined anonymous guest nobody noone nomail noemail no-email noreply no-reply no_reply donotreply do-not-reply
     mailer-daemon postmaster"""
@@ -43,23 +49,34 @@ _RUN = 6
 
 
 class Junk:
-    """The default list, and ``blocked`` entries ``namespace:value`` with values normalised."""
+    """The default list, ``blocked`` entries ``namespace:value`` with values normalised, ``patterns``
+    ``namespace:regular expression`` that match whole values, and addresses at the shop's ``own_domains``, which staff
+    type for customers who give none."""
 
-    def __init__(self, blocked: Iterable[str] = ()) -> None:
+    def __init__(
+        self, blocked: Iterable[str] = (), patterns: Iterable[str] = (), own_domains: Iterable[str] = ()
+    ) -> None:
         self._blocked: dict[str, set[str]] = {}
         for entry in blocked:
             ns, _, value = entry.partition(":")
             self._blocked.setdefault(ns, set()).add(value)
+        self._patterns: dict[str, list[re.Pattern[str]]] = {}
+        for entry in patterns:
+            ns, _, pattern = entry.partition(":")
+            self._patterns.setdefault(ns, []).append(re.compile(pattern))
+        self._own_domains = frozenset(own_domains)
 
     def __call__(self, ns: str, value: str) -> bool:
         """Whether the normalised ``value`` identifies nobody."""
         lower = value.lower()
         if lower in NULL_LIKE or value in self._blocked.get(ns, ()):
             return True
+        if any([pattern.fullmatch(value) for pattern in self._patterns.get(ns, ())]):
+            return True
         if ns == "phone":  # the last ten digits: national numbers without their first digits at most
             return value in PHONES or _patterned(value[-10:])
         if ns == "email":
-            return _mailbox(lower)
+            return lower.rpartition("@")[2] in self._own_domains or _mailbox(lower)
         return _patterned(lower if lower.isalnum() else _SEPARATORS.sub("", lower))
 
 

@@ -5,6 +5,9 @@
 >>> normalise("member", " M-7 ", "CN"), normalise("email", "nobody", "CN")
 ('M-7', None)
 
+>>> canonical("li.wei+shop@gmail.com", ["*"], ["gmail.com"])
+'liwei@gmail.com'
+
 Namespaces without a rule are opaque: their values are trimmed and otherwise left as they are, since the
 case of an id may matter.
 """
@@ -12,7 +15,7 @@ case of an id may matter.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from unicodedata import normalize
 
 import phonenumbers
@@ -41,7 +44,7 @@ def namespace(name: str) -> str | None:
 def email(value: str, country: str = "") -> str | None:
     """Trimmed, NFKC, lower case, an international domain in its ASCII form; None if it is no address.
 
-    Dots and sub-addresses stay: whether they matter is up to each provider.
+    Dots and sub-addresses stay: whether they matter is up to each provider, see `canonical`.
     """
     text = normalize("NFKC", value).strip(_TRIM).removeprefix("mailto:").lower()
     if len(text) > _MAX_EMAIL or not _EMAIL.fullmatch(text):
@@ -53,6 +56,17 @@ def email(value: str, country: str = "") -> str | None:
         return f"{local}@{domain.encode('idna').decode()}"
     except UnicodeError:
         return None
+
+
+def canonical(address: str, tags: Collection[str], dots: Collection[str]) -> str:
+    """A normalised address without its sub-address (``+tag``) at the domains ``tags``, and without the dots of its
+    local part at the domains ``dots``; "*" is every domain."""
+    local, _, domain = address.rpartition("@")
+    if domain in tags or "*" in tags:
+        local = local.partition("+")[0] or local
+    if domain in dots or "*" in dots:
+        local = local.replace(".", "") or local
+    return f"{local}@{domain}"
 
 
 def phone(value: str, country: str) -> str | None:

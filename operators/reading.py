@@ -10,9 +10,9 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
-from operators.evidence import confused
+from operators.evidence import ALIAS, OBSERVED, TILL, Sighting, confused
 from operators.junk import Junk
-from operators.normalise import namespace, normalise
+from operators.normalise import canonical, namespace, normalise
 from operators.privacy import split, unknown_fields
 from operators.rules import Rules
 from schemas import commands
@@ -58,7 +58,8 @@ class Person(msgspec.Struct, eq=False):
     """Whom an event shows: ``who`` as in a `Sighting` (distinct tokens ascending, login bits), the texts of all
     usable tokens, those a message can be sent to, and how many identifiers were junk. ``strongest``: the tokens of
     ``who``, strongest first. ``by_last``: for each pair of them, as `itertools.combinations` of their places sorted
-    by the second, whether the last time of their link decides whose the weaker one is.
+    by the second, whether the last time of their link decides whose the weaker one is. ``kind`` is that of the links
+    that no login has proven.
 
     Shared by the touchpoints that show the same identifiers, and not to be changed, but for ``cluster``: where they
     were found last, a hint of where to look first. ``command``: not a sighting, but what an operator says of ``who``,
@@ -74,6 +75,11 @@ class Person(msgspec.Struct, eq=False):
     logouts: tuple[bytes, ...] = ()
     cluster: bytes = b""
     command: Command | None = None
+    kind: str = OBSERVED
+
+    def sighting(self, first: int, last: int) -> Sighting:
+        """What it says of identity to have been seen so from ``first`` to ``last`` (ms)."""
+        return Sighting(*self.who, first, last, self.kind)
 
 
 class Touch(msgspec.Struct):
@@ -113,7 +119,9 @@ class Reader:
         self._seal_unknown = config.privacy.unknown_fields == "seal"
         self._tokens = tokens
         blocked = _blocked(config)
-        self._junk = Junk(blocked)
+        identity = config.identity
+        self._junk = Junk(blocked, identity.blocked_patterns, identity.own_domains)
+        self._tags, self._dots = identity.email_tags, identity.email_dots
         self.rules = Rules(config.identity.policy(), [tokens.identifier(*entry.split(":", 1)) for entry in blocked])
         self._box = DeadLetterBox(bytes.fromhex(config.keys.dead_letters))
         self._namespace = lru_cache(CACHED)(namespace)
@@ -201,6 +209,7 @@ class Reader:
             raise RecordFault("no_identifier", "$.identifiers")
         usable: dict[bytes, Known] = {}
         proven: set[bytes] = set()
+        kinds = {each.kind for each in given}
         junk = 0
         for each in given:
             known = self._known(each.ns, each.value)
@@ -226,6 +235,7 @@ class Reader:
             tuple(sorted(tokens, key=lambda token: self.rules.order(token[:CUT]))),
             tuple([self.rules.by_last(tokens[i], tokens[j]) for j in range(len(tokens)) for i in range(j)]),
             self.rules.logged_out(tokens) if leaving else (),
+            kind=ALIAS if ALIAS in kinds else TILL if TILL in kinds else OBSERVED,
         )
 
     def _connecting(self, found: list[Known]) -> tuple[bytes, ...]:
@@ -243,6 +253,8 @@ class Reader:
         value = normalise(ns, given, self._country) if ns else None
         if ns is None or value is None or self._junk(ns, value):
             return None
+        if ns == "email":
+            value = canonical(value, self._tags, self._dots)
         token = self._tokens.identifier(ns, value)
         return Known(token, token_text(token), ns, value if ns in DELIVERABLE else "")
 

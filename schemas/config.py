@@ -55,12 +55,18 @@ class Keys(Section):
 
 
 class Identity(Section):
-    """``blocked`` adds ``namespace:value`` entries to the default junk list. ``rules`` is a policy of
+    """``blocked`` adds ``namespace:value`` entries to the default junk list, ``blocked_patterns`` ``namespace:regular
+    expression``, ``own_domains`` the shop's own e-mail domains. At the domains ``email_tags`` and ``email_dots`` ("*":
+    all) sub-addresses and dots of an address do not matter. ``rules`` is a policy of
     `schemas.policy`, of which ``namespaces`` replaces single namespaces and ``priority``, if given, the order. A merge
     can be undone for ``undo_days``."""
 
     default_country: Annotated[str, msgspec.Meta(pattern=r"^[A-Z]{2}$")] = "CN"
     blocked: tuple[str, ...] = ()
+    blocked_patterns: tuple[str, ...] = ()
+    own_domains: tuple[str, ...] = ()
+    email_tags: tuple[str, ...] = ()
+    email_dots: tuple[str, ...] = ()
     rules: Literal["retail", "union"] = "retail"
     priority: tuple[str, ...] = ()
     namespaces: dict[str, Namespace] = {}

@@ -35,11 +35,13 @@ Currency = Annotated[str, msgspec.Meta(min_length=3, max_length=3)]
 
 
 class Identifier(msgspec.Struct, omit_defaults=True):
-    """One identifier of the person: its namespace, its value, and whether it was proven by a login."""
+    """One identifier of the person: its namespace, its value, and how it is known to be his beside the others: seen
+    with them (``observed``), proven by a ``login``, in one hand at a ``till``, or declared by a system that knows to be
+    another name (``alias``)."""
 
     ns: Name
     value: Annotated[str, msgspec.Meta(max_length=512)]
-    kind: Literal["observed", "login"] = "observed"
+    kind: Literal["observed", "login", "till", "alias"] = "observed"
 
 
 class Consent(msgspec.Struct, omit_defaults=True):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 
-from operators.evidence import Sighting
+from operators.evidence import ALIAS, OBSERVED, TILL, Sighting
 from operators.rules import Rules
 from schemas.policy import DAY_MS, RETAIL, UNION
 from tests.identity_worlds import TOKENS
@@ -18,8 +18,9 @@ def sightings(most: int = 3) -> st.SearchStrategy[Sighting]:
     who = st.lists(st.sampled_from(POOL), min_size=1, max_size=most, unique=True).map(lambda some: tuple(sorted(some)))
     time = st.integers(1, 4 * DAY_MS)
     return st.builds(
-        lambda who, logins, time: Sighting(who, logins % 2 ** len(who), time, time), who, st.integers(0, 7), time
-    )
+        lambda who, logins, time, kind: Sighting(who, logins % 2 ** len(who), time, time, kind),
+        who, st.integers(0, 7), time, st.sampled_from([OBSERVED, OBSERVED, OBSERVED, TILL, ALIAS]),
+    )  # fmt: skip
 
 
 events = st.lists(sightings(), max_size=12)

@@ -23,7 +23,7 @@ JUNK = [
     *(("phone", value) for value in ("+8611111111111", "+8613800138000", "+12222222222", "+11234567890")),
     *(
         ("email", value)
-        for value in ("test@shop.cn", "test12@shop.cn", "noreply@shop.cn", "null@null.com", "aaaaaa@b.cn")
+        for value in ("test@shop.cn", "test12@shop.cn", "noreply@shop.cn", "null@null.com", "aaaaaa@b.cn", "info@b.cn")
     ),
     *(("email", value) for value in ("li@shop.test", "li@localhost", "li@test.com", "li@a.invalid")),
 ]
@@ -51,3 +51,10 @@ def test_blocked_values_are_junk_in_their_namespace_only() -> None:
     assert junk("member", "a:b")
     assert not junk("member", "kiosk-1")
     assert not junk("device", "Kiosk-1")
+
+
+def test_patterns_match_whole_values_and_own_domains_are_exact() -> None:
+    junk = Junk(patterns=["device:test-[0-9]+"], own_domains=["shop.cn"])
+    values = [("device", "test-7"), ("device", "my test-7"), ("member", "test-7"), ("email", "li@shop.cn"),
+              ("email", "li@pet.shop.cn"), ("email", "li@petshop.cn")]  # fmt: skip
+    assert [junk(*value) for value in values] == [True, False, False, True, False, False]

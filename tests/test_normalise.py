@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators.normalise import namespace, normalise
+from operators.normalise import canonical, namespace, normalise
 
 
 @pytest.mark.parametrize(
@@ -98,3 +98,17 @@ def test_namespaces_have_one_spelling() -> None:
 @pytest.mark.parametrize("name", ["", "li@mail.cn", "@x", "8613812345670", "member:x", "a\0b", "会员"])
 def test_what_could_be_a_value_is_no_namespace(name: str) -> None:
     assert namespace(name) is None
+
+
+@pytest.mark.parametrize(
+    ("address", "meant"),
+    [
+        ("li.wei+shop@gmail.com", "liwei@gmail.com"),
+        ("li.wei+shop@mail.cn", "li.wei@mail.cn"),
+        ("+shop@mail.cn", "+shop@mail.cn"),
+        ("...@gmail.com", "...@gmail.com"),
+    ],
+)
+def test_sub_addresses_and_dots_go_where_they_do_not_matter(address: str, meant: str) -> None:
+    assert canonical(address, ["*"], ["gmail.com"]) == meant
+    assert canonical(address, [], []) == address

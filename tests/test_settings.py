@@ -154,6 +154,14 @@ def test_missing_keys_are_named(tmp_path: Path) -> None:
             {"namespaces": {"phone": {"limit": 0}}},
             "identity.namespaces.phone: is not allowed: {'limit': 0}; allowed: limit: a whole number from 1",
         ),
+        (
+            "identity",
+            {"blocked_patterns": ["device:("]},
+            "identity.blocked_patterns: 'device:(' is no regular expression",
+        ),
+        ("identity", {"blocked_patterns": ["x"]}, "identity.blocked_patterns: 'x' is not allowed; allowed: namespace:"),
+        ("identity", {"own_domains": ["*"]}, "identity.own_domains: '*' is not a domain"),
+        ("identity", {"email_tags": ["Gmail.com"]}, "identity.email_tags: 'Gmail.com' is not a domain"),
         ("metrics", {"port": 70_000}, "metrics.port: is not allowed: 70000; allowed: "),
     ],
 )

@@ -54,6 +54,16 @@ def test_identifiers_are_normalised_junk_is_dropped_and_logins_are_known() -> No
     assert person.junk == 2
 
 
+@pytest.mark.parametrize(("kinds", "meant"), [("ot", "till"), ("ta", "alias"), ("oo", "observed"), ("lt", "till")])
+def test_links_are_worth_what_the_strongest_claim_says_unless_a_login_proves_them(kinds: str, meant: str) -> None:
+    names = {"o": "observed", "t": "till", "a": "alias", "l": "login"}
+    identifiers = [{"ns": f"card{n}", "value": "x1", "kind": names[kind]} for n, kind in enumerate(kinds)]
+    event = {"id": "1", "source": "till", "type": "Page Viewed", "time": START, "identifiers": identifiers}
+    person = reader().read(Message(0, msgspec.json.encode(event)), "t/0").person
+    assert person.kind == meant
+    assert bool(person.who[1]) == ("l" in kinds)
+
+
 def test_an_identifier_whose_namespace_is_none_is_junk() -> None:
     event = {"id": "1", "source": "web", "type": "Page Viewed", "time": START}
     identifiers = [{"ns": "li@mail.cn", "value": "x"}, {"ns": "device", "value": "d1"}]

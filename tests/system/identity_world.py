@@ -12,7 +12,7 @@ import msgspec
 import redis
 
 from operators.clusters import lives_in
-from operators.evidence import Evidence, Sighting, facts_of, join
+from operators.evidence import Evidence, facts_of, join
 from operators.partition import partition
 from operators.reading import Reader
 from operators.rules import Rules
@@ -136,7 +136,7 @@ def evidence_of(messages: Sequence[Message], identity: Identity) -> tuple[Eviden
     evidence: Evidence = {}
     for each in messages:
         touch = reader.read(each, "t/0")
-        join(evidence, facts_of(Sighting(*touch.person.who, touch.time, touch.time), reader.rules))
+        join(evidence, facts_of(touch.person.sighting(touch.time, touch.time), reader.rules))
     return evidence, reader.rules
 
 

@@ -24,7 +24,7 @@ import msgspec
 import redis
 
 from operators.clusters import lives_in
-from operators.evidence import Evidence, Sighting, facts_of, join
+from operators.evidence import Evidence, facts_of, join
 from operators.junk import Junk
 from operators.kafka import group_id
 from operators.normalise import normalise
@@ -109,7 +109,10 @@ class Union:
         for read in good:
             touch = reader.read(Message(read.offset, read.value, read.partition, read.ts), "")
             if touch.person is not NOBODY:
-                join(evidence, facts_of(Sighting(*touch.person.who, touch.time, touch.time), reader.rules))
+                join(
+                    evidence,
+                    facts_of(touch.person.sighting(touch.time, touch.time), reader.rules),
+                )
         self.customer = {_text(token): name for token, name in partition(evidence, reader.rules).customers.items()}
         members: defaultdict[str, list[str]] = defaultdict(list)
         for token, customer in self.customer.items():
