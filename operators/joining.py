@@ -83,8 +83,7 @@ class Joined(NamedTuple):
 
     ``before``, ``after``: whose its identifiers were and are; ``keys`` as they are now, without those in ``destroyed``,
     which go with the customers that are erased; ``pending``: changes of before, and ``changes`` what changes now;
-    ``cause``: the touch that mattered; ``blocked``: identifiers that are no longer allowed; ``apart``: whether the
-    evidence may have to be kept in several clusters.
+    ``cause``: the touch that mattered; ``apart``: whether the evidence may have to be kept in several clusters.
     """
 
     visits: list[Visit]
@@ -96,7 +95,6 @@ class Joined(NamedTuple):
     pending: list[stitched.Change]
     changes: list[Change]
     cause: Touch
-    blocked: frozenset[bytes]
     apart: bool
     answer: Answer | None
 
@@ -113,6 +111,7 @@ def join_up(group: Group, rules: Rules) -> Joined:
     destroyed = _destroy(keys, gone)
     if gone and command is not None:
         spend(evidence, {*gone, *[key.kid.rpartition(".")[0] for key in chain(*destroyed.values())]}, command.time)
+        pending = [msgspec.structs.replace(each, contacts=[]) if each.customer in gone else each for each in pending]
     evidence = purged(evidence)
     before = {token: customer for token, customer in before.items() if customer not in gone}
     after, apart = _partition(evidence, rules)
@@ -126,9 +125,7 @@ def join_up(group: Group, rules: Rules) -> Joined:
     if answer is not None and answer.why and answer.customers:
         made.append(Change(REFUSED, answer.customers[0], named, why=answer.why))
     _inherit(keys, made, after)
-    return Joined(
-        group.visits, evidence, before, after, keys, destroyed, pending, made, cause, blocked, apart, answer
-    )  # fmt: skip
+    return Joined(group.visits, evidence, before, after, keys, destroyed, pending, made, cause, apart, answer)
 
 
 def _partition(evidence: Evidence, rules: Rules) -> tuple[Partition, bool]:
