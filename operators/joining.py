@@ -16,7 +16,7 @@ from operators.clusters import heir, lives_in, move_times, newer_logout
 from operators.evidence import ERASE, KINDS, LOGOUT, Evidence, Fact, Sighting, facts_of, join, marker
 from operators.graph import purged
 from operators.hubs import quarantine
-from operators.obeying import Answer, answer_to, erase, refusals, said, spend
+from operators.obeying import Answer, answer_to, erase, refusals, said, spend, stamps
 from operators.partition import Partition, partition
 from operators.reading import Person, Touch
 from operators.rules import Rules
@@ -107,10 +107,12 @@ def join_up(group: Group, rules: Rules) -> Joined:
         evidence = {fact: span for fact, span in evidence.items() if blocked.isdisjoint(fact[1:])}
     cause, news = _join_visits(evidence, group.visits, rules)
     command, named = cause.person.command, cause.person.who[0]
+    used = stamps(evidence)
     gone = erase(evidence, command, named, before)
     destroyed = _destroy(keys, gone)
     if gone and command is not None:
-        spend(evidence, {*gone, *[key.kid.rpartition(".")[0] for key in chain(*destroyed.values())]}, command.time)
+        dead = {*gone, *[key.kid.rpartition(".")[0] for key in chain(*destroyed.values())]}
+        spend(evidence, dead, used, command.time)
         pending = [msgspec.structs.replace(each, contacts=[]) if each.customer in gone else each for each in pending]
     evidence = purged(evidence)
     before = {token: customer for token, customer in before.items() if customer not in gone}

@@ -53,13 +53,24 @@ def erase(
     return gone
 
 
-def spend(evidence: Evidence, names: AbstractSet[str], time: int) -> None:
-    """Mark the identifiers that erased customers were named after, in ``evidence``: others may hold them by now, who
-    must not inherit a dead name."""
-    stamps = {a: last for (kind, a, _), (_, last) in evidence.items() if kind in (ERASE, SPENT) and last != time}
+def stamps(evidence: Evidence) -> dict[bytes, int]:
+    """When the names that identifiers give were used up: see `operators.birth`."""
+    found: dict[bytes, int] = {}
+    for (kind, token, _), (_, last) in evidence.items():
+        if kind in (ERASE, SPENT):
+            found[token] = max(last, found.get(token, last))
+    return found
+
+
+def spend(evidence: Evidence, names: AbstractSet[str], before: Mapping[bytes, int], time: int) -> None:
+    """Mark the identifiers that erased customers were named after by the stamps of ``before``, in ``evidence``, unless
+    the erasure has changed the name they give: others may hold them by now, who must not inherit a dead name."""
+    now = stamps(evidence)
     for token in {a for kind, a, _ in evidence if kind == SEEN}:
-        if not names.isdisjoint([name(token, stamps, mark) for mark in ("", LOOSE, NOBODY)]):
-            join(evidence, marker(SPENT, token, token, time))
+        stamp = before.get(token, -1)
+        unnamed = names.isdisjoint([name(token, before, mark) for mark in ("", LOOSE, NOBODY)])
+        if not unnamed and now.get(token, -1) == stamp:
+            join(evidence, marker(SPENT, token, token, max(time, stamp + 1)))
 
 
 def answer_to(command: Command, tokens: tuple[bytes, ...], after: Partition, gone: Collection[str]) -> Answer:

@@ -229,6 +229,15 @@ def test_erasing_who_was_never_seen_keeps_late_touchpoints_out(world: World) -> 
     assert holders(world, "email:eve@mail.cn", "device:b") == [None, holders(world, "member:bob")[0]]
 
 
+def test_who_is_erased_at_the_moment_of_an_earlier_erasure_is_named_anew(world: World) -> None:
+    stitcher = world.process()
+    world.run(stitcher, command(world, "erase", "device:b"))
+    world.run(stitcher, message(0, "device:b", "member:1", time=START + HOUR + 1))
+    (dead,) = set(holders(world, "device:b", "member:1"))
+    world.run(stitcher, command(world, "erase", "member:1", offset=1))
+    assert dead not in holders(world, "device:b", "member:1")
+
+
 def test_the_other_user_of_a_family_device_stays(world: World) -> None:
     stitcher = world.process()
     world.run(
