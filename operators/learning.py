@@ -28,9 +28,9 @@ _LEAST = 1e-15
 
 
 class Waiting(msgspec.Struct, array_like=True):
-    """What the buffer keeps of an example: no customer, no times."""
+    """What the buffer keeps of an example: no customer, no times; ``place``: see `_shuffled`."""
 
-    id: str
+    place: bytes
     features: list[float]
     label: bool
     served: float
@@ -95,7 +95,7 @@ class Learning:
         if example.features_version != VERSION or not _usable(example.features):
             progress.skipped += 1
             return None
-        progress.buffer.append(Waiting(example.id, example.features, example.label, example.probability))
+        progress.buffer.append(Waiting(_shuffled(example.id), example.features, example.label, example.probability))
         if len(progress.buffer) >= _batch(churn.publish_examples):
             self._learn_buffer()
         return self._publish(offset + 1) if self._due(churn) else None
@@ -114,7 +114,7 @@ class Learning:
 
     def _learn_buffer(self) -> None:
         waiting, self.progress.buffer = self.progress.buffer, []
-        for example in sorted(waiting, key=_shuffled):
+        for example in sorted(waiting, key=lambda each: each.place):
             self._learn(example)
         if not self.learner.sound():
             self._restart()
@@ -170,6 +170,6 @@ def _usable(vector: list[float]) -> bool:
     return len(vector) == len(FEATURES) and all(map(isfinite, vector))
 
 
-def _shuffled(example: Waiting) -> bytes:
-    """Where the example stands among those it waits with: by the hash of its id, for ever the same."""
-    return blake2b(example.id.encode(), digest_size=8).digest()
+def _shuffled(example_id: str) -> bytes:
+    """Where an example stands among those it waits with: by the hash of its id, for ever the same."""
+    return blake2b(example_id.encode(), digest_size=8).digest()
