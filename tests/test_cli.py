@@ -48,7 +48,8 @@ def test_the_commands_are_those_of_the_readme() -> None:
     assert {" ".join(path) for path, _ in commands(main)} == {
         "config check", "config init", "config schema", "schemas", "topics create", "topics check", "run",
         "ingest", "tail", "dead-letters list", "dead-letters replay", "status", "demo", "identity simulate",
-            "identity show", "identity stats",
+        "identity show", "identity stats", "identity merge", "identity split", "identity release", "identity erase",
+        "identity export",
     }  # fmt: skip
 
 

@@ -206,7 +206,7 @@ def test_status_sums_the_account_and_the_lag(deployment: Config, tmp_path: Path)
     assert found.account == Account(5, 3, 1, 0, 1, 0)
     stitch, engage, learn = found.flows
     assert (stitch.state, stitch.processes, stitch.lag) == ("empty", 0, 45)
-    assert [each.next for each in stitch.partitions] == [3, 2]
+    assert [each.next for each in stitch.partitions] == [3, 2, None]  # and the commands
     assert [each.commit_age_seconds is not None for each in engage.partitions] == [False, False, False, True]
     assert (learn.state, len(learn.partitions)) == ("not running", 1)
     result = call(tmp_path, deployment, "status")
