@@ -17,6 +17,8 @@ from state.tokens import token_text
 
 CREATED, LINKED, MERGED, MOVED, SPLIT_OFF = "created", "linked", "merged", "moved", "split"
 QUARANTINED, RELEASED, REFUSED, ERASED = "quarantined", "released", "refused", "erased"
+#: Why a move is told that is none if all is well.
+AGAIN = "told again"
 
 
 class Change(NamedTuple):
@@ -117,3 +119,27 @@ def forgotten(customers: Mapping[bytes, str], told: Iterable[Change | stitched.C
         for token, name in sorted(named.items())
         if name not in live and name not in olds
     ]
+
+
+def displaced(
+    customers: Mapping[bytes, str], nobody: Container[bytes], told: Iterable[Change | stitched.Change]
+) -> list[Change]:
+    """Who holds what, as moves from all others of a cluster, beside those ``told``.
+
+    What Redis forgot may have given identifiers to any of them, and once everything is known together there is nothing
+    to take back. Where nothing is out of place this changes nothing.
+    """
+    held: dict[str, list[bytes]] = {}
+    for token, customer in sorted(customers.items()):
+        held.setdefault(customer, []).append(token)
+    known = {(change.old, change.customer, tuple(map(_text, change.ids))) for change in told}
+    return [
+        Change(QUARANTINED if tokens[0] in nobody else MOVED, customer, tuple(tokens), other, AGAIN)
+        for customer, tokens in held.items()
+        for other in held
+        if other != customer and (other, customer, tuple(map(token_text, tokens))) not in known
+    ]
+
+
+def _text(token: bytes | str) -> str:
+    return token if isinstance(token, str) else token_text(token)

@@ -19,7 +19,8 @@ DECISIONS = UUID("5f1d7c0e-7f0a-5b7e-9a53-1c0c6d0a7e11")
 
 
 def decision_id(candidate: Candidate, customer: str) -> str:
-    """UUIDv5 of play, customer, business key and occurrence: the same decision always has the same id."""
+    """UUIDv5 of play, customer (in which of its lives), business key and occurrence: the same decision always has the
+    same id."""
     parts = (candidate.play.name, customer, candidate.business_key, candidate.occurrence)
     return uuid5_text(DECISIONS, "\x1f".join(parts))
 
@@ -38,15 +39,17 @@ class Decider:
         self._triggers = topic_name(config, "triggers")
         self._decisions = topic_name(config, "decisions")
 
-    def decide(self, shard: Shard, profile: Profile, candidate: Candidate, part: Profile | None = None) -> None:
-        """Decide on ``candidate`` now, the shard's clock. ``part``: the part of the customer that it is about, if it
-        has any: it remembers what was decided, too."""
-        at = shard.state.at
-        own_id = decision_id(candidate, profile.customer)
-        verdict = governance.decide(candidate, own_id, profile, at, self._book)
-        for each in (profile, part):
-            if each is not None:
-                governance.record(candidate, own_id, verdict, each, at)
+    def decide(self, shard: Shard, profile: Profile, candidate: Candidate) -> None:
+        """Decide on ``candidate`` now, the shard's clock. All parts of the customer remember it: whichever leaves, what
+        was sent in this name counts on both sides."""
+        at, customer = shard.state.at, profile.customer
+        known_id = own_id = decision_id(candidate, customer)
+        if profile.lives:  # what was decided before this id came back went elsewhere
+            own_id = decision_id(candidate, f"{customer}@{profile.alias_version}")
+        verdict = governance.decide(candidate, known_id, profile, at, self._book)
+        kept = shard.kept_parts(customer) if profile.parted else []
+        for each in (profile, *[part.profile for part in kept]):
+            governance.record(candidate, known_id, verdict, each, at)
         decision = outputs.Decision(
             id=own_id,
             play=candidate.play.name,

@@ -117,7 +117,7 @@ class Engage:
         if part is not None and not fold.seen(part, event.eid):
             fold.fold(part, event, body, self._book)
         if body is not None:
-            self._wake(shard, profile, event, body, part)
+            self._wake(shard, profile, event, body)
 
     def _side(self, shard: Shard, profile: Profile, raw: bytes) -> Profile:
         """The part of a merged customer that sent a touchpoint."""
@@ -127,22 +127,20 @@ class Engage:
         )
         return parts.side(shard.kept_parts(profile.customer), ids).profile
 
-    def _wake(
-        self, shard: Shard, profile: Profile, event: Event | Gist, body: Body, part: Profile | None = None
-    ) -> None:
+    def _wake(self, shard: Shard, profile: Profile, event: Event | Gist, body: Body) -> None:
         """The plays and scores that this type of touchpoint can start."""
         fresh = event.at - event.time <= self._book.start_within
         if event.type == "Signed Up" and fresh:
             candidate = Candidate(self._book.welcome, "signup", "1", event.eid, event.time, event.ts, {})
-            self._decider.decide(shard, profile, candidate, part)
+            self._decider.decide(shard, profile, candidate)
         elif isinstance(body, View) and fresh:
-            self._viewed(shard, profile, event, body, part)
+            self._viewed(shard, profile, event, body)
         elif event.type == "Order Completed":
-            self._score(shard, profile, event.time, warn=fresh, part=part)
+            self._score(shard, profile, event.time, warn=fresh)
             if all(timer.kind != "grid" for timer in profile.timers):
                 scoring.schedule_grid(profile, shard.state.at, self._config.churn)
 
-    def _viewed(self, shard: Shard, profile: Profile, event: Event | Gist, body: View, part: Profile | None) -> None:
+    def _viewed(self, shard: Shard, profile: Profile, event: Event | Gist, body: View) -> None:
         sku = body.product.sku
         since = event.time - self._book.view_window
         views = len([time for seen, time in profile.views if seen == sku and time > since])
@@ -151,7 +149,7 @@ class Engage:
                 each.views = [view for view in each.views if view[0] != sku]
             values: dict[str, str | int | float] = {"sku": sku, "views": views}
             candidate = Candidate(self._book.repeat_view, sku, event.eid, event.eid, event.time, event.ts, values)
-            self._decider.decide(shard, profile, candidate, part)
+            self._decider.decide(shard, profile, candidate)
 
     def _parts(self, shard: Shard, profile: Profile) -> list[Part]:
         return shard.kept_parts(profile.customer) if profile.parted else []
@@ -159,16 +157,15 @@ class Engage:
     # -- timers and scores -------------------------------------------------------------------------------
 
     def _cart_timer(self, shard: Shard, profile: Profile, cart_id: str) -> None:
-        cart, part = profile.carts.pop(cart_id, None), None
+        cart = profile.carts.pop(cart_id, None)
         for kept in self._parts(shard, profile):
             if kept.profile.carts.pop(cart_id, None) is not None:
-                part = kept.profile
-                fold.set_timer(part, "cart", cart_id, None)
+                fold.set_timer(kept.profile, "cart", cart_id, None)
         if cart is not None:
             values: dict[str, str | int | float] = {"value": cart.value / 100}
             book, time = self._book, cart.time
             candidate = Candidate(book.cart_abandoned, cart_id, str(time), cart.touchpoint, time, 0, values)
-            self._decider.decide(shard, profile, candidate, part)
+            self._decider.decide(shard, profile, candidate)
 
     def _score_timer(self, shard: Shard, profile: Profile, kind: str, due: int) -> None:
         churn = self._config.churn
@@ -182,21 +179,14 @@ class Engage:
         scoring.schedule_label(profile, examples, churn)
 
     def _score(
-        self,
-        shard: Shard,
-        profile: Profile,
-        time: int,
-        *,
-        warn: bool,
-        examples: list[OpenExample] | None = None,
-        part: Profile | None = None,
+        self, shard: Shard, profile: Profile, time: int, *, warn: bool, examples: list[OpenExample] | None = None
     ) -> None:
         before = profile.band
         score = self._scorer.score(shard, profile, time, examples)
         if warn and score.band == "high" and before in ("low", "medium"):
             book, woken = self._book, f"score:{time}"
             candidate = Candidate(book.churn_warning, "churn", str(time), woken, time, 0, {}, score.probability)
-            self._decider.decide(shard, profile, candidate, part)
+            self._decider.decide(shard, profile, candidate)
 
     def _schedule(self, shard: Shard, profile: Profile) -> None:
         """Tell the index the customer's earliest timer, if it moved."""

@@ -6,13 +6,15 @@ cool-downs count what either was sent; recent event ids are united, so that noth
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from operators import features
 from operators.fold import KEPT_CARTS, KEPT_VIEWS, last_order
 from operators.governance import KEPT_DECISIONS, KEPT_SENT
 from state.profile import SEEN_EVENTS, SEEN_WIDTH, Profile, Timer
 
-#: Identifier tokens and change ids kept of a customer.
-KEPT_IDS, KEPT_CHANGES = 200, 32
+#: Identifier tokens and change ids kept of a customer, and the ends of its former lives.
+KEPT_IDS, KEPT_CHANGES, KEPT_LIVES = 200, 32, 8
 
 _ALL = SEEN_EVENTS * SEEN_WIDTH
 _HALF = SEEN_EVENTS // 2 * SEEN_WIDTH
@@ -20,11 +22,15 @@ _HALF = SEEN_EVENTS // 2 * SEEN_WIDTH
 
 def absorb(mine: Profile, other: Profile) -> None:
     """Fold everything ``other`` knows into ``mine``, in place. ``other`` is not used afterwards."""
-    mine.ids = list(dict.fromkeys([*mine.ids, *other.ids]))[:KEPT_IDS]
+    gone = _gone(mine, other) | _gone(other, mine)
+    mine.ids = [token for token in dict.fromkeys([*mine.ids, *other.ids]) if token not in gone][:KEPT_IDS]
+    for token, version in other.moves.items():
+        note(mine, [token], version)
     for namespace, contact in other.contacts.items():
         known = mine.contacts.get(namespace)
         if known is None or (contact.time, contact.sealed) > (known.time, known.sealed):
             mine.contacts[namespace] = contact
+    mine.contacts = {ns: known for ns, known in mine.contacts.items() if known.token not in gone}
     for key, (granted, time) in other.consent.items():
         held = mine.consent.get(key, (True, 0))
         mine.consent[key] = (granted and held[0], max(time, held[1]))
@@ -44,10 +50,27 @@ def absorb(mine: Profile, other: Profile) -> None:
     if other.scored_at > mine.scored_at:
         mine.score, mine.band, mine.scored_at = other.score, other.band, other.scored_at
     mine.parks += [park for park in other.parks if park not in mine.parks]
+    mine.leaving = [*other.leaving, *mine.leaving]
     mine.changes = [*other.changes, *mine.changes][-KEPT_CHANGES:]
     mine.absorbed = [*other.absorbed, *mine.absorbed][-KEPT_CHANGES:]
     for field in ("tier", "language", "timezone", "country"):
         setattr(mine, field, getattr(mine, field) or getattr(other, field))
+
+
+def note(profile: Profile, tokens: Collection[str], version: int) -> None:
+    """Remember that the change of ``version`` brought or took identifiers; the latest `KEPT_CHANGES` are kept."""
+    moves = profile.moves | dict.fromkeys(newer(profile, tokens, version), version)
+    profile.moves = dict(sorted(moves.items(), key=lambda move: (move[1], move[0]))[-KEPT_CHANGES:])
+
+
+def newer(profile: Profile, tokens: Collection[str], version: int) -> list[str]:
+    """The identifiers for which a change of ``version`` is news: none that is as new has brought or taken them."""
+    return [token for token in tokens if profile.moves.get(token, 0) < version]
+
+
+def _gone(one: Profile, other: Profile) -> set[str]:
+    """What left ``one`` after all that ``other`` knows of it, also if a hand-over brings it only now."""
+    return {token for token in one.moves if token not in one.ids and newer(other, [token], one.moves[token])}
 
 
 def _carts(mine: Profile, other: Profile) -> None:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from operators.changes import ERASED, MERGED, REFUSED, Change, changes, forgotten
+from operators.changes import ERASED, MERGED, REFUSED, Change, changes, displaced, forgotten
 from operators.clusters import heir, lives_in, move_times, newer_logout
 from operators.evidence import ERASE, KINDS, LOGOUT, Evidence, Fact, Sighting, facts_of, join, marker
 from operators.graph import purged
@@ -21,7 +21,7 @@ from operators.partition import Partition, partition
 from operators.reading import Person, Touch
 from operators.rules import Rules
 from schemas import stitched
-from state.identity import Held, Key, Span
+from state.identity import Cluster, Held, Key, Span
 
 
 class Visit(msgspec.Struct, eq=False):
@@ -34,7 +34,7 @@ class Visit(msgspec.Struct, eq=False):
     person: Person
     touches: list[Touch]
     sighting: Sighting = Sighting((), 0, 0, 0)
-    live: bool = True
+    sure: bool = True
     home: Held | None = None
     moved: dict[int, Span] | None = None
 
@@ -44,7 +44,7 @@ class Visit(msgspec.Struct, eq=False):
             return
         times = [touch.time for touch in self.touches]
         self.sighting = self.person.sighting(min(times), max(times))
-        self.live = all([touch.live for touch in self.touches])
+        self.sure = all([touch.sure for touch in self.touches])
 
     def drop_late(self, erased: int) -> None:
         """Let go of what happened up to ``erased`` (ms), when one of the identifiers was erased."""
@@ -58,7 +58,7 @@ class Visit(msgspec.Struct, eq=False):
         self.home, self.moved = home, None
         if home is None or self.person.command is not None:
             return
-        if not self.live and forgotten(home.cluster.partition(), home.cluster.pending):
+        if not self.sure and _untold(home.cluster):
             return
         if not newer_logout(home.cluster, self.person.logouts, self.sighting.last):
             self.moved = move_times(home.cluster, self.sighting, self.person.by_last, rules)
@@ -120,8 +120,9 @@ def join_up(group: Group, rules: Rules) -> Joined:
     before |= {hub: after.customers[hub] for hub in group.hubs}
     made = [Change(ERASED, customer, tuple(sorted(tokens))) for customer, tokens in gone.items()]
     made += changes(before, after.customers, keys, _nobody(group), after.nobody)
-    if not all([visit.live for visit in group.visits]):
+    if not all([visit.sure for visit in group.visits]):
         made += forgotten(_people(after), [*pending, *made])
+        made += displaced(after.customers, after.nobody, [*pending, *made])
     made += refusals(news, evidence, after, rules)
     answer = None if command is None else answer_to(command, named, after, gone)
     if answer is not None and answer.why and answer.customers:
@@ -137,6 +138,12 @@ def _partition(evidence: Evidence, rules: Rules) -> tuple[Partition, bool]:
         return after, False
     join(evidence, quarantine(evidence, rules))
     return partition(evidence, rules), True
+
+
+def _untold(cluster: Cluster) -> bool:
+    """Whether there is something to tell again of a cluster, since Redis may have forgotten what was told."""
+    customers, nobody = cluster.partition(), {cluster.ids[i] for i in cluster.nobody}
+    return bool(forgotten(customers, cluster.pending) or displaced(customers, nobody, cluster.pending))
 
 
 def _people(after: Partition) -> dict[bytes, str]:

@@ -16,7 +16,10 @@ from state.profile import HandOver, Part, Profile, copy
 #: Parts of one customer; of more, the oldest cannot be taken out any more.
 KEPT_PARTS = 8
 #: What belongs to the customer, not to what it has done.
-_OWN = ("customer", "alias", "alias_version", "ids", "absorbed", "parks", "parked", "due", "changes", "parted")
+_OWN = (
+    "customer", "alias", "alias_version", "lives", "ids", "moves", "changes", "absorbed", "parks", "parked",
+    "leaving", "due", "parted",
+)  # fmt: skip
 
 
 def add(parts: list[Part], mine: Profile, other: HandOver) -> None:
@@ -24,7 +27,8 @@ def add(parts: list[Part], mine: Profile, other: HandOver) -> None:
     coming = other.parts or [Part(list(other.profile.ids), other.until, _apart(other.profile))]
     if not parts:
         theirs = {token for part in coming for token in part.ids}
-        parts.append(Part([token for token in mine.ids if token not in theirs], 0, _apart(mine)))
+        own = dict.fromkeys([*mine.ids, *[token for _, left in mine.leaving for token in left.ids]])
+        parts.append(Part([token for token in own if token not in theirs], 0, _apart(mine)))
     for part in coming:
         part.until = part.until or other.until
     parts += coming
@@ -34,7 +38,7 @@ def add(parts: list[Part], mine: Profile, other: HandOver) -> None:
 def _apart(profile: Profile) -> Profile:
     """A copy that waits for nothing."""
     part = copy(profile)
-    part.parks, part.parked = [], []
+    part.parks, part.parked, part.leaving = [], [], []
     return part
 
 
@@ -46,8 +50,15 @@ def expire(parts: list[Part], at: int) -> None:
 def _fold_back(parts: list[Part], some: Sequence[Part]) -> None:
     for part in some:
         parts[0].ids += [token for token in part.ids if token not in parts[0].ids]
-        join.absorb(parts[0].profile, part.profile)
+        _unite(parts[0].profile, part.profile)
         parts.remove(part)
+
+
+def _unite(first: Profile, other: Profile) -> None:
+    """Fold one part into another, in place; what was decided while they were one both remember."""
+    other.sent = [each for each in other.sent if each not in first.sent]
+    other.decided = [each for each in other.decided if each not in first.decided]
+    join.absorb(first, other)
 
 
 def side(parts: Sequence[Part], strongest_first: Sequence[str]) -> Part:
@@ -82,7 +93,7 @@ def whole(parts: Sequence[Part]) -> Profile:
     """The parts together."""
     first, *others = [copy(part.profile) for part in parts]
     for other in others:
-        join.absorb(first, other)
+        _unite(first, other)
     return first
 
 

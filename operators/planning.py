@@ -134,16 +134,14 @@ class Planner:
     def _change(self, change: Change, joined: Joined, version: int) -> stitched.Change:
         """The record of a change, and the data key of a new customer.
 
-        Its id follows from what changes and, where that may go back and forth, from the touchpoint that brought it
-        about, not from when: made again, it is the same.
+        Its id follows from what changes and from the version. Made again after Redis forgot it, it is another change:
+        what was handed over for the first may have gone on since.
         """
         if change.kind == CREATED:
             wrapped = self._vault.new_key(change.customer)
             joined.keys[change.customer] = Key(kid(change.customer, wrapped), wrapped)
         texts = [token_text(token) for token in change.ids]
-        what = [change.kind, change.customer, *texts]
-        if change.old is not None:
-            what += [change.old, joined.cause.event.eid]
+        what = [change.kind, change.customer, change.old or "", str(version), *texts]
         return stitched.Change(
             at=0,  # stamped by whoever publishes it
             id=self._tokens.text("change", "|".join(what)),

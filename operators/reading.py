@@ -87,7 +87,8 @@ class Touch(msgspec.Struct):
 
     ``event``: as it will stand in ``stitched``, short of the customer (but for a product event, whose ``person`` is
     `NOBODY`) and the sealed ``personal`` fields; its ``at`` is what the record itself says, or 0. ``time``: the event
-    time as given. ``live``: it is not below K, so that it is to be published. ``late``: it happened before an
+    time as given. ``live``: it is not below K, so that it is to be published. ``sure``: nobody can have heard of it
+    before, also not through changes that another process published. ``late``: it happened before an
     identifier of it was erased, and must not have happened.
     """
 
@@ -96,6 +97,7 @@ class Touch(msgspec.Struct):
     person: Person
     personal: bytes | None
     live: bool = True
+    sure: bool = True
     late: bool = False
 
 

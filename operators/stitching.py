@@ -72,12 +72,14 @@ class Batch:
 
 
 class Lane(msgspec.Struct):
-    """What a batch holds of a source partition: ``name`` "topic/partition", K, first and next offset, the time of the
-    last record (ms), and how many touchpoints, of them dead and erased ones, and commands were at or above K."""
+    """What a batch holds of a source partition: ``name`` "topic/partition", K, first offset, the offset from which on
+    nobody can have heard of the records (see `Touch`), next offset, the time of the last record (ms), and how many
+    touchpoints, of them dead and erased ones, and commands were at or above K."""
 
     name: str
     k: int
     first: int
+    sure: int
     next: int = 0
     time: int = 0
     consumed: int = 0
@@ -120,16 +122,22 @@ class Stitcher:
         )
         self._home = lru_cache(CACHED_KEYS)(self._find_home)
         self._sources: dict[Partition, bytes] = {}
+        #: How far this process has read each source, and up to where Redis has forgotten that.
+        self._reached: dict[Partition, int] = {}
+        self._forgotten: dict[Partition, int] = {}
         self._highest = 0
 
     def positions(self, partitions: Iterable[Partition]) -> dict[Partition, int]:
         """R of each partition that has one. To be called for every partition at take-over, and after any error."""
         wanted = list(partitions)
         found = self._store.sources(wanted)
+        sources = {source: read_source(packed) for source, packed in found.items()}
         for source in wanted:
             self._sources.pop(source, None)
+            reached = self._reached.get(source, 0)
+            if source not in sources or sources[source].position < reached:
+                self._forgotten[source] = max(reached, self._forgotten.get(source, 0))
         self._sources.update(found)
-        sources = {source: read_source(packed) for source, packed in found.items()}
         if self._log_clock:
             self._highest = max([self._highest, *(source.watermark for source in sources.values())])
         return {partition: source.position for partition, source in sources.items()}
@@ -196,7 +204,9 @@ class Stitcher:
             source, offset = (message.topic(), message.partition()), message.offset()
             lane = lanes.get(source)
             if lane is None:
-                lane = lanes[source] = Lane(source_field(source), committed.get(source, 0), offset)
+                k = committed.get(source, 0)
+                sure = max(k, self._forgotten.get(source, 0))
+                lane = lanes[source] = Lane(source_field(source), k, offset, sure)
             live = offset >= lane.k
             try:
                 touch = read(message, lane.name)
@@ -207,7 +217,7 @@ class Stitcher:
                 if event.time > at:
                     event.time = at
                 lane.time = at if log_clock else event.ts
-                touch.live = live
+                touch.live, touch.sure = live, offset >= lane.sure
                 touches.append(touch)
                 if touch.person.command is not None:
                     lane.commands += live
@@ -222,6 +232,7 @@ class Stitcher:
             else:
                 batch.suppressed += 1
             lane.next = offset + 1
+        self._reached.update((source, lane.next) for source, lane in lanes.items())
         return touches
 
     def _bury(self, batch: Batch, message: Message, fault: RecordFault, at: int) -> None:

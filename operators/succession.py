@@ -14,7 +14,7 @@ from collections.abc import Callable
 import msgspec
 
 from operators import fold, join, parts, scoring
-from operators.changes import CREATED, ERASED, MERGED, QUARANTINED, REFUSED, SPLIT_OFF
+from operators.changes import AGAIN, CREATED, ERASED, MERGED, MOVED, QUARANTINED, REFUSED, SPLIT_OFF
 from operators.plays import DAY
 from operators.shard import Shard
 from schemas import outputs, stitched
@@ -28,6 +28,8 @@ log = logging.getLogger(__name__)
 #: How often a record may be forwarded along aliases. Registers with versions make longer chains impossible but
 #: for changes that are still on their way.
 MAX_HOPS = 8
+#: Ends the id of the change under which a part is handed over that came only when it should have been gone.
+LATE = "+"
 #: Timers that follow from the rest of a profile.
 _DERIVED = frozenset(("grid", "label", "undo"))
 
@@ -56,7 +58,7 @@ class Succession:
             self._erase(shard, profile, change)
         elif change.kind == MERGED:
             self._hand_over(shard, profile, change) if leaves else self._expect(shard, profile, change)
-        elif change.id not in profile.changes and not profile.erased:
+        elif change.id not in profile.changes and not profile.erased and change.version >= profile.alias_version:
             profile.changes = [*profile.changes, change.id][-join.KEPT_CHANGES :]
             if leaves:
                 self._leave(shard, profile, change)
@@ -73,9 +75,14 @@ class Succession:
         """Identifiers joined; what is no news to this profile is not published."""
         if profile.alias and not self._revive(shard, profile, change.version):
             return
-        joined = [token for token in change.ids if token not in profile.ids]
+        news = join.newer(profile, change.ids, change.version)
+        joined = [token for token in news if token not in profile.ids]
+        if change.old:
+            join.note(profile, news, change.version)
         first = change.kind == CREATED and len(profile.changes) == 1
-        if not joined and not first:
+        # What comes from another has been there, even if it never left here, since Redis forgot that it did.
+        came = news and change.old and change.why != AGAIN
+        if not joined and not first and not came:
             return
         profile.ids = [*profile.ids, *joined][: join.KEPT_IDS]
         for contact in change.contacts:
@@ -85,17 +92,25 @@ class Succession:
         self._publish(shard, change)
 
     def _leave(self, shard: Shard, profile: Profile, change: Change) -> None:
-        """Identifiers left; with them goes what only they have brought, if that is known."""
-        gone = set(change.ids)
+        """Identifiers left; with them goes what only they have brought, if that is known and has come."""
+        gone = set(join.newer(profile, change.ids, change.version))
+        join.note(profile, gone, change.version)
         profile.ids = [token for token in profile.ids if token not in gone]
-        leaving = self._take_out(shard, profile, gone) if profile.parted and change.kind != QUARANTINED else []
-        examples: list[OpenExample] = []
-        if leaving:
-            examples = self._part_with(shard, profile, leaving, gone)
-            profile = shard.profile(profile.customer)
         profile.contacts = {ns: known for ns, known in profile.contacts.items() if known.token not in gone}
+        self._let_go(shard, profile, change)
+        if profile.parks and change.kind != QUARANTINED:
+            late = msgspec.structs.replace(change, id=change.id + LATE, kind=MOVED)
+            profile.leaving.append((len(profile.parked), late))
+
+    def _let_go(self, shard: Shard, profile: Profile, change: Change) -> None:
+        """Hand over the parts that left; of a split, whose other side waits, also if there are none."""
+        gone = set(change.ids).difference(profile.ids)
+        leaving = self._take_out(shard, profile, gone) if profile.parted and change.kind != QUARANTINED else []
+        examples = self._part_with(shard, profile, leaving, gone) if leaving else []
         if leaving or change.kind == SPLIT_OFF:
             handed = HandOver(parts.whole(leaving) if leaving else Profile(profile.customer), examples)
+            # Which identifiers go the change itself says.
+            handed.profile.ids, handed.profile.moves = [], {}
             if len(leaving) > 1:
                 handed.parts, handed.until = leaving, leaving[0].until
             self._absorb_by(shard, change, handed)
@@ -110,15 +125,16 @@ class Succession:
         return leaving
 
     def _part_with(self, shard: Shard, profile: Profile, leaving: list[Part], gone: set[str]) -> list[OpenExample]:
-        """Make a customer anew without the parts that leave; their open examples."""
-        kept = shard.kept_parts(profile.customer)
-        left = shard.profiles[profile.customer] = parts.without(profile, kept, gone)
+        """Make a customer anew without the parts that leave, in place; their open examples."""
+        left = parts.without(profile, shard.kept_parts(profile.customer), gone)
+        for field in Profile.__struct_fields__:
+            setattr(profile, field, getattr(left, field))
         names = {part.profile.customer for part in leaving}
         mine = shard.open_examples(profile.customer)
         theirs = [each for each in mine if each.customer in names]
         mine[:] = [each for each in mine if each.customer not in names]
-        self._derive(shard, left)
-        self._keep(shard, left)
+        self._derive(shard, profile)
+        self._keep(shard, profile)
         return theirs
 
     def _derive(self, shard: Shard, profile: Profile) -> None:
@@ -146,6 +162,7 @@ class Succession:
             until = shard.state.at + self._undo_ms if self._undo_ms else 0
             handed = HandOver(profile, shard.open_examples(profile.customer), kept, until)
         parked, handed.profile.parked = handed.profile.parked, []
+        handed.profile.leaving = [(0, left) for _, left in handed.profile.leaving]
         self._absorb_by(shard, change, handed)
         if not fresh:
             return
@@ -153,7 +170,8 @@ class Succession:
             self.forward_event(shard, raw, new)
         handed.examples.clear()
         handed.parts.clear()
-        shard.profiles[profile.customer] = Profile(profile.customer, new, change.version, due=profile.due)
+        lives = _ended(profile) if profile.alias and profile.alias != new else profile.lives
+        shard.profiles[profile.customer] = Profile(profile.customer, new, change.version, due=profile.due, lives=lives)
         if profile.alias != new:
             # After Redis has forgotten a merge it is told again; that changes nothing.
             self._publish(shard, change)
@@ -167,7 +185,9 @@ class Succession:
 
     def _expect(self, shard: Shard, profile: Profile, change: Change) -> None:
         """Another customer's state, or a part of it, is to come: wait for it."""
-        if profile.erased or (profile.alias and not self._revive(shard, profile, change.version)):
+        if profile.erased or change.version < profile.alias_version:
+            return
+        if profile.alias and not self._revive(shard, profile, change.version):
             return
         if change.id not in profile.absorbed and all(park.change != change.id for park in profile.parks):
             until = shard.state.at + self._config.limits.park_seconds * 1000
@@ -176,8 +196,11 @@ class Succession:
     def absorb(self, shard: Shard, absorb: Absorb) -> None:
         """Fold in what another customer hands over."""
         profile = shard.profile(absorb.customer)
-        if profile.alias and absorb.hops < MAX_HOPS:
-            self._forward(shard, msgspec.structs.replace(absorb, customer=profile.alias, hops=absorb.hops + 1))
+        end, heir = _end(profile, absorb.version)
+        if heir and absorb.hops < MAX_HOPS:
+            # It belongs to what was handed over then.
+            version = max(end, absorb.version)
+            self._forward(shard, msgspec.structs.replace(absorb, customer=heir, version=version, hops=absorb.hops + 1))
             return
         if absorb.change not in profile.absorbed and not profile.erased:
             self._fold_in(shard, profile, unpack_handover(b64decode(absorb.profile)))
@@ -221,9 +244,16 @@ class Succession:
         self.resume(shard, profile)
 
     def resume(self, shard: Shard, profile: Profile) -> None:
-        """What was parked now happens, in order."""
+        """What was parked now happens, in order, and what should have left in between goes."""
         parked, profile.parked = profile.parked, []
-        for raw in parked:
+        leaving, profile.leaving = profile.leaving, []
+        done = 0
+        for place, change in leaving:
+            for raw in parked[done:place]:
+                self._touch(shard, profile, _gists.decode(raw), raw)
+            self._let_go(shard, profile, change)
+            done = max(done, place)
+        for raw in parked[done:]:
             self._touch(shard, profile, _gists.decode(raw), raw)
 
     def forget_parts(self, shard: Shard, profile: Profile) -> None:
@@ -264,6 +294,7 @@ class Succession:
         """Whether a change names this alias as a customer who lives again: then the register points to itself."""
         if version <= profile.alias_version:
             return False
+        profile.lives = _ended(profile)
         profile.alias, profile.alias_version = "", version
         self._publish_alias(shard, profile.customer, profile.customer, version)
         return True
@@ -309,3 +340,14 @@ class Succession:
     def _send(self, shard: Shard, record: Event | Absorb) -> None:
         partition = shard_of(record.customer, self._shards)
         shard.emit(self._stitched, partition, record.customer, stitched.encode(record))
+
+
+def _ended(alias: Profile) -> list[tuple[int, str]]:
+    """The lives of an id, the last of which ended when it became this alias."""
+    return [*alias.lives, (alias.alias_version, alias.alias)][-join.KEPT_LIVES :]
+
+
+def _end(profile: Profile, version: int) -> tuple[int, str]:
+    """When the life ended that this id had at ``version``, and who got all it had and waits for what it still waited
+    for; nobody if it lives. An id that comes back has nothing of its former lives."""
+    return next((life for life in profile.lives if life[0] > version), (profile.alias_version, profile.alias))

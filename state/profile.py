@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
+from schemas.stitched import Change
 from state.behaviour import Behaviour
 
 #: How many of a customer's latest event ids are remembered for deduplication, and the characters kept of each
@@ -86,7 +87,10 @@ class Profile(msgspec.Struct, array_like=True):
     Purchases, spend and activity are in ``behaviour``; ``units`` counts what was bought; ``due`` is the earliest
     of its timers, as the shard's index knows it; ``changes`` are the latest that brought or took identifiers;
     ``erased`` when it was erased: then there is nothing else, for ever; ``parted`` until when some merge into it can
-    be undone: so long its `Part` list is kept.
+    be undone: so long its `Part` list is kept; ``moves`` maps identifiers that came from or went to other customers to
+    the version of the change; ``lives`` says of an id that was merged away and came back when each of its lives ended
+    (a version), and in whom; ``leaving`` the changes that took identifiers away while a hand-over is on its way that
+    may bring what goes with them, each with the number of records parked before it.
     """
 
     customer: str
@@ -124,6 +128,9 @@ class Profile(msgspec.Struct, array_like=True):
     changes: list[str] = []
     erased: int = 0
     parted: int = 0
+    moves: dict[str, int] = {}
+    lives: list[tuple[int, str]] = []
+    leaving: list[tuple[int, Change]] = []
 
 
 class Part(msgspec.Struct, array_like=True):

@@ -6,6 +6,7 @@ import secrets
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 from flows import admin
 from schemas.config import Config, Kafka, Keys, Redis, Topics
@@ -13,6 +14,10 @@ from tests import servers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+#: How long an example takes says more of the machine than of the code.
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
 
 KEYS = Keys(index="11" * 32, dead_letters="22" * 32, master={"k1": "33" * 32})
 

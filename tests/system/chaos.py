@@ -7,6 +7,8 @@
 ``kills``: processes die by SIGKILL at named failpoints and at random moments and are restarted at once.
 ``zombie``: a process is frozen past its session, another takes over, then it wakes up. ``rebalance``: one more
 process of engage joins and leaves. ``rollback``: Redis is killed and loses at least its last second.
+``scattered``: four processes stitch, each customer's touchpoints lie in all partitions and who is who keeps changing;
+processes are killed and Redis loses its last second, in turns. Meant for ``--rules retail``.
 """
 
 from __future__ import annotations
@@ -25,10 +27,11 @@ from flows import admin
 from schemas.config import Config, Identity, Kafka, Keys, Redis, Topics
 from tests.servers import KafkaServer, ValkeyServer
 from tests.system.oracle import judge
-from tests.system.pipeline import Feeder, Pipeline, await_, chaotic
-from tests.system.scenarios import kills, rebalance, rollback, zombie
+from tests.system.pipeline import FLOWS, Feeder, Pipeline, await_, chaotic
+from tests.system.scenarios import kills, rebalance, rollback, scattered, zombie
 
-SCENARIOS = ("kills", "zombie", "rebalance", "rollback")
+SCENARIOS = ("kills", "zombie", "rebalance", "rollback", "scattered")
+SCATTERED_FLOWS = ("stitch",) * 4 + ("engage",) * 2
 
 
 def run(
@@ -42,12 +45,12 @@ def run(
     valkey: ValkeyServer | None = None,
 ) -> dict[str, Any]:
     """One scenario on a fresh deployment; figures, and ``faults``, empty when every promise held."""
-    with Pipeline(folder, config) as pipeline:
+    with Pipeline(folder, config, SCATTERED_FLOWS if scenario == "scattered" else FLOWS) as pipeline:
         for flow in pipeline.flows:
             flow.start()
         for flow in pipeline.flows:
             await_(lambda flow=flow: bool(flow.logged("partitions taken over")), f"{flow.name} to start")  # type: ignore[misc]
-        feeder = Feeder(config, seed, rate)
+        feeder = Feeder(config, seed, rate, scattered=scenario == "scattered")
         feeder.start()
         try:
             if scenario == "kills":
@@ -57,8 +60,11 @@ def run(
             elif scenario == "rebalance":
                 figures = rebalance(pipeline, count)
             else:
-                assert valkey is not None, "a rollback needs a Valkey of its own"
-                figures = rollback(pipeline, valkey, count)
+                assert valkey is not None, "Redis cannot lose anything unless it is a Valkey of its own"
+                if scenario == "rollback":
+                    figures = rollback(pipeline, valkey, count)
+                else:
+                    figures = scattered(pipeline, valkey, seed, count)
         finally:
             feeder.finish()
         pipeline.rest(feeder.sent)

@@ -3,6 +3,9 @@
 A person begins anonymous on a device, signs up, later logs in on a second one (two customers become one),
 orders, fills carts, withdraws consent, and is replaced by another. Each record says in a header whether it
 is good, so that the oracle need not trust the product's own decoder.
+
+Scattered, no two records of a person need share a partition, and people come in pairs who share devices and numbers
+and log in on them in turns: who is who changes all the time, and each change is seen from all partitions at once.
 """
 
 from __future__ import annotations
@@ -18,6 +21,8 @@ EXPECT = "expect"
 CHANNELS = ("email", "sms", "wechat")
 #: Touchpoints of one person before another takes the place.
 LIFE = 60
+#: Share of touchpoints of a pair that are logins, and of these that show an identifier of the other.
+LOGINS, LENT = 0.25, 0.3
 
 _BAD_TIME = ("yesterday", 5, 1_767_225_600, "2026-01-01T00:00:00", None)
 _JUNK = (
@@ -36,12 +41,13 @@ class Fed(NamedTuple):
 
 
 class _Person:
-    def __init__(self, rng: Random, number: int, neighbour: int) -> None:
+    def __init__(self, rng: Random, number: int, neighbour: int, shares: float) -> None:
         self.number = number
+        self.neighbour = neighbour
         self.age = 0
         self.roams = rng.random() < 0.25
         self.devices = [f"dev-{number}-a", f"dev-{number}-b"]
-        if rng.random() < 0.06:
+        if rng.random() < shares:
             self.devices[1] = f"dev-{neighbour}-a"
         self.allows = [channel for channel in CHANNELS if rng.random() < 0.6]
         self.second_login = rng.randint(14, 30)
@@ -51,20 +57,15 @@ class _Person:
         return f"{self.number}/{rng.randint(0, 9) if self.roams else 0}".encode()
 
     def proofs(self, rng: Random) -> list[dict[str, str]]:
-        number = self.number
-        known = [
-            {"ns": "email", "value": f"P{number}@mail.example.cn"},
-            {"ns": "phone", "value": f"1381{number % 10_000_000:07d}"},
-            {"ns": "wechat_openid", "value": f"wx-{number}"},
-        ]
-        return [each for each in known if rng.random() < 0.7]
+        return [each for each in _proofs(self.number) if rng.random() < 0.7]
 
 
 class Feed:
     """Makes records one after the other; the same seed makes the same ones."""
 
-    def __init__(self, seed: int, people: int = 24) -> None:
+    def __init__(self, seed: int, people: int = 24, *, scattered: bool = False) -> None:
         self._rng = Random(seed)
+        self._scattered = scattered
         self._people: list[_Person] = []
         self._made = 0
         self._born = seed % 1_000 * 10_000
@@ -74,6 +75,10 @@ class Feed:
 
     def record(self, at: int) -> Fed:
         """The next record, written at ``at`` (ms)."""
+        fed = self._record(at)
+        return fed._replace(key=str(self._rng.random()).encode()) if self._scattered else fed
+
+    def _record(self, at: int) -> Fed:
         rng, chance = self._rng, self._rng.random()
         if chance < 0.03:
             return self._bad(at)
@@ -119,6 +124,11 @@ class Feed:
             )
         if person.age == person.second_login:
             return "Signed In", {}, [_device(person, 1), member], []
+        if self._scattered and person.age > 6 and rng.random() < LOGINS:
+            proof = rng.choice([_device(person, 0), _device(person, 1), *_proofs(person.number)])
+            if rng.random() < LENT:
+                proof = rng.choice([_named("device", f"dev-{person.neighbour}-a"), *_proofs(person.neighbour)])
+            return "Signed In", {}, [proof, member], []
         if person.age > 30 and rng.random() < 0.05:
             change = {"channel": rng.choice(CHANNELS), "granted": rng.random() < 0.4}
             return "Consent Changed", {}, [member], [change]
@@ -181,11 +191,25 @@ class Feed:
 
     def _birth(self) -> _Person:
         self._born += 1
-        return _Person(self._rng, self._born, self._born - 1)
+        if self._scattered:
+            return _Person(self._rng, self._born, self._born ^ 1, 0.5)
+        return _Person(self._rng, self._born, self._born - 1, 0.06)
 
 
 def _device(person: _Person, which: int) -> dict[str, str]:
-    return {"ns": "device", "value": person.devices[which]}
+    return _named("device", person.devices[which])
+
+
+def _proofs(number: int) -> list[dict[str, str]]:
+    return [
+        _named("email", f"P{number}@mail.example.cn"),
+        _named("phone", f"1381{number % 10_000_000:07d}"),
+        _named("wechat_openid", f"wx-{number}"),
+    ]
+
+
+def _named(ns: str, value: str) -> dict[str, str]:
+    return {"ns": ns, "value": value}
 
 
 def _json(event: dict[str, Any]) -> bytes:

@@ -5,6 +5,8 @@
   named after its oldest identifier, and every id that was ever used resolves to the customer that holds its
   identifiers now; under another policy it is the pure function of all input, and each profile knows just the
   identifiers it holds
+* whoever folds ``identity.changes`` alone comes to the same customers and aliases (`tests.system.changes`), and no
+  customer's orders are lost or counted twice on the way
 * a single-threaded replay of ``stitched`` gives the outputs and the state, by content (`tests.system.replay`)
 * caps and consent hold when judged from the triggers and the input alone (`tests.system.promises`)
 """
@@ -34,13 +36,14 @@ from operators.succession import MAX_HOPS
 from schemas import stitched
 from schemas.config import Config
 from schemas.outputs import DeadLetter
-from schemas.stitched import Event
+from schemas.stitched import Change, Event
 from schemas.topics import DEAD_LETTERS, STITCHED, topic_name
 from state.identity import Cluster
 from state.profile import Profile
 from state.tokens import Tokens
 from state.vault import DeadLetterBox
 from tests.messages import Message
+from tests.system.changes import check_changes
 from tests.system.feed import EXPECT
 from tests.system.promises import check_promises
 from tests.system.reading import Read, committed, read_topic, scan
@@ -70,12 +73,17 @@ def judge(config: Config, client: redis.Redis) -> Verdict:
     verdict.faults += _check_positions(good, replay)
     verdict.faults += _check_dead(config, bad)
     verdict.faults += _check_account(config, replay, len(inputs), len(bad))
-    verdict.faults += _check_partition(people, config, client)
+    verdict.faults += _check_partition(people, config, client, replay)
     verdict.faults += _check_aliases(people, replay)
+    verdict.faults += _check_orders(config, good, replay)
+    named = {record.customer for record in _events(replay) if record.ids}
+    faults, kinds = check_changes(config, client, people.customer, named)
+    verdict.faults += faults
     verdict.faults += replay.check()
     triggers = [json.loads(value or b"{}") for _, value in replay.outputs(topic_name(config, "triggers")).elements()]
-    verdict.faults += check_promises(config, good, people.token_of, people.customer, triggers, people.divided)
-    verdict.figures = _figures(inputs, bad, replay, people, triggers)
+    returned = {each.customer for shard in replay.shards for each in shard.profiles.values() if each.lives}
+    verdict.faults += check_promises(config, good, people.token_of, people.customer, triggers, people.divided, returned)
+    verdict.figures = {**_figures(inputs, bad, replay, people, triggers), "changes": kinds}
     return verdict
 
 
@@ -189,9 +197,11 @@ def _check_account(config: Config, replay: Replay, consumed: int, dead: int) -> 
     return faults
 
 
-def _check_partition(people: Union, config: Config, client: redis.Redis) -> list[str]:
-    """(b) The partition and its names, and that each identifier's place says the same as its cluster."""
+def _check_partition(people: Union, config: Config, client: redis.Redis, replay: Replay) -> list[str]:
+    """(b) The partition and its names, that each identifier's place says the same as its cluster, and that whatever is
+    pending has been told: it stays so where another process wrote in between, until somebody is seen there again."""
     held = scan(client, f"{{{config.prefix}.i}}")
+    told = {change.id for change in _changes(replay)}
     places: dict[bytes, tuple[bytes, str]] = {}
     actual: dict[bytes, tuple[bytes, str]] = {}
     for key, value in held.items():
@@ -199,7 +209,7 @@ def _check_partition(people: Union, config: Config, client: redis.Redis) -> list
             cluster = msgspec.msgpack.decode(value[12:], type=Cluster)
             owners = cluster.partition().items()
             actual.update((token, (key[1:], customer)) for token, customer in owners if lives_in(cluster, token))
-            if cluster.pending:
+            if any(change.id not in told for change in cluster.pending):
                 places[key] = (key, "changes that are still pending")
         else:
             places[key] = (value[:8], str(UUID(bytes=value[8:24])))
@@ -228,6 +238,19 @@ def _check_aliases(people: Union, replay: Replay) -> list[str]:
     return faults
 
 
+def _check_orders(config: Config, good: list[Read], replay: Replay) -> list[str]:
+    """No state is lost or doubled in merges: the orders that all profiles know are those that were applied. These are
+    all that were sent; one sent twice counts twice only if its customers were two at the time."""
+    known = sum(each.behaviour.orders for shard in replay.shards for each in shard.profiles.values())
+    scores = [json.loads(value or b"{}") for _, value in replay.outputs(topic_name(config, "scores")).elements()]
+    applied = sum(score.get("at_purchase", False) for score in scores)
+    events = [json.loads(read.value or b"{}") for read in good]
+    sent = [event["id"] for event in events if event["type"] == "Order Completed"]
+    if known == applied and len(set(sent)) <= applied <= len(sent):
+        return []
+    return [f"profiles know {known} orders, {applied} were applied, {len(set(sent))} to {len(sent)} sent"]
+
+
 def _current(profiles: dict[str, Profile], customer: str) -> str:
     for _ in range(10 * MAX_HOPS):
         profile = profiles.get(customer)
@@ -241,6 +264,13 @@ def _events(replay: Replay) -> Iterator[Event]:
     for read in replay.log:
         record = stitched.decode(read.value or b"")
         if isinstance(record, Event):
+            yield record
+
+
+def _changes(replay: Replay) -> Iterator[Change]:
+    for read in replay.log:
+        record = stitched.decode(read.value or b"")
+        if isinstance(record, Change):
             yield record
 
 

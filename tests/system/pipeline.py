@@ -116,9 +116,11 @@ class Flow:
 class Feeder(threading.Thread):
     """Produces a steady rate until stopped; ``speed`` is how much faster the log's clock runs."""
 
-    def __init__(self, config: Config, seed: int, rate: float, speed: float = 3_600.0) -> None:
+    def __init__(
+        self, config: Config, seed: int, rate: float, speed: float = 3_600.0, *, scattered: bool = False
+    ) -> None:
         super().__init__(name="feeder", daemon=True)
-        self._feed = Feed(seed)
+        self._feed = Feed(seed, scattered=scattered)
         self._topic = topic_name(config, config.topics.sources[0])
         self._partitions = config.topics.source_partitions
         self._rate, self._speed = rate, speed

@@ -36,9 +36,11 @@ def check_promises(
     customers: Mapping[str, str],
     triggers: list[dict[str, Any]],
     divided: Collection[str] = (),
+    returned: Collection[str] = (),
 ) -> list[str]:
     """Every broken promise. ``triggers``: as published; ``customers``: who holds each token; ``divided``: customers
-    whose identifiers came from and went to others, so that their consents cannot be told from the input alone."""
+    whose identifiers came from and went to others, so that their consents cannot be told from the input alone;
+    ``returned``: ids that came back to life, maybe as those of somebody else, to whom earlier messages do not count."""
     histories: defaultdict[str, list[_Step]] = defaultdict(list)
     owner: dict[str, str] = {}
     for read in good:
@@ -49,18 +51,19 @@ def check_promises(
         owner.setdefault(eid, person)
         given = {each["channel"]: (event["time"], each["granted"]) for each in event.get("consent", ())}
         histories[person].append(_Step(read.partition, eid, given))
-    faults = _check_caps(config, triggers)
+    faults = _check_caps(config, triggers, returned)
     for trigger in triggers:
         if owner.get(trigger["data"]["touchpoint"]) not in divided:
             faults += _check_consent(trigger["data"], histories, owner)
     return faults
 
 
-def _check_caps(config: Config, triggers: list[dict[str, Any]]) -> list[str]:
+def _check_caps(config: Config, triggers: list[dict[str, Any]], returned: Collection[str]) -> list[str]:
     """Never more than the cap within the window, and no trigger twice."""
     times: defaultdict[str, list[int]] = defaultdict(list)
     for trigger in triggers:
-        times[trigger["subject"]].append(trigger["data"]["decided_at"])
+        if trigger["subject"] not in returned:
+            times[trigger["subject"]].append(trigger["data"]["decided_at"])
     cap, window = config.plays.cap_messages, config.plays.cap_days * _DAY
     faults = []
     for customer, sent in times.items():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import time
 from collections import Counter
+from collections.abc import Mapping
 from functools import partial
 from random import Random
 from typing import Any
@@ -87,9 +88,14 @@ class Chain:
         self._due = time.monotonic() + self._rng.uniform(0.2, 5.0)
 
 
-def kills(pipeline: Pipeline, seed: int, count: int) -> dict[str, Any]:
+#: Who is killed how often: all flows alike, or mostly who resolves identities.
+SHARES = {"stitch": 0.43, "engage": 0.45, "learn": 0.12}
+STITCHING = {"stitch": 0.7, "engage": 0.3}
+
+
+def kills(pipeline: Pipeline, seed: int, count: int, shares: Mapping[str, float] = SHARES) -> dict[str, Any]:
     """``count`` kills, shared out over the flows."""
-    rng, shares = Random(seed), {"stitch": 0.43, "engage": 0.45, "learn": 0.12}
+    rng = Random(seed)
     numbers = {name: int(count * share) for name, share in shares.items()}
     numbers["engage"] += count - sum(numbers.values())
     chains = {name: Chain(pipeline.of(name), rng, number) for name, number in numbers.items()}
@@ -106,6 +112,22 @@ def kills(pipeline: Pipeline, seed: int, count: int) -> dict[str, Any]:
         "hits": dict(sorted(hits.items())),
         "unplanned_ends": unplanned,
     }
+
+
+def scattered(pipeline: Pipeline, valkey: ValkeyServer, seed: int, count: int) -> dict[str, Any]:
+    """``count`` kills, mostly of those who resolve identities, and after each ten of them, once at least, Redis loses
+    its last second."""
+    killed: Counter[str] = Counter()
+    unplanned: list[str] = []
+    parts, lost = max(1, count // 10), 0
+    figures: dict[str, Any] = {}
+    for part in range(parts):
+        figures |= kills(pipeline, seed + part, count // parts + (part < count % parts), STITCHING)
+        killed.update(figures["kills"])
+        unplanned += figures["unplanned_ends"]
+        figures |= rollback(pipeline, valkey, 1)
+        lost += figures["bytes_lost"]
+    return {**figures, "kills": dict(killed), "unplanned_ends": unplanned, "rollbacks": parts, "bytes_lost": lost}
 
 
 def zombie(pipeline: Pipeline, count: int) -> dict[str, Any]:
