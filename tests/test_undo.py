@@ -49,7 +49,9 @@ def did(profile: Profile, *, without: tuple[str, ...] = ()) -> dict[str, Any]:
     said["timers"] = sorted((timer.due, timer.kind, timer.key) for timer in profile.timers if timer.kind != "undo")
     said["ids"] = sorted(profile.ids)
     said["views"] = sorted(profile.views)
+    # Of what was decided at the same moment a join does not know the order.
     said["decided"] = sorted(profile.decided, key=lambda each: (each.at, each.id))
+    said["sent"] = sorted(profile.sent, key=lambda each: (each.at, each.play))
     return {field: value for field, value in said.items() if field not in without}
 
 
