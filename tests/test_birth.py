@@ -9,18 +9,20 @@ from hypothesis import strategies as st
 
 from operators.birth import CUSTOMERS, customer_id
 from operators.evidence import (
+    SPLIT,
     Evidence,
     Sighting,
     facts_of,
     join,
+    marker,
 )
-from operators.partition import partition
+from operators.partition import Solver, partition
 from operators.rules import Rules
-from state.tokens import namespace
+from state.tokens import namespace, token_text
 from tests.identity_worlds import (
+    POOL,
     Anything,
     evidence_of,
-    groups,
     mixed,
     plain,
     rules,
@@ -34,11 +36,33 @@ def test_names_are_those_of_always() -> None:
     assert customer_id("device:x") == str(uuid5(CUSTOMERS, "device:x"))
 
 
+def family(shared: str, *markers: Evidence) -> tuple[str, str, str]:
+    """The ids of a tablet that somebody browsed on, of Ann, who logged in on it, and of Bob, who did so after her."""
+    rules, tablet, (ann, bob) = plain(shared), POOL["device"][0], POOL["member"][:2]
+    logins = [Sighting(tuple(sorted((tablet, member))), 0b11, time, time) for time, member in ((2, ann), (3, bob))]
+    customers = partition(evidence_of([Sighting((tablet,), 0, 1, 1), *logins, *markers], rules), rules).customers
+    return customers[tablet], customers[ann], customers[bob]
+
+
+def test_who_signs_up_keeps_the_anonymous_id_also_when_the_device_goes_on() -> None:
+    tablet, bob = (customer_id(token_text(POOL[ns][n])) for ns, n in (("device", 0), ("member", 1)))
+    assert family("last_login_wins") == (bob, tablet, bob)
+
+
+def test_what_is_cut_off_from_who_is_named_after_it_has_an_id_of_its_own() -> None:
+    text = token_text(POOL["device"][0])
+    for_good = [marker(SPLIT, POOL["device"][0], member, 5) for member in POOL["member"][:2]]
+    assert family("last_login_wins", *for_good)[:2] == (customer_id(f"{text}~"), customer_id(text))
+    assert family("ambiguous")[:2] == (customer_id(f"{text}*"), customer_id(text))
+
+
 @given(some=mixed, rules=rules)
 @thorough
 def test_a_customer_has_one_id_of_its_own(some: Anything, rules: Rules) -> None:
-    result = partition(evidence_of(some, rules), rules)
-    assert len(set(result.customers.values())) == len(groups(result.customers))
+    solver = Solver(evidence_of(some, rules), rules)
+    result = solver.result()
+    named = set(zip(solver.group, map(result.customers.get, solver.graph.tokens), strict=True))
+    assert len(named) == len(set(solver.group)) == len(set(result.customers.values()))
     assert result.loose <= set(result.customers.values())
 
 

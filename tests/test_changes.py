@@ -95,6 +95,33 @@ def test_a_customer_known_before_is_not_created_again() -> None:
     assert (change.kind, change.old, change.customer) == ("merged", old[POOL[0]], new[POOL[0]])
 
 
+def test_who_is_no_more_has_become_who_holds_what_it_was_named_after() -> None:
+    a, b, c = POOL[:3]
+
+    def heir(old: str, after: dict[bytes, str], nobody: tuple[bytes, ...] = ()) -> str:
+        told = changes(dict.fromkeys(after, old), after, {old, *after.values()}, nobody=nobody)
+        (merged,) = [change.customer for change in told if change.kind == "merged"]
+        return merged
+
+    assert heir(customer_id(token_text(a)), {a: "one", b: "two", c: "two"}) == "one"
+    assert heir("anything else", {a: "one", b: "two", c: "two"}) == "two"  # who holds most of it
+    assert heir(customer_id(token_text(a)), {a: "kiosk", b: "two"}, nobody=(a,)) == "two"  # people inherit, not things
+
+
+def test_what_moves_leaves_before_the_rest_is_handed_over() -> None:
+    a, b = POOL[:2]
+    told = changes({a: "z", b: "z"}, {a: "x", b: "y"}, {"x", "y", "z"})
+    assert sorted(change.customer for change in told) == ["x", "y"]
+    assert [change.kind for change in told] == ["split", "merged"]
+
+
+def test_an_id_merged_away_earlier_follows_the_identifier_it_is_named_after() -> None:
+    a, b, c = POOL[:3]
+    x, y, z = (customer_id(token_text(token)) for token in (a, b, c))
+    told = changes({a: x, b: x, c: x}, {a: x, b: y, c: y}, {x, y, z})
+    assert told == [Change("split", y, (b, c), x), Change("merged", y, (c,), z)]
+
+
 # -- what a rolled-back Redis no longer knows of customers is told again ------------------------------------
 
 

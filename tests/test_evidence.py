@@ -70,6 +70,21 @@ def test_neither_order_nor_duplicates_matter(some: Anything, rules: Rules, order
     assert partition(dict(facts), rules) == partition(evidence, rules)
 
 
+def test_a_fact_keeps_its_earliest_first_and_its_latest_last() -> None:
+    device = POOL["device"][0]
+    evidence: Evidence = {(SEEN, device, device): (5, 6)}
+    for span, joined in (((3, 4), (3, 6)), ((4, 9), (3, 9)), ((5, 8), (3, 9))):
+        join(evidence, {(SEEN, device, device): span})
+        assert evidence == {(SEEN, device, device): joined}
+
+
+def test_what_comes_after_an_erasure_on_its_day_is_not_rounded_down_to_before_it() -> None:
+    rules, device = Rules(Policy(step_ms=100)), POOL["device"][0]
+    event = Sighting((device,), 0, 1_050, 1_060)
+    for erased, last in ((-1, 1_000), (999, 1_000), (1_000, 1_060), (1_020, 1_060)):
+        assert facts_of(event, rules, {device: erased}) == {(SEEN, device, device): (1_050, last)}
+
+
 def test_an_event_that_confuses_people_gives_nothing() -> None:
     one, two = POOL["member"][:2]
     device = POOL["device"][0]

@@ -56,6 +56,20 @@ def test_a_kiosk_links_nobody() -> None:
     assert partition(evidence, rules).customers[kiosk] == partition(evidence, rules).customers[POOL["member"][2]]
 
 
+def test_only_those_whom_a_limit_is_about_count() -> None:
+    """A device with as many members as it may have, and any number of cookies besides, is no kiosk."""
+    device, policy = (
+        POOL["device"][0],
+        Policy(priority=("member",), namespaces={"device": Namespace(hub={"member": 2})}),
+    )
+    rules = Rules(policy)
+    met = [*POOL["member"][:2], *POOL["cookie"]]
+    some = [Sighting(tuple(sorted((device, other))), 0, 5, 5) for other in met]
+    assert partition(evidence_of(some, rules), rules).hubs == set()
+    some.append(Sighting(tuple(sorted((device, POOL["member"][2]))), 0, 5, 5))
+    assert partition(evidence_of(some, rules), rules).hubs == {device}
+
+
 def test_a_household_is_known_and_connects_nobody() -> None:
     rules, device, household = Rules(RETAIL), POOL["device"][0], TOKENS.identifier("household", "1")
     pairs = [(POOL["member"][0], household), (POOL["member"][1], household), (device, household)]

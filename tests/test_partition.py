@@ -230,6 +230,16 @@ def test_who_comes_back_after_an_erasure_is_someone_new() -> None:
     for token in (device, member):
         join(evidence, marker(ERASE, token, token, 7))
     assert partition(evidence, rules) == Partition({}, erased={device: 7, member: 7}, spent=frozenset((device, member)))
+    join(evidence, facts_of(event._replace(first=7, last=7), rules))
+    assert partition(evidence, rules).customers == {}  # the moment itself is before
     join(evidence, facts_of(event._replace(first=9, last=9), rules))
     new = partition(evidence, rules).customers
     assert new[member] == new[device] == customer_id(f"{token_text(min(device, member))}@7") != old
+
+
+def test_what_survives_an_erasure_begins_with_it() -> None:
+    """Whether an event of before was dropped on its way must not show in the name."""
+    rules, (a, b) = plain("last_login_wins"), sorted((POOL["device"][0], POOL["member"][0]))
+    left: Anything = [Sighting((a, b), 0, 9, 9), *(marker(ERASE, token, token, 7) for token in (a, b))]
+    whole = evidence_of([Sighting((b,), 0, 5, 5), *left], rules)
+    assert partition(whole, rules) == partition(evidence_of(left, rules), rules)

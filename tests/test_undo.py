@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from operators import join, parts
 from operators.shard import Shard
-from schemas.stitched import Change, Event
+from schemas import stitched
+from schemas.stitched import Absorb, Change, Event
 from state.profile import HandOver, Part, Profile, copy
 from tests.engage_helpers import (
     DAY,
@@ -148,6 +149,26 @@ def test_what_happens_in_between_stays_on_the_side_that_sent_it(
         assert did(world.profile(customer), without=sent) == did(apart.profile(customer), without=sent)
     world.feed(end).run()
     assert replayed(world, [3, 1, 5]).everything() == world.everything()
+
+
+def test_what_both_sides_have_sent_belongs_to_the_side_of_the_strongest_identifier() -> None:
+    world = merged()
+    phone, device = created(A, T, "phone").ids[0], id_of(B)
+    world.feed(shown(viewed(B, "tea", T + 2 * SECOND), device, phone)).run()
+    split(world, B, A, created(A, T, "phone").ids, 11, T + 3 * SECOND)
+    world.run()
+    assert (world.profile(A).views, world.profile(B).views) == ([("tea", T + 2 * SECOND)], [])
+
+
+def test_a_hand_over_told_again_after_the_split_is_not_taken_again() -> None:
+    world = merged()
+    told = [record for raw in world.log[1] if isinstance(record := stitched.decode(raw), Absorb)]
+    split(world, B, A, created(A, T, "phone").ids, 11, T + 2 * SECOND)
+    world.run()
+    before = did(world.profile(B))
+    world.feed(*told).run()
+    assert len(told) == 1
+    assert did(world.profile(B)) == before
 
 
 def merged() -> World:

@@ -105,8 +105,8 @@ def test_a_released_hub_links_people_again(world: World) -> None:
 def test_a_link_that_a_limit_forbids_is_told_once(world: World) -> None:
     stitcher = world.process()
     world.run(stitcher, message(0, "!member:ann", "loyalty_card:7"))
-    for offset in (1, 2):
-        world.run(stitcher, message(offset, "!member:bob", "loyalty_card:7", time=START + offset))
+    for offset, time in ((1, START + 2), (2, START + 3), (3, START + 1)):  # the last is an earlier first: not cheap
+        world.run(stitcher, message(offset, "!member:bob", "loyalty_card:7", time=time))
     (refused,) = [change for change in world.changes() if change.kind == "refused"]
     assert refused.why == "limit member"
     assert set(refused.ids) == {token_text(token(each)) for each in ("member:bob", "loyalty_card:7")}
@@ -208,6 +208,8 @@ def test_what_comes_late_is_dropped_and_what_is_new_starts_afresh(world: World) 
     assert holders(world, "member:ann", "device:a") == fresh
     batch = world.run(stitcher, message(9, "!member:ann", "device:a", time=START + HOUR + 2))
     assert batch.effects["nothing"] == 1
+    batch = world.run(stitcher, message(10, "!member:ann", "device:a", time=START + HOUR))
+    assert lane(batch).erased == 1, "the moment itself is before, whoever is known by now"
 
 
 def test_erasing_twice_and_again_after_a_new_start_changes_nothing(world: World) -> None:
@@ -252,6 +254,27 @@ def test_the_other_user_of_a_family_device_stays(world: World) -> None:
     # Ann was named after the tablet, which nobody has ever seen now.
     (renamed,) = {change.new for change in world.changes() if change.kind == "merged" and change.old == ann[0]}
     assert holders(world, "member:ann", "phone:+8613812345671") == [renamed, renamed]
+
+
+def test_who_holds_what_an_erased_customer_was_named_after_keeps_the_own_id(world: World) -> None:
+    stitcher = world.process()
+    tablet = ("device:tablet", "!member:ann", "!member:bob")
+    world.run(stitcher, *(message(n, *{tablet[0], tablet[n]}, time=START + n) for n in range(3)))
+    ann, bob = holders(world, "member:ann", "member:bob")
+    assert ann == customer_id(token_text(token("device:tablet")))
+    world.run(stitcher, command(world, "erase", "member:ann"))
+    assert holders(world, "member:ann", "member:bob", "device:tablet") == [None, bob, bob]
+
+
+def test_what_was_split_off_from_who_is_erased_does_not_inherit_the_name(world: World) -> None:
+    stitcher = world.process()
+    world.run(stitcher, message(0, "device:a"), message(1, "device:a", "!member:ann", time=START + 1))
+    world.run(stitcher, command(world, "split", "member:ann", "device:a"))
+    ann, device = holders(world, "member:ann", "device:a")
+    assert ann == customer_id(token_text(token("device:a"))) != device
+    world.run(stitcher, command(world, "erase", "member:ann", offset=1))
+    assert holders(world, "member:ann", "device:a")[0] is None
+    assert holders(world, "device:a")[0] not in (None, ann)
 
 
 def test_after_redis_has_lost_an_erasure_it_is_done_again(world: World) -> None:

@@ -18,7 +18,7 @@ from schemas.stitched import Change, Event
 from state.identity import ABSENT, ANY, DELETED, SAME, IdentityStore, Mark, Partition, Set, Source, Write, pack_source
 from state.tokens import token_text
 from tests.messages import START, TOPIC, Message, message
-from tests.system.identity_world import World, evidence_of, folded, pure, restore, snapshot, token
+from tests.system.identity_world import World, command, evidence_of, folded, pure, restore, snapshot, token
 
 
 @pytest.fixture
@@ -129,6 +129,18 @@ def test_who_loses_a_race_reads_again(world: World, call: str) -> None:
 
 def _run(world: World, stitcher: Stitcher, *messages: Message) -> None:
     world.run(stitcher, *messages)
+
+
+def test_a_kiosk_that_is_released_while_somebody_passes_it_is_read_again(client: redis.Redis) -> None:
+    world = World(client, identity=Identity(namespaces={"device": Namespace(hub={"member": 2})}))
+    slow, store = interruptible(world, 0)
+    fast, people = world.process(1), ["member:ann", "member:bob", "member:eve"]
+    world.run(fast, *(message(n, "device:kiosk", f"!{each}", part=1, time=START + n) for n, each in enumerate(people)))
+    store.before("write", lambda: _run(world, fast, command(world, "release", "device:kiosk", *people)))
+    batch = world.run(slow, message(0, "device:kiosk", "!member:new", time=START + 7))
+    assert batch.rounds == 2
+    owners, _ = world.stored()
+    assert owners[token("device:kiosk")] == owners[token("member:new")], "who used it last"
 
 
 def test_redis_forgetting_between_two_rounds_of_a_batch_is_noticed(world: World) -> None:

@@ -16,6 +16,7 @@ from operators.stitching import Stitcher
 from schemas import stitched
 from schemas.config import Identity, Privacy
 from schemas.errors import Conflict
+from schemas.policy import Namespace
 from schemas.stitched import Change, Event
 from state.identity import Source
 from state.tokens import token_text
@@ -258,6 +259,14 @@ def test_a_redis_that_forgot_is_noticed_and_taught_again(world: World) -> None:
         assert all(contact.kid in world.keys for contact in change.contacts)
 
 
+def test_each_logout_parts_who_has_logged_in_again(client: redis.Redis) -> None:
+    world = World(client, identity=Identity(namespaces={"device": Namespace(shared="explicit_logout")}))
+    stitcher, who = world.process(), ("device:d1", "!member:m1")
+    for n, (type, customers) in enumerate([("Signed In", 1), ("Signed Out", 2)] * 2):
+        world.run(stitcher, message(n, *who, type=type, time=START + n))
+        assert len(set(world.stored()[0].values())) == customers, f"after event {n}"
+
+
 def test_a_value_blocked_later_is_no_longer_anybodys(client: redis.Redis) -> None:
     world = World(client, identity=Identity())
     shared, member = message(0, "device:d1", "!member:m1"), message(1, "device:d1", "!member:m2", time=START + 9)
@@ -265,8 +274,9 @@ def test_a_value_blocked_later_is_no_longer_anybodys(client: redis.Redis) -> Non
     world.config = msgspec.structs.replace(world.config, identity=Identity(blocked=("device:d1",)))
     more = [message(3, "!member:m1", "device:d2", time=START + 50), message(4, "cookie:c1", time=START + 51)]
     world.run(world.process(), *more)
-    owners, _ = world.stored()
+    owners, clusters = world.stored()
     assert token("device:d1") not in owners
+    assert all(token("device:d1") not in cluster.ids for cluster in clusters)
     assert len({owners[token(each)] for each in ("member:m1", "member:m2", "cookie:c1")}) == 3
     assert owners[token("device:d2")] == owners[token("member:m1")]
     world.config = msgspec.structs.replace(world.config, identity=Identity())
