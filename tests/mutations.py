@@ -1,0 +1,291 @@
+"""Planted mutations: each breaks a promise of identity in a copy of the tree, and the test named for it must fail.
+
+::
+
+    python -m tests.mutations                  # all of them
+    python -m tests.mutations NAME ... --json
+    python -m tests.mutations --list
+
+Whatever is named runs with nothing changed first: a test that fails anyway would notice nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+ROOT = Path(__file__).parent.parent
+#: Longer than any of these tests takes, shrinking of a failure included (seconds).
+PATIENCE = 900
+
+
+class Mutation(NamedTuple):
+    """``name``: the promise that is broken when ``new`` stands in ``file`` for ``old``, which occurs there once.
+    ``test``: a pytest node that must fail then."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+    test: str
+
+
+MUTATIONS = [
+    # -- evidence and erasure
+    Mutation(
+        "facts-keep-earliest-first-and-latest-last", "operators/evidence.py",
+        "(min(known[0], span[0]), max(known[1], span[1]))", "(max(known[0], span[0]), min(known[1], span[1]))",
+        "tests/test_evidence.py::test_a_fact_keeps_its_earliest_first_and_its_latest_last",
+    ),
+    Mutation(
+        "erasing-includes-its-moment", "operators/graph.py",
+        "last > time and kind != ERASE", "last >= time and kind != ERASE",
+        "tests/test_partition.py::test_who_comes_back_after_an_erasure_is_someone_new",
+    ),
+    Mutation(
+        "survivors-begin-at-the-erasure", "operators/graph.py",
+        "left[fact] = time, last", "left[fact] = max(first, time), last",
+        "tests/test_partition.py::test_what_survives_an_erasure_begins_with_it",
+    ),
+    Mutation(
+        "rounding-forgets-nobody-seen-after-an-erasure", "operators/evidence.py",
+        "time if time > late else last", "time",
+        "tests/test_evidence.py::test_what_comes_after_an_erasure_on_its_day_is_not_rounded_down_to_before_it",
+    ),
+    Mutation(
+        "late-touchpoints-are-dropped", "operators/resolving.py",
+        "if erased >= visit.sighting.first:", "if erased < 0:",
+        "tests/system/test_identity_commands.py::test_what_comes_late_is_dropped_and_what_is_new_starts_afresh",
+    ),
+    Mutation(
+        "late-touchpoints-are-not-taken-for-known", "operators/clusters.py",
+        "if sighting.first <= max([", "if sighting.first < max([",
+        "tests/system/test_identity_commands.py::test_what_comes_late_is_dropped_and_what_is_new_starts_afresh",
+    ),
+    # -- the cheap test on stored clusters
+    Mutation(
+        "earlier-links-are-not-cheap", "operators/clusters.py",
+        "            if span is None or first < span[0]:\n                return None\n            if end",
+        "            if span is None:\n                return None\n            if end",
+        "tests/test_stitching.py::test_what_may_change_a_stored_cluster_is_not_cheap",
+    ),
+    Mutation(
+        "logins-that-change-hands-are-not-cheap", "operators/clusters.py",
+        "if decides and owners[i]", "if not decides and owners[i]",
+        "tests/test_stitching.py::test_what_may_change_a_stored_cluster_is_not_cheap",
+    ),
+    Mutation(
+        "later-logouts-are-not-cheap", "operators/clusters.py",
+        "if span is None or time > span[1]:", "if span is None:",
+        "tests/system/test_stitching.py::test_each_logout_parts_who_has_logged_in_again",
+    ),
+    # -- limits, owners, splits, hubs
+    Mutation(
+        "limits-are-kept", "operators/rules.py",
+        "(FULL // 2 - limit)", "(FULL // 2 - limit - 1)",
+        "tests/test_partition.py::test_limits_are_never_broken_and_customers_are_connected",
+    ),
+    Mutation(
+        "superseded-owners-do-not-come-back", "operators/partition.py",
+        "self.held[weaker] += layout.one[strong]", "pass",
+        "tests/test_partition.py::test_a_superseded_owner_does_not_come_back",
+    ),
+    Mutation(
+        "what-an-operator-split-stays-apart", "operators/partition.py",
+        "if full or (splits and self._apart(a, b)):", "if full:",
+        "tests/test_partition.py::test_what_an_operator_split_is_never_one_customer",
+    ),
+    Mutation(
+        "hubs-link-nobody", "operators/partition.py",
+        "[link for link in links if link[4] not in hubs and link[5] not in hubs]", "list(links)",
+        "tests/test_hubs.py::test_a_kiosk_links_nobody",
+    ),
+    Mutation(
+        "hubs-make-no-large-cluster", "operators/hubs.py",
+        "for _, a, b in evidence if a not in hubs and b not in hubs]", "for _, a, b in evidence]",
+        "tests/system/test_identity_store.py::test_who_meets_at_a_kiosk_stays_apart_whoever_notices_it",
+    ),
+    Mutation(
+        "hubs-have-met-too-many-of-a-namespace", "operators/hubs.py",
+        "len(met) > limit < sum(", "len(met) > limit <= sum(",
+        "tests/test_hubs.py::test_only_those_whom_a_limit_is_about_count",
+    ),
+    # -- names
+    Mutation(
+        "signing-up-keeps-the-anonymous-id", "operators/partition.py",
+        "name(tokens[oldest[number]], stamps)", "name(tokens[head_of(found, members)], stamps)",
+        "tests/test_birth.py::test_who_signs_up_keeps_the_anonymous_id_also_when_the_device_goes_on",
+    ),
+    Mutation(
+        "no-two-customers-have-one-id", "operators/partition.py",
+        "stamps, LOOSE)", "stamps)",
+        "tests/test_birth.py::test_what_is_cut_off_from_who_is_named_after_it_has_an_id_of_its_own",
+    ),
+    Mutation(
+        "a-used-up-name-renames-nobody", "operators/birth.py",
+        "    members = [i for i in members if i not in graph.spent] or members if graph.spent else members\n", "",
+        "tests/system/test_identity_commands.py::"
+        "test_who_holds_what_an_erased_customer_was_named_after_keeps_the_own_id",
+    ),
+    Mutation(
+        "dead-ids-are-not-given-again", "operators/graph.py",
+        "graph.stamps[a] = max(last, graph.stamps.get(a, last))", "pass",
+        "tests/system/test_identity_commands.py::test_what_was_split_off_from_who_is_erased_does_not_inherit_the_name",
+    ),
+    # -- changes
+    Mutation(
+        "moves-are-told-before-merges", "operators/changes.py",
+        "(change.kind == MERGED, change.old", "(change.kind != MERGED, change.old",
+        "tests/test_changes.py::test_what_moves_leaves_before_the_rest_is_handed_over",
+    ),
+    Mutation(
+        "the-heir-holds-what-gave-the-name", "operators/changes.py",
+        "customer_id(token_text(token)) == old", "customer_id(token_text(token)) != old",
+        "tests/test_changes.py::test_who_is_no_more_has_become_who_holds_what_it_was_named_after",
+    ),
+    Mutation(
+        "refusals-are-told-once", "operators/joining.py",
+        "news |= facts.keys() - evidence.keys()", "news |= facts.keys()",
+        "tests/system/test_identity_commands.py::test_a_link_that_a_limit_forbids_is_told_once",
+    ),
+    # -- the store
+    Mutation(
+        "writes-compare-first", "state/scripts/identity.lua",
+        "#expected - 1) == expected", "#expected - 1) ~= nil",
+        "tests/system/test_identity_store.py::test_who_loses_a_race_reads_again",
+    ),
+    Mutation(
+        "marks-move-only-when-all-is-written", "state/scripts/identity.lua",
+        "all = all and holds", "all = true",
+        "tests/system/test_identity_store.py::"
+        "test_each_write_is_all_or_nothing_and_marks_move_when_all_are_done",
+    ),
+    Mutation(
+        "hubs-that-were-read-are-compared-too", "operators/planning.py",
+        "held.stamp, SAME) for held in group.hubs.values()]", "ANY, SAME) for held in group.hubs.values()]",
+        "tests/system/test_identity_store.py::test_a_kiosk_that_is_released_while_somebody_passes_it_is_read_again",
+    ),
+    # -- hand-overs and undoing
+    Mutation(
+        "touchpoints-wait-for-the-hand-over", "operators/succession.py",
+        "profile.parks.append(Park(change.id, until))", "pass",
+        "tests/test_merge.py::test_records_wait_for_the_hand_over_so_that_an_opt_out_is_not_too_late",
+    ),
+    Mutation(
+        "touchpoints-count-for-the-side-that-sent-them", "operators/parts.py",
+        "            found = held[token]\n", "",
+        "tests/test_undo.py::test_what_happens_in_between_stays_on_the_side_that_sent_it",
+    ),
+    Mutation(
+        "the-strongest-identifier-decides-the-side", "operators/parts.py",
+        "            found = held[token]\n            break\n", "            found = held[token]\n",
+        "tests/test_undo.py::test_what_both_sides_have_sent_belongs_to_the_side_of_the_strongest_identifier",
+    ),
+    Mutation(
+        "what-leaves-is-taken-out", "operators/parts.py",
+        "    parts[:] = [part for part in parts if part not in leaving]\n", "",
+        "tests/test_undo.py::test_merge_then_split_is_the_identity",
+    ),
+    Mutation(
+        "hand-overs-count-once-also-after-a-split", "operators/parts.py",
+        "setattr(left, field, getattr(current, field))", "pass",
+        "tests/test_undo.py::test_a_hand_over_told_again_after_the_split_is_not_taken_again",
+    ),
+]  # fmt: skip
+
+
+class Verdict(NamedTuple):
+    """``noticed``: the test failed. ``survived``: it passed. ``broken``: neither, be it that nothing could be imported.
+    ``by``: the node that failed first, or what pytest said last."""
+
+    outcome: Literal["noticed", "survived", "broken"]
+    seconds: float
+    by: str
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Plant each; exit code 1 unless all are noticed."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="NAME", help="only these (default: all)")
+    parser.add_argument("--list", action="store_true", help="say what there is, run nothing")
+    parser.add_argument("--json", action="store_true", help="a line of JSON for each mutation")
+    options = parser.parse_args(arguments)
+    if unknown := sorted(set(options.names) - {mutation.name for mutation in MUTATIONS}):
+        parser.error(f"no such mutation: {', '.join(unknown)}; see --list")
+    chosen = [mutation for mutation in MUTATIONS if not options.names or mutation.name in options.names]
+    if options.list:
+        for mutation in chosen:
+            _say(options.json, {"name": mutation.name, "file": mutation.file, "test": mutation.test})
+        return 0
+    if stale := [mutation.name for mutation in chosen if occurrences(mutation) != 1]:
+        parser.error(f"the old text does not occur exactly once: {', '.join(stale)}")
+    untouched = attempt(sorted({mutation.test for mutation in chosen}))
+    if untouched.outcome != "survived":
+        parser.error(f"fails with nothing changed: {untouched.by}")
+    missed = 0
+    for mutation in chosen:
+        verdict = attempt([mutation.test], mutation)
+        missed += verdict.outcome != "noticed"
+        _say(options.json, {"name": mutation.name, **verdict._asdict(), "seconds": round(verdict.seconds, 1)})
+    return 1 if missed else 0
+
+
+def _say(as_json: bool, told: dict[str, Any]) -> None:
+    print(json.dumps(told) if as_json else "  ".join(str(each) for each in told.values()), flush=True)
+
+
+def occurrences(mutation: Mutation) -> int:
+    """How often the old text stands in its file."""
+    return (ROOT / mutation.file).read_text().count(mutation.old)
+
+
+def attempt(tests: Sequence[str], mutation: Mutation | None = None) -> Verdict:
+    """Run ``tests`` in a copy of the tree with one mutation, or none, planted."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        _copy(folder)
+        if mutation is not None:
+            path = folder / mutation.file
+            path.write_text(path.read_text().replace(mutation.old, mutation.new))
+        return judge(folder, tests)
+
+
+def _copy(folder: Path) -> None:
+    """What git knows of, as it stands in the working tree."""
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    for file in filter(None, listed.split("\0")):
+        if (ROOT / file).exists():
+            (folder / file).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / file, folder / file)
+
+
+def judge(folder: Path, tests: Sequence[str]) -> Verdict:
+    """Run ``tests`` in ``folder``."""
+    options = ["-x", "-q", "--tb=no", "-p", "no:cacheprovider", "--hypothesis-seed=0"]
+    started = time.monotonic()
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "pytest", *options, *tests], cwd=folder, capture_output=True, text=True,
+            env={**os.environ, "PYTHONPATH": str(folder)}, timeout=PATIENCE, check=False,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        return Verdict("broken", time.monotonic() - started, f"not done after {PATIENCE} s")
+    seconds, lines = time.monotonic() - started, (done.stdout + done.stderr).splitlines()
+    failed = [line.removeprefix("FAILED ").partition(" - ")[0] for line in lines if line.startswith("FAILED ")]
+    if done.returncode == 1 and failed:
+        return Verdict("noticed", seconds, failed[0])
+    last = next((line for line in reversed(lines) if line), "")
+    return Verdict("survived" if done.returncode == 0 else "broken", seconds, last)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
