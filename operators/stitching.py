@@ -165,7 +165,8 @@ class Stitcher:
     def published(self, batch: Batch) -> None:
         """The batch's records are in Kafka for good: its changes are no longer pending.
 
-        If another process wrote a cluster meanwhile its changes stay pending and are published once more.
+        If another process wrote a cluster meanwhile its changes stay pending and are published once more. Raises
+        `Conflict`, as `stitch` does.
         """
         store, now = self._store, self._now_us()
         writes = []
@@ -176,6 +177,9 @@ class Stitcher:
         if writes:
             store.write(writes)
         batch.told = {}
+        again = {source: lane.next for source, lane in batch.lanes.items() if lane.first < lane.k}
+        if again:
+            self._move({source: self._source(source, at)._replace(position=at) for source, at in again.items()})
 
     def watermarks(self, caught_up: Mapping[Partition, int]) -> dict[Partition, Source]:
         """Move the watermark of idle, caught-up partitions to now. ``caught_up``: their next offsets, used where
@@ -187,9 +191,7 @@ class Stitcher:
             if now > held.watermark or source not in self._sources:
                 moved[source] = held._replace(watermark=max(held.watermark, now))
         if moved:
-            marks = [Mark(source, self._sources.get(source, b""), pack_source(moved[source])) for source in moved]
-            self._store.write([], marks)
-            self._sources.update({mark.source: mark.moved for mark in marks})
+            self._move(moved)
         return {source: self._source(source, offset) for source, offset in caught_up.items()}
 
     # -- one batch -----------------------------------------------------------------------------------------
@@ -354,15 +356,25 @@ class Stitcher:
 
     def _marks(self, lanes: Mapping[Partition, Lane], ends: Mapping[Partition, bool], now: int) -> list[Mark]:
         """How to move R and watermark of the batch's partitions: to now where the batch reaches the end, else to
-        the time of the last record. Clamped to now, since producers' clocks are not ours; never back."""
+        the time of the last record. Clamped to now, since producers' clocks are not ours; never back.
+
+        Below K nobody would read the records again to tell of what they change: R follows when that is `published`.
+        """
         now = self._highest if self._log_clock else now
         marks = []
         for source, lane in lanes.items():
             held = self._source(source, lane.first)
             watermark = max(held.watermark, now if ends.get(source) else min(lane.time, now))
-            moved = Source(max(held.position, lane.next), watermark)
+            reached = lane.next if lane.first >= lane.k else lane.first
+            moved = Source(max(held.position, reached), watermark)
             marks.append(Mark(source, self._sources.get(source, b""), pack_source(moved)))
         return marks
+
+    def _move(self, sources: Mapping[Partition, Source]) -> None:
+        """Write R and watermark alone."""
+        marks = [Mark(source, self._sources.get(source, b""), pack_source(at)) for source, at in sources.items()]
+        self._store.write([], marks)
+        self._sources.update({mark.source: mark.moved for mark in marks})
 
     def _source(self, source: Partition, offset: int) -> Source:
         """What Redis holds of a source; ``offset`` where it holds nothing."""

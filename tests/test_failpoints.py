@@ -1,4 +1,4 @@
-"""Failpoints kill a real process at the n-th hit and leave a note."""
+"""Failpoints kill or stop a real process at the n-th hit and leave a note."""
 
 from __future__ import annotations
 
@@ -45,7 +45,18 @@ def test_several_are_armed_and_the_log_grows(tmp_path: Path) -> None:
     assert run(tmp_path, "b")[2] == "a\nb\n"
 
 
-@pytest.mark.parametrize("text", ["a:0", "a:x", ":3", "a:-1", "a:1:2"])
+def test_stops_and_goes_on(tmp_path: Path) -> None:
+    env = {**os.environ, "TOUCHSTREAM_FAILPOINT_LOG": str(tmp_path / "hits"), "TOUCHSTREAM_FAILPOINT": "a:3:stop"}
+    process = subprocess.Popen([sys.executable, "-c", LOOP], env=env, stdout=subprocess.PIPE, text=True)
+    _, status = os.waitpid(process.pid, os.WUNTRACED)
+    assert os.WIFSTOPPED(status)
+    assert (tmp_path / "hits").read_text() == "a\n"
+    process.send_signal(signal.SIGCONT)
+    assert process.communicate(timeout=20)[0].split() == ["0", "1", "2", "3", "4"]
+    assert process.returncode == 0
+
+
+@pytest.mark.parametrize("text", ["a:0", "a:x", ":3", "a:-1", "a:1:2", "a:stop", "a:1:stop:2"])
 def test_a_bad_plan_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="TOUCHSTREAM_FAILPOINT"):
         parse(text)

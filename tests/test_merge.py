@@ -31,6 +31,7 @@ from tests.engage_helpers import (
     consented,
     created,
     event,
+    living_in,
     ordered,
     reachable,
     replayed,
@@ -41,6 +42,8 @@ from tests.engage_helpers import (
 )
 
 A_SHARD, B_SHARD, C_SHARD = 0, 1, 2
+#: Of the fourth shard.
+D = living_in(3)
 R = TypeVar("R", bound=Record)
 
 
@@ -287,6 +290,97 @@ def test_a_merge_told_again_after_the_id_came_back_moves_nothing() -> None:
     world.merge(A, B, 1).run()
     profile = settled(world).profile(A)
     assert (profile.alias, profile.behaviour.orders, len(profile.views)) == ("", 1, 2)
+
+
+# -- what moves meanwhile ------------------------------------------------------------------------------------
+
+
+def move(world: World, old: str, new: str, ids: list[str], version: int) -> World:
+    """Identifiers go from one to another, as stitch publishes it: a copy for each side."""
+    for customer in (old, new):
+        change = token(f"{old}~{new}@{version}")
+        world.feed(Change(T, change, "moved", customer, version, T, ids, old=old, new=new))
+    return world
+
+
+def kinds(world: World, customer: str) -> list[str]:
+    """What was told of identity under a customer's key."""
+    outputs = [each for each in world.everything() if each.topic == "ts.identity.changes"]
+    keyed = [msgspec.json.decode(each.value) for each in outputs if each.key == customer.encode()]
+    return [str(each["kind"]) for each in keyed]
+
+
+def test_what_has_left_does_not_come_back_with_a_hand_over_that_is_late() -> None:
+    phone = created(A, T, "phone")
+    world = World().feed(phone, created(B, T), created(C, T)).run().merge(A, B, 2)
+    move(world, B, C, phone.ids[:1], 3)
+    for number in (B_SHARD, C_SHARD):
+        while world.step(number):
+            pass
+    world.run()
+    assert sorted(world.profile(B).ids) == sorted([*phone.ids[1:], *created(B).ids])
+    assert world.profile(B).contacts == {}
+    assert sorted(world.profile(C).ids) == sorted([*phone.ids[:1], *created(C).ids])
+
+
+def test_what_has_come_back_stays_when_the_hand_over_is_late() -> None:
+    phone = created(A, T, "phone")
+    world = World().feed(phone, created(B, T), created(C, T)).run().merge(A, B, 2)
+    move(move(world, B, C, phone.ids[:1], 3), C, B, phone.ids[:1], 4)
+    for number in (B_SHARD, C_SHARD):
+        while world.step(number):
+            pass
+    world.run()
+    assert phone.ids[0] in world.profile(B).ids
+    assert world.profile(C).ids == created(C).ids
+    move(world, B, C, phone.ids[:1], 3).run()
+    assert phone.ids[0] in world.profile(B).ids
+    assert kinds(world, C) == ["created", "moved"]
+
+
+def test_what_was_before_an_id_came_back_is_history() -> None:
+    first = created(A, T, "phone")
+    world = World().feed(first, created(B, T)).merge(A, B, 2).run()
+    move(world, B, A, first.ids[1:], 3).run()
+    assert world.profile(A).ids == first.ids[1:]
+    world.feed(first).merge(A, B, 2).run()
+    assert settled(world).profile(A).ids == first.ids[1:]
+    assert kinds(world, A) == ["created", "merged", "moved"]
+
+
+def test_a_hand_over_to_an_id_that_came_back_goes_to_whom_it_went_before() -> None:
+    """A -> B -> C, and B lives again as somebody else before A has handed over."""
+    world = World().feed(ordered(A, T)).merge(A, B, 1).merge(B, C, 2).feed(created(B, T, "phone", version=3))
+    world.feed(viewed(C, "tea", T + 1), viewed(B, "mug", T + 2))
+    for number in (B_SHARD, C_SHARD):
+        while world.step(number):
+            pass
+    assert world.parked() == 1
+    world.run()
+    assert settled(world).profile(C).behaviour.orders == 1
+    assert (world.profile(B).behaviour.orders, world.profile(B).views) == (0, [("mug", T + 2)])
+    world.merge(A, B, 1).run()
+    assert settled(world).profile(B).parks == []
+
+
+def test_a_hand_over_to_an_alias_that_leads_elsewhere_by_now_goes_to_who_waits_for_it() -> None:
+    world = World().feed(ordered(A, T)).merge(A, B, 1).merge(B, C, 2).feed(viewed(C, "tea", T + 1))
+    world.merge(B, D, 3)
+    for number in (B_SHARD, C_SHARD):
+        while world.step(number):
+            pass
+    world.run()
+    assert settled(world).profile(C).behaviour.orders == 1
+    assert (world.profile(B).alias, world.profile(D).behaviour.orders) == (D, 0)
+
+
+def test_an_id_that_came_back_decides_anew() -> None:
+    world = World().feed(*reachable(A), signed_up(A, T)).merge(A, B, 2).run()
+    world.feed(created(A, T, "phone", version=3), consented(A, T, sms=True), signed_up(A, T + DAY)).run()
+    first, second = world.triggers
+    assert first.id != second.id
+    world.feed(signed_up(A, T + 40 * DAY)).run()
+    assert len(world.triggers) == 2
 
 
 # -- what is joined, end to end ------------------------------------------------------------------------------

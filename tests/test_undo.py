@@ -12,12 +12,13 @@ from hypothesis import strategies as st
 from operators import join, parts
 from operators.shard import Shard
 from schemas import stitched
-from schemas.stitched import Absorb, Change, Event
+from schemas.stitched import Absorb, Change, Event, shard_of
 from state.profile import HandOver, Part, Profile, copy
 from tests.engage_helpers import (
     DAY,
     MINUTE,
     SECOND,
+    SHARDS,
     A,
     B,
     C,
@@ -187,6 +188,34 @@ def test_a_cart_that_was_reminded_of_is_not_reminded_of_again_after_the_split() 
     world.run().feed(tick(T + 90 * MINUTE)).run()
     assert len(world.told()) == 2
     assert [len(world.profile(customer).decided) for customer in (A, B)] == [2, 2]
+
+
+def test_what_was_sent_while_they_were_one_counts_on_both_sides() -> None:
+    world = merged().feed(tick(T + 31 * MINUTE)).run()
+    assert [each.subject for each in world.triggers] == [B]
+    split(world, B, A, created(A, T, "phone").ids, 11, T + 32 * MINUTE)
+    world.run()
+    assert [len(world.profile(customer).sent) for customer in (A, B)] == [1, 1]
+    world.merge(A, B, 12, T + 33 * MINUTE).run()
+    split(world, B, A, created(A, T, "phone").ids, 13, T + 34 * MINUTE)
+    world.run()
+    assert [len(world.profile(customer).sent) for customer in (A, B)] == [1, 1]
+
+
+def test_a_part_that_comes_only_after_it_should_have_left_follows() -> None:
+    """The split overtakes the hand-over: the views of A are A's."""
+    world = World()
+    for customer, sku in ((A, "tea"), (B, "cup")):
+        world.feed(created(customer, T - DAY), shown(viewed(customer, sku, T), id_of(customer)))
+    world.run().merge(A, B, 10, T + SECOND)
+    split(world, B, A, [id_of(A)], 11, T + 2 * SECOND)
+    world.feed(shown(viewed(B, "pot", T + 3 * SECOND), id_of(B)))
+    while world.step(shard_of(B, SHARDS)):
+        pass
+    world.run()
+    assert (world.profile(A).views, world.profile(B).views) == ([("tea", T)], [("cup", T), ("pot", T + 3 * SECOND)])
+    assert not any(world.profile(customer).parks for customer in (A, B))
+    assert (world.profile(B).parted, world.parts(B)) == (0, [])
 
 
 def test_after_the_days_of_undoing_nothing_is_kept_and_a_split_moves_no_state() -> None:

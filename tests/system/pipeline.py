@@ -17,6 +17,7 @@ from typing import Any
 from zlib import crc32
 
 import msgspec
+import psutil
 import redis
 import yaml
 from confluent_kafka import Producer
@@ -85,6 +86,11 @@ class Flow:
     def dead(self) -> bool:
         return self.process is not None and self.process.poll() is not None
 
+    @property
+    def stopped(self) -> bool:
+        """Whether it stands still until SIGCONT."""
+        return self.process is not None and psutil.Process(self.process.pid).status() == psutil.STATUS_STOPPED
+
     def signal(self, number: signal.Signals) -> None:
         """Send a signal."""
         if self.process is not None and self.process.poll() is None:
@@ -141,9 +147,12 @@ class Feeder(threading.Thread):
     def send(self, at: int) -> None:
         """Send one record, written at ``at``."""
         fed = self._feed.record(at)
-        headers: list[tuple[str, str | bytes | None]] = [(EXPECT, b"good" if fed.good else b"bad")]
-        partition = crc32(fed.key) % self._partitions
-        self._producer.produce(self._topic, fed.value, fed.key, partition, headers=headers)
+        self.put(crc32(fed.key) % self._partitions, fed.value, fed.key, good=fed.good)
+
+    def put(self, partition: int, value: bytes | None, key: bytes | None = None, *, good: bool = True) -> None:
+        """Send this record to that partition."""
+        headers: list[tuple[str, str | bytes | None]] = [(EXPECT, b"good" if good else b"bad")]
+        self._producer.produce(self._topic, value, key, partition, headers=headers)
         self.sent += 1
 
     def finish(self) -> None:
@@ -214,12 +223,13 @@ class Pipeline:
 
     def rest(self, sent: int) -> None:
         """Wait until all that was sent is stitched, engaged, and no timer is due; then drain everything."""
-        await_(lambda: self.revive() and self._stitched(sent), "all input to be stitched")
+        await_(lambda: self.revive() and self.stitched(sent), "all input to be stitched")
         await_(lambda: self.revive() and self._engaged(), "engage to reach the end of stitched")
         for flow in self.flows:
             flow.drain()
 
-    def _stitched(self, sent: int) -> bool:
+    def stitched(self, sent: int) -> bool:
+        """Whether so many records of the first source have been stitched and published."""
         partitions = self.config.topics.source_partitions
         topic = topic_name(self.config, self.config.topics.sources[0])
         offsets = committed(self.config, group_id(self.config, "stitch"), topic, partitions)

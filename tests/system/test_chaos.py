@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from schemas.config import Config
@@ -40,6 +41,22 @@ def test_redis_loses_its_last_second(kafka: str, tmp_path: Path) -> None:
     with ValkeyServer(tmp_path / "valkey") as valkey:
         config = chaotic(small(kafka, valkey.url))
         admin.create(config)
-        result = run(config, tmp_path, "rollback", seed=14, count=2, rate=150, valkey=valkey)
+        result = run(config, tmp_path, "rollback", seed=14, count=1, rate=150, valkey=valkey)
     assert result["faults"] == []
     assert min(result["takeovers_after_rollback"].values()) >= 1
+
+
+@pytest.mark.system
+def test_four_processes_stitch_customers_that_are_scattered_over_all_partitions(kafka: str, tmp_path: Path) -> None:
+    from flows import admin
+    from tests.system.chaos import small
+
+    with ValkeyServer(tmp_path / "valkey") as valkey:
+        config = msgspec.structs.replace(chaotic(small(kafka, valkey.url, "retail")), prefix="scattered")
+        admin.create(config)
+        result = run(config, tmp_path, "scattered", seed=15, count=5, rate=100, valkey=valkey)
+    assert result["faults"] == []
+    assert sum(result["kills"].values()) >= 5
+    assert result["rollbacks"] == 1
+    assert min(result["takeovers_after_rollback"].values()) >= 1
+    assert min(result["changes"][kind] for kind in ("merged", "moved", "refused")) > 10
