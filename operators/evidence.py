@@ -111,6 +111,11 @@ def join(evidence: Evidence, facts: Mapping[Fact, Span]) -> None:
         evidence[fact] = span if known is None else (min(known[0], span[0]), max(known[1], span[1]))
 
 
+def tombstones(evidence: Mapping[Fact, Span]) -> dict[bytes, int]:
+    """When which identifiers were erased."""
+    return {token: last for (kind, token, _), (_, last) in evidence.items() if kind == ERASE}
+
+
 def effect(evidence: Mapping[Fact, Span], facts: Mapping[Fact, Span], rules: Rules, now: Partition) -> Effect:
     """The cheap test: whether joining ``facts`` can change the partition, which is ``now``.
 

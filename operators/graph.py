@@ -10,7 +10,21 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
-from operators.evidence import ERASE, HUB, LOGOUT, MARKERS, MERGE, RELEASE, SEEN, SPENT, SPLIT, Evidence, Fact, Span
+from operators.evidence import (
+    ERASE,
+    HUB,
+    LOGOUT,
+    MARKERS,
+    MERGE,
+    RELEASE,
+    SEEN,
+    SPENT,
+    SPLIT,
+    Evidence,
+    Fact,
+    Span,
+    tombstones,
+)
 from operators.rules import Layout, Rules
 from state.tokens import CUT
 
@@ -43,7 +57,7 @@ class Graph(NamedTuple):
 
 def effective(evidence: Mapping[Fact, Span], rules: Rules) -> tuple[Mapping[Fact, Span], dict[bytes, int]]:
     """What the evidence says now, and when which identifiers were erased."""
-    erased = {a: last for (kind, a, _), (_, last) in evidence.items() if kind == ERASE}
+    erased = tombstones(evidence)
     blocked = rules.blocked
     if blocked and not blocked.isdisjoint([a for _, a, _ in evidence] + [b for _, _, b in evidence]):
         evidence = {fact: span for fact, span in evidence.items() if fact[1] not in blocked and fact[2] not in blocked}
@@ -53,10 +67,10 @@ def effective(evidence: Mapping[Fact, Span], rules: Rules) -> tuple[Mapping[Fact
 
 def purged(evidence: Evidence) -> Evidence:
     """What has to be kept of evidence: what erasures have left of it, and the tombstones."""
-    tombstones = {fact: span for fact, span in evidence.items() if fact[0] == ERASE}
-    if not tombstones:
+    erased = tombstones(evidence)
+    if not erased:
         return evidence
-    return _after(evidence, {a: last for (_, a, _), (_, last) in tombstones.items()}) | tombstones
+    return _after(evidence, erased) | {(ERASE, token, token): evidence[ERASE, token, token] for token in erased}
 
 
 def _after(evidence: Mapping[Fact, Span], erased: Mapping[bytes, int]) -> Evidence:

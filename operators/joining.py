@@ -13,7 +13,7 @@ import msgspec
 
 from operators.changes import ERASED, MERGED, REFUSED, Change, changes, displaced, forgotten
 from operators.clusters import heir, lives_in, move_times, newer_logout
-from operators.evidence import ERASE, KINDS, LOGOUT, Evidence, Fact, Sighting, facts_of, join, marker
+from operators.evidence import KINDS, LOGOUT, Evidence, Fact, Sighting, facts_of, join, marker, tombstones
 from operators.graph import purged
 from operators.hubs import quarantine
 from operators.obeying import Answer, answer_to, erase, refusals, said, spend, stamps
@@ -171,7 +171,7 @@ def _contents(group: Group) -> tuple[dict[bytes, str], dict[str, Key], list[stit
 def _join_visits(evidence: Evidence, visits: list[Visit], rules: Rules) -> tuple[Touch, set[Fact]]:
     """Join what the visits say, in place; the first touch that could change the partition, and what was not known."""
     cause, news = None, set[Fact]()
-    erased = {a: last for (kind, a, _), (_, last) in evidence.items() if kind == ERASE}
+    erased = tombstones(evidence)
     for visit in visits:
         person = visit.person
         facts = said(person.command, person.who[0]) if person.command else facts_of(visit.sighting, rules, erased)

@@ -214,7 +214,7 @@ class Succession:
     def _fold_in(self, shard: Shard, profile: Profile, other: HandOver) -> None:
         if other.until:
             kept = shard.kept_parts(profile.customer)
-            parts.expire(kept, shard.state.at) if kept else None
+            parts.expire(kept, shard.state.at)
             parts.add(kept, profile, other)
         elif profile.parted:
             join.absorb(shard.kept_parts(profile.customer)[0].profile, copy(other.profile))
