@@ -10,10 +10,10 @@ import msgspec
 
 from operators.changes import CREATED, ERASED, MERGED, REFUSED, Change
 from operators.clusters import cluster_of, lives_in
+from operators.commands import Answer
 from operators.evidence import Effect, Evidence
+from operators.groups import Group, Joined, elsewhere, join_up
 from operators.hubs import separate
-from operators.joining import Group, Joined, elsewhere, join_up
-from operators.obeying import Answer
 from operators.reading import DELIVERABLE, Person
 from operators.rules import Rules
 from schemas import stitched

@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from operators.clusters import is_hub
-from operators.joining import Group, Visit
-from operators.obeying import Answer
+from operators.commands import Answer
+from operators.groups import Group, Visit
 from operators.planning import Plan, Planner
 from operators.reading import NOBODY, Person, Touch
 from operators.union_find import roots

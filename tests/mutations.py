@@ -153,7 +153,7 @@ MUTATIONS = [
         "tests/test_changes.py::test_who_is_no_more_has_become_who_holds_what_it_was_named_after",
     ),
     Mutation(
-        "refusals-are-told-once", "operators/joining.py",
+        "refusals-are-told-once", "operators/groups.py",
         "news |= facts.keys() - evidence.keys()", "news |= facts.keys()",
         "tests/system/test_identity_commands.py::test_a_link_that_a_limit_forbids_is_told_once",
     ),

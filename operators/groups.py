@@ -13,15 +13,17 @@ import msgspec
 
 from operators.changes import ERASED, MERGED, REFUSED, Change, changes, displaced, forgotten
 from operators.clusters import heir, lives_in, move_times, newer_logout
-from operators.evidence import KINDS, LOGOUT, Evidence, Fact, Sighting, facts_of, join, marker, tombstones
+from operators.commands import Answer, answer_to, erase, said, spend, stamps
+from operators.evidence import KINDS, LINKS, LOGOUT, Evidence, Fact, Sighting, facts_of, join, marker, tombstones
+from operators.explain import explain
 from operators.graph import purged
 from operators.hubs import quarantine
-from operators.obeying import Answer, answer_to, erase, refusals, said, spend, stamps
 from operators.partition import Partition, partition
 from operators.reading import Person, Touch
 from operators.rules import Rules
 from schemas import stitched
 from state.identity import Cluster, Held, Key, Span
+from state.tokens import CUT
 
 
 class Visit(msgspec.Struct, eq=False):
@@ -123,7 +125,7 @@ def join_up(group: Group, rules: Rules) -> Joined:
     if not all([visit.sure for visit in group.visits]):
         made += forgotten(_people(after), [*pending, *made])
         made += displaced(after.customers, after.nobody, [*pending, *made])
-    made += refusals(news, evidence, after, rules)
+    made += _refusals(news, evidence, after, rules)
     answer = None if command is None else answer_to(command, named, after, gone)
     if answer is not None and answer.why and answer.customers:
         made.append(Change(REFUSED, answer.customers[0], named, why=answer.why))
@@ -197,6 +199,25 @@ def _destroy(keys: dict[str, Key], gone: Collection[str]) -> dict[str, list[Key]
         if owner in gone:
             destroyed.setdefault(owner, []).append(keys.pop(name))
     return destroyed
+
+
+def _refusals(news: Collection[Fact], evidence: Evidence, after: Partition, rules: Rules) -> list[Change]:
+    """Links that were seen for the first time and make nobody one, although both ends stand for a person."""
+    customers = after.customers
+    cut = {
+        (kind, a, b)
+        for kind, a, b in news
+        if kind in LINKS and customers.get(a) != customers.get(b) and after.nobody.isdisjoint((a, b))
+    }
+    if not cut:
+        return []
+    found = []
+    for link in explain(evidence, rules).links:
+        if (link.kind, link.a, link.b) in cut and link.rule in ("limit", "split", "superseded"):
+            stronger, weaker = sorted((link.a, link.b), key=lambda token: (rules.order(token[:CUT]), token))
+            why = " ".join([link.rule, *link.limits])
+            found.append(Change(REFUSED, customers[stronger], (stronger, weaker), why=why))
+    return found
 
 
 def _inherit(keys: dict[str, Key], made: Sequence[Change], after: Partition) -> None:

@@ -1,4 +1,4 @@
-"""What operators decide of identity, as evidence; what came of it, in words; and which links were refused meanwhile."""
+"""What operators decide of identity, as evidence, and what came of it, in words."""
 
 from __future__ import annotations
 
@@ -8,13 +8,9 @@ from itertools import chain
 from typing import NamedTuple
 
 from operators.birth import LOOSE, NOBODY, name
-from operators.changes import REFUSED, Change
-from operators.evidence import ERASE, LINKS, MERGE, RELEASE, SEEN, SPENT, SPLIT, Evidence, Fact, join, marker
-from operators.explain import explain
+from operators.evidence import ERASE, MERGE, RELEASE, SEEN, SPENT, SPLIT, Evidence, join, marker
 from operators.partition import Partition
-from operators.rules import Rules
 from schemas.commands import Command
-from state.tokens import CUT
 
 
 class Answer(NamedTuple):
@@ -89,24 +85,3 @@ def answer_to(command: Command, tokens: tuple[bytes, ...], after: Partition, gon
     if one:
         return Answer("merged again since", customers[:1])
     return Answer("stands for no person" if after.nobody.intersection(named) else "split since", customers)
-
-
-def refusals(
-    news: Collection[Fact], evidence: Mapping[Fact, tuple[int, int]], after: Partition, rules: Rules
-) -> list[Change]:
-    """Links that were seen for the first time and make nobody one, although both ends stand for a person."""
-    customers = after.customers
-    cut = {
-        (kind, a, b)
-        for kind, a, b in news
-        if kind in LINKS and customers.get(a) != customers.get(b) and after.nobody.isdisjoint((a, b))
-    }
-    if not cut:
-        return []
-    found = []
-    for link in explain(evidence, rules).links:
-        if (link.kind, link.a, link.b) in cut and link.rule in ("limit", "split", "superseded"):
-            stronger, weaker = sorted((link.a, link.b), key=lambda token: (rules.order(token[:CUT]), token))
-            why = " ".join([link.rule, *link.limits])
-            found.append(Change(REFUSED, customers[stronger], (stronger, weaker), why=why))
-    return found
