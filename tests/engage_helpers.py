@@ -280,10 +280,7 @@ def consented(customer: str, time: int = T, at: int | None = None, **channels: b
 def created(customer: str, time: int = T, *namespaces: str, version: int = 1) -> Change:
     """A customer comes into being with a sealed address for each namespace."""
     ids = [f"{namespace}:{token(customer + namespace)}" for namespace in (*namespaces, "device")]
-    contacts = [
-        Contact(namespace, "kid", f"sealed {customer} {namespace}", time, id)
-        for namespace, id in zip(namespaces, ids, strict=False)
-    ]
+    contacts = [Contact(namespace, "kid", f"sealed {customer} {namespace}", time) for namespace in namespaces]
     change_id = token(f"created {customer} {ids}")
     return Change(time, change_id, "created", customer, version, time, ids, contacts, touchpoint=token("first"))
 

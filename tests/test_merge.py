@@ -312,6 +312,7 @@ def kinds(world: World, customer: str) -> list[str]:
 
 def test_what_has_left_does_not_come_back_with_a_hand_over_that_is_late() -> None:
     phone = created(A, T, "phone")
+    phone.contacts[0].token = phone.ids[0]
     world = World().feed(phone, created(B, T), created(C, T)).run().merge(A, B, 2)
     move(world, B, C, phone.ids[:1], 3)
     for number in (B_SHARD, C_SHARD):
