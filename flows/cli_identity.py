@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -160,31 +161,30 @@ def _decision(command: Command) -> Command:
     return command
 
 
+_two = click.argument("two", nargs=2, metavar="NAMESPACE:VALUE NAMESPACE:VALUE")
 _reason = click.option("--reason", default="", help="Why, for the audit. Kept in the clear.")
 
 
 @identity.command(epilog=examples("touchstream identity merge member:1001 phone:13800138001 --reason 'ticket 7'"))
-@click.argument("first", metavar="NAMESPACE:VALUE")
-@click.argument("second", metavar="NAMESPACE:VALUE")
+@_two
 @_reason
 @_decision
-def merge(first: str, second: str, **options: Any) -> None:
+def merge(two: tuple[str, ...], **options: Any) -> None:
     """Make one customer of two, whatever the policy says. `split` undoes it.
 
     Decided in the order in which operators decide: of a merge and a split of the same two the newest holds.
     """
-    _carry_out("merge", [first, second], **options)
+    _carry_out("merge", two, **options)
 
 
 @identity.command(epilog=examples("touchstream identity split member:1001 device:ab12 --reason 'sold the tablet'"))
-@click.argument("first", metavar="NAMESPACE:VALUE")
-@click.argument("second", metavar="NAMESPACE:VALUE")
+@_two
 @_reason
 @_decision
-def split(first: str, second: str, **options: Any) -> None:
+def split(two: tuple[str, ...], **options: Any) -> None:
     """Keep two identifiers apart from now on. If a merge of the last days had made them one, each side gets back what
     it had, and what its identifiers have sent since (see identity.undo_days)."""
-    _carry_out("split", [first, second], **options)
+    _carry_out("split", two, **options)
 
 
 @identity.command(epilog=examples("touchstream identity release device:tablet-7 --reason 'was a kiosk, now sold'"))
@@ -220,7 +220,9 @@ def erase(who: str, yes: bool, **options: Any) -> None:
     _carry_out("erase", [who], **options)
 
 
-def _carry_out(op: Op, named: list[str], *, reason: str, by: str, wait: float, as_json: bool, path: str | None) -> None:
+def _carry_out(
+    op: Op, named: Sequence[str], *, reason: str, by: str, wait: float, as_json: bool, path: str | None
+) -> None:
     from flows.identity_commands import prepare, readable, send
     from schemas.errors import TouchstreamError
     from state.connection import connect

@@ -15,12 +15,13 @@ import msgspec
 
 from operators import fold, join, parts, scoring
 from operators.changes import AGAIN, CREATED, ERASED, MERGED, MOVED, QUARANTINED, REFUSED, SPLIT_OFF
+from operators.identity_outputs import IdentityOutputs
 from operators.plays import DAY
 from operators.shard import Shard
-from schemas import outputs, stitched
+from schemas import stitched
 from schemas.config import Config
 from schemas.stitched import Absorb, Change, Event, Gist, shard_of
-from schemas.topics import ALERTS, ALIASES, AUDIT, STITCHED, topic_name
+from schemas.topics import STITCHED, topic_name
 from state.profile import Contact, HandOver, OpenExample, Park, Part, Profile, copy, pack, unpack_handover
 
 log = logging.getLogger(__name__)
@@ -46,10 +47,7 @@ class Succession:
         self._shards = config.topics.shards
         self._undo_ms = config.identity.undo_days * DAY
         self._stitched = topic_name(config, STITCHED)
-        self._changes = topic_name(config, "identity.changes")
-        self._aliases = topic_name(config, ALIASES)
-        self._alerts = topic_name(config, ALERTS)
-        self._audit = topic_name(config, AUDIT)
+        self._outputs = IdentityOutputs(config)
 
     def change(self, shard: Shard, change: Change) -> None:
         """Apply an identity change. Changes arrive at least once, and late again when others have followed."""
@@ -63,7 +61,7 @@ class Succession:
             if leaves:
                 self._leave(shard, profile, change)
             elif change.kind == REFUSED:
-                self._publish(shard, change)
+                self._outputs.change(shard, change)
             else:
                 self._linked(shard, profile, change)
                 if change.kind == SPLIT_OFF:
@@ -89,7 +87,7 @@ class Succession:
             known = profile.contacts.get(contact.ns)
             if known is None or contact.time >= known.time:
                 profile.contacts[contact.ns] = Contact(contact.kid, contact.sealed, contact.time, contact.token)
-        self._publish(shard, change)
+        self._outputs.change(shard, change)
 
     def _leave(self, shard: Shard, profile: Profile, change: Change) -> None:
         """Identifiers left; with them goes what only they have brought, if that is known and has come."""
@@ -174,8 +172,8 @@ class Succession:
         shard.profiles[profile.customer] = Profile(profile.customer, new, change.version, due=profile.due, lives=lives)
         if profile.alias != new:
             # After Redis has forgotten a merge it is told again; that changes nothing.
-            self._publish(shard, change)
-            self._publish_alias(shard, profile.customer, new, change.version)
+            self._outputs.change(shard, change)
+            self._outputs.alias(shard, profile.customer, new, change.version)
 
     def _absorb_by(self, shard: Shard, change: Change, handed: HandOver) -> None:
         """Send a hand-over to the other side of a change."""
@@ -282,11 +280,9 @@ class Succession:
         examples.clear()
         self.forget_parts(shard, profile)
         shard.profiles[customer] = Profile(customer, erased=change.time, due=profile.due)
-        self._publish(shard, msgspec.structs.replace(change, ids=[]))
-        self._publish_alias(shard, customer, "", change.version, change.time)
-        command = change.touchpoint or ""
-        receipt = outputs.Audit(command, "erase", "erased", shard.state.at, customers=[customer], counts=counts)
-        shard.emit(self._audit, -1, command, stitched.encode(receipt))
+        self._outputs.change(shard, msgspec.structs.replace(change, ids=[]))
+        self._outputs.alias(shard, customer, "", change.version, change.time)
+        self._outputs.receipt(shard, change, counts)
 
     # -- out -------------------------------------------------------------------------------------------------
 
@@ -296,36 +292,8 @@ class Succession:
             return False
         profile.lives = _ended(profile)
         profile.alias, profile.alias_version = "", version
-        self._publish_alias(shard, profile.customer, profile.customer, version)
+        self._outputs.alias(shard, profile.customer, profile.customer, version)
         return True
-
-    def _publish(self, shard: Shard, change: Change) -> None:
-        merged = change.kind == MERGED
-        customer = change.new if merged and change.new else change.customer
-        published = outputs.IdentityChange(
-            id=change.id,
-            kind=change.kind,
-            customer=customer,
-            version=change.version,
-            time=change.time,
-            at=shard.state.at,
-            ids=change.ids,
-            old=change.old,
-            touchpoint=change.touchpoint,
-            policy=change.policy,
-            why=change.why,
-        )
-        shard.count(f"identity_{change.kind}")
-        key = change.old if merged and change.old else change.customer
-        shard.emit(self._changes, -1, key, stitched.encode(published))
-        if change.kind == QUARANTINED:
-            text = "so many people met at these identifiers that they stand for nobody: see touchstream identity show"
-            alert = outputs.Alert(change.kind, shard.state.at, customer, text, change.ids)
-            shard.emit(self._alerts, -1, customer, stitched.encode(alert))
-
-    def _publish_alias(self, shard: Shard, customer: str, target: str, version: int, erased: int = 0) -> None:
-        alias = outputs.Alias(customer, target, version, shard.state.at, erased)
-        shard.emit(self._aliases, -1, customer, stitched.encode(alias))
 
     def forward_event(self, shard: Shard, raw: bytes, customer: str) -> None:
         """Send a touchpoint on to the successor of its customer."""
