@@ -1,4 +1,4 @@
-"""The commands about identity: simulate, show, stats."""
+"""The commands about identity: try, look, count, export, and what operators decide."""
 
 from __future__ import annotations
 
