@@ -32,12 +32,6 @@ CASES = [*cases(GOLDEN), *cases(MORE)]
 STORED = [case for case in CASES if all(event.op != "hub" for event in case.events)]
 
 
-@pytest.fixture
-def client(redis_server: str) -> Iterator[redis.Redis]:
-    with redis.Redis.from_url(redis_server) as client:
-        yield client
-
-
 def person(tokens: tuple[bytes, ...], rules: Rules, logouts: Sequence[bytes]) -> Person:
     """As the reader makes it, of tokens made elsewhere."""
     strongest = tuple(sorted(tokens, key=lambda token: (rules.order(token[:CUT]), token)))

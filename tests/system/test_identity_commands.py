@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -19,12 +18,6 @@ from tests.messages import START, Message, message
 from tests.system.identity_world import World, command, folded, restore, snapshot, token
 
 HOUR = 3_600_000
-
-
-@pytest.fixture
-def client(redis_server: str) -> Iterator[redis.Redis]:
-    with redis.Redis.from_url(redis_server) as client:
-        yield client
 
 
 @pytest.fixture

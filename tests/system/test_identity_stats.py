@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 from typing import Any, Literal
@@ -27,12 +26,6 @@ from tests.messages import START, Message, message
 from tests.system.identity_world import World, command, evidence_of, token
 
 HOUR = 3_600_000
-
-
-@pytest.fixture
-def client(redis_server: str) -> Iterator[redis.Redis]:
-    with redis.Redis.from_url(redis_server) as client:
-        yield client
 
 
 def look(world: World, top: int = 10) -> Stats:

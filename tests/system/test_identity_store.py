@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from random import Random
 from typing import Any, Literal
 
@@ -19,12 +19,6 @@ from state.identity import ABSENT, ANY, DELETED, SAME, IdentityStore, Mark, Part
 from state.tokens import token_text
 from tests.messages import START, TOPIC, Message, message
 from tests.system.identity_world import World, command, evidence_of, folded, pure, restore, snapshot, token
-
-
-@pytest.fixture
-def client(redis_server: str) -> Iterator[redis.Redis]:
-    with redis.Redis.from_url(redis_server) as client:
-        yield client
 
 
 @pytest.fixture

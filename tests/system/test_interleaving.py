@@ -3,7 +3,7 @@ of it, depends on none of it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 import redis
@@ -30,12 +30,6 @@ TROUBLE = {
     "killed": ("kill", "kill"),
     "forgotten": ("kill", "remember", "remember", "forget", "forget"),
 }
-
-
-@pytest.fixture
-def client(redis_server: str) -> Iterator[redis.Redis]:
-    with redis.Redis.from_url(redis_server) as client:
-        yield client
 
 
 def _shown(tokens: list[str]) -> tuple[str, ...]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from base64 import b64decode, b64encode, urlsafe_b64encode
 from collections import Counter
-from collections.abc import Iterator
 from urllib.parse import quote
 
 import msgspec
@@ -23,12 +22,6 @@ from state.tokens import token_text
 from state.vault import DeadLetterBox, Vault
 from tests.messages import START, TOPIC, Message, message
 from tests.system.identity_world import KEYS, NOW, TOKENS, World, folded, pure, restore, snapshot, token
-
-
-@pytest.fixture
-def client(redis_server: str) -> Iterator[redis.Redis]:
-    with redis.Redis.from_url(redis_server) as client:
-        yield client
 
 
 @pytest.fixture
