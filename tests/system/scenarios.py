@@ -160,6 +160,10 @@ def _taken(flow: Flow, before: int) -> bool:
     return len(flow.logged(TAKEN)) > before
 
 
+def _taken_again(pipeline: Pipeline, flow: Flow, before: int) -> bool:
+    return pipeline.revive() and _taken(flow, before)
+
+
 def _commits(flow: Flow, before: float) -> bool:
     return flow.metric("touchstream_commits_total", flow=flow.name) > before
 
@@ -202,13 +206,17 @@ def rollback(pipeline: Pipeline, valkey: ValkeyServer, count: int) -> dict[str, 
     for _ in range(count):
         started = time.monotonic()
         await_(lambda t=started: time.monotonic() - t > 4, "a stretch of load")  # type: ignore[misc]
-        commits = {flow: flow.metric("touchstream_commits_total", flow=flow.name) for flow in pipeline.flows}
+        flows = [flow for flow in pipeline.flows if flow.name != "learn"]
+        taken = {flow: len(flow.logged(TAKEN)) for flow in flows}
         valkey.kill()
         lost += valkey.cut_log(1.0)
         valkey.start()
-        for flow in pipeline.flows:
-            if flow.name != "learn":
-                await_(lambda flow=flow, n=commits[flow]: _commits_again(pipeline, flow, n), "commits after it")  # type: ignore[misc]
+        for flow in flows:
+            # A commit alone says nothing: it may have been on its way when Redis died.
+            await_(partial(_taken_again, pipeline, flow, taken[flow]), "a take-over after it")
+        commits = {flow: flow.metric("touchstream_commits_total", flow=flow.name) for flow in flows}
+        for flow in flows:
+            await_(lambda flow=flow, n=commits[flow]: _commits_again(pipeline, flow, n), "commits after it")  # type: ignore[misc]
     takeovers = {
         name: sum(flow.metric("touchstream_takeovers_total", flow=name, kind="rollback") for flow in pipeline.of(name))
         for name in ("stitch", "engage")

@@ -41,7 +41,7 @@ def test_redis_loses_its_last_second(kafka: str, tmp_path: Path) -> None:
     with ValkeyServer(tmp_path / "valkey") as valkey:
         config = chaotic(small(kafka, valkey.url))
         admin.create(config)
-        result = run(config, tmp_path, "rollback", seed=14, count=1, rate=150, valkey=valkey)
+        result = run(config, tmp_path, "rollback", seed=14, count=2, rate=150, valkey=valkey)
     assert result["faults"] == []
     assert min(result["takeovers_after_rollback"].values()) >= 1
 
