@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from operators import join
+from operators.governance import KEPT_DECISIONS, KEPT_SENT
 from state.profile import HandOver, Part, Profile, copy
 
 #: Parts of one customer; of more, the oldest cannot be taken out any more.
@@ -85,8 +86,22 @@ def take_out(parts: list[Part], gone: Collection[str]) -> list[Part]:
             part.ids = left
     if len(leaving) == len(parts):
         return []
+    own = parts[0]
     parts[:] = [part for part in parts if part not in leaving]
+    if own in leaving:
+        for part in parts:
+            _remember(part.profile, own.profile)
     return leaving
+
+
+def _remember(stays: Profile, own: Profile) -> None:
+    """What the customer's own part was told before it absorbed others, it was told in the name that stays."""
+    decided = [each for each in own.decided if each not in stays.decided]
+    stays.decided = sorted([*stays.decided, *decided], key=lambda each: (each.at, each.id))[-KEPT_DECISIONS:]
+    sent = [each for each in own.sent if each not in stays.sent]
+    stays.sent = sorted([*stays.sent, *sent], key=lambda each: (each.at, each.play))[-KEPT_SENT:]
+    for play, at in own.cooling.items():
+        stays.cooling[play] = max(at, stays.cooling.get(play, 0))
 
 
 def whole(parts: Sequence[Part]) -> Profile:

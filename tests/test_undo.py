@@ -202,6 +202,18 @@ def test_what_was_sent_while_they_were_one_counts_on_both_sides() -> None:
     assert [len(world.profile(customer).sent) for customer in (A, B)] == [1, 1]
 
 
+def test_who_stays_under_a_name_remembers_what_was_decided_in_it() -> None:
+    """B was welcomed; its own identifier leaves, and who signs up under the name B again is A."""
+    world = World().feed(*reachable(B, T - DAY), created(B, T - DAY), signed_up(B, T), created(A, T - DAY)).run()
+    assert world.told() == [("welcome", "emitted")]
+    world.merge(A, B, 10, T + SECOND).run()
+    split(world, B, C, created(B, T, "phone").ids, 11, T + MINUTE)
+    world.run().feed(*reachable(B, T + MINUTE), signed_up(B, T + 2 * MINUTE)).run()
+    assert sorted(world.told()) == [("welcome", "duplicate"), ("welcome", "emitted")]
+    assert [len(world.profile(customer).sent) for customer in (B, C)] == [1, 1]
+    assert world.profile(B).cooling == {"welcome": T}
+
+
 def test_a_part_that_comes_only_after_it_should_have_left_follows() -> None:
     """The split overtakes the hand-over: the views of A are A's."""
     world = World()
