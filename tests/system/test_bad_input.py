@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 from confluent_kafka import Producer
 
 from operators.kafka import group_id
@@ -17,6 +18,8 @@ from state.vault import DeadLetterBox
 from tests.system.feed import START_MS
 from tests.system.pipeline import Pipeline, chaotic
 from tests.system.reading import committed, read_topic
+
+pytestmark = pytest.mark.flows
 
 GOOD: dict[str, Any] = {
     "id": "g",

@@ -9,6 +9,7 @@ from collections import defaultdict
 from pathlib import Path
 
 import msgspec
+import pytest
 import redis
 import yaml
 
@@ -24,6 +25,8 @@ from state.tokens import Tokens, token_text
 from tests import datasets
 from tests.system.pipeline import Pipeline, await_
 from tests.system.reading import read_topic
+
+pytestmark = pytest.mark.flows
 
 ROWS, CUSTOMERS = 69_659, 23_570
 

@@ -12,6 +12,8 @@ from tests.servers import ValkeyServer
 from tests.system.chaos import run
 from tests.system.pipeline import chaotic
 
+pytestmark = pytest.mark.flows
+
 
 def test_processes_are_killed(deployment: Config, tmp_path: Path) -> None:
     result = run(chaotic(deployment), tmp_path, "kills", seed=11, count=8, rate=150)

@@ -16,7 +16,7 @@ import pytest
 
 from flows.demo.figures import PLAYS
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.flows]
 ROOT = Path(__file__).parents[2]
 MARK = "DEMO_TEST_RUN"
 

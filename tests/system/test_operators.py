@@ -24,6 +24,8 @@ from state.shards import ShardStore
 from tests.system.pipeline import Pipeline, await_
 from tests.system.reading import read_topic, scan
 
+pytestmark = pytest.mark.flows
+
 
 class Shop:
     """A running deployment and its operator."""

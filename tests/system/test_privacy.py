@@ -23,6 +23,8 @@ from tests.system.feed import START_MS
 from tests.system.pipeline import Pipeline, chaotic
 from tests.system.reading import read_topic
 
+pytestmark = pytest.mark.flows
+
 #: Identifiers as given and as normalised.
 IDENTIFIERS = [
     ("member", " Zq-Member-77 ", "Zq-Member-77"),

@@ -25,6 +25,8 @@ from tests.system.pipeline import Feeder, Flow, Pipeline, await_, chaotic
 from tests.system.reading import committed, read_topic
 from tests.system.scenarios import TAKEN
 
+pytestmark = pytest.mark.flows
+
 #: Who is shown (``!``: logged in), and when (s).
 Shown = tuple[str, int]
 
