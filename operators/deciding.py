@@ -49,7 +49,7 @@ class Decider:
         verdict = governance.decide(candidate, known_id, profile, at, self._book)
         kept = shard.kept_parts(customer) if profile.parted else []
         for each in (profile, *[part.profile for part in kept]):
-            governance.record(candidate, known_id, verdict, each, at)
+            governance.record(candidate, known_id, verdict, each, at, self._book)
         decision = outputs.Decision(
             id=own_id,
             play=candidate.play.name,

@@ -12,17 +12,17 @@ from functools import lru_cache
 
 import msgspec
 
-from operators import fold, parts, scoring
+from operators import fold, parts, progress, scoring
 from operators.churn import Model
 from operators.deciding import Decider
-from operators.plays import Candidate, PlayBook
+from operators.plays import Candidate, PlayBook, crossed
 from operators.shard import Shard
 from operators.succession import MAX_HOPS, Succession
 from schemas import stitched
 from schemas.config import Config
 from schemas.stitched import Absorb, Change, Control, Event, Gist, Tick
-from schemas.touchpoint import REPEATING, Body, View, decode_body
-from state.profile import OpenExample, Part, Profile, Timer
+from schemas.touchpoint import REPEATING, Body, decode_body
+from state.profile import OpenExample, Profile, Timer
 
 #: Bodies remembered where they repeat.
 CACHED = 20_000
@@ -47,12 +47,12 @@ def _body(event: Event | Gist) -> Body | None:
 class Engage:
     """The rules of one deployment. ``models`` holds the loaded models by hash."""
 
-    def __init__(self, config: Config, models: Mapping[str, Model]) -> None:
+    def __init__(self, config: Config, models: Mapping[str, Model], book: PlayBook) -> None:
         self._config = config
         self._priority = {name: place for place, name in enumerate(config.identity.policy().priority)}
         self._succession = Succession(config, self._touch)
-        self._book = PlayBook(config.plays)
-        self._decider = Decider(config, self._book)
+        self._book = book
+        self._decider = Decider(config, book)
         self._scorer = scoring.Scorer(config, models)
         self._handlers: dict[type, Callable[..., None]] = {
             Gist: self._event,
@@ -82,8 +82,8 @@ class Engage:
         elif not profile.parks:
             for timer in sorted((each for each in profile.timers if each.due <= watermark), key=_by_due):
                 fold.set_timer(profile, timer.kind, timer.key, None)
-                if timer.kind == "cart":
-                    self._cart_timer(shard, profile, timer.key)
+                if timer.kind == progress.WAIT:
+                    self._waited(shard, profile, *progress.waiting(timer))
                 elif timer.kind == "undo":
                     self._succession.forget_parts(shard, profile)
                 else:
@@ -112,12 +112,20 @@ class Engage:
             return
         shard.count("applied")
         body = _body(event)
-        fold.fold(profile, event, body, self._book)
+        fold.fold(profile, event, body)
+        woken = progress.observe(profile, event, body, self._book)
         part = self._side(shard, profile, raw) if profile.parted else None
         if part is not None and not fold.seen(part, event.eid):
-            fold.fold(part, event, body, self._book)
-        if body is not None:
-            self._wake(shard, profile, event, body)
+            fold.fold(part, event, body)
+            progress.observe(part, event, body, self._book)
+        for candidate in woken:
+            if candidate.play.times:
+                self._begin_anew(shard, profile, candidate.play.name, candidate.business_key)
+            self._decider.decide(shard, profile, candidate)
+        if event.type == "Order Completed":
+            self._score(shard, profile, event.time, warn=event.at - event.time <= self._book.start_within)
+            if all(timer.kind != "grid" for timer in profile.timers):
+                scoring.schedule_grid(profile, shard.state.at, self._config.churn)
 
     def _side(self, shard: Shard, profile: Profile, raw: bytes) -> Profile:
         """The part of a merged customer that sent a touchpoint."""
@@ -127,44 +135,21 @@ class Engage:
         )
         return parts.side(shard.kept_parts(profile.customer), ids).profile
 
-    def _wake(self, shard: Shard, profile: Profile, event: Event | Gist, body: Body) -> None:
-        """The plays and scores that this type of touchpoint can start."""
-        fresh = event.at - event.time <= self._book.start_within
-        if event.type == "Signed Up" and fresh:
-            candidate = Candidate(self._book.welcome, "signup", "1", event.eid, event.time, event.ts, {})
-            self._decider.decide(shard, profile, candidate)
-        elif isinstance(body, View) and fresh:
-            self._viewed(shard, profile, event, body)
-        elif event.type == "Order Completed":
-            self._score(shard, profile, event.time, warn=fresh)
-            if all(timer.kind != "grid" for timer in profile.timers):
-                scoring.schedule_grid(profile, shard.state.at, self._config.churn)
-
-    def _viewed(self, shard: Shard, profile: Profile, event: Event | Gist, body: View) -> None:
-        sku = body.product.sku
-        since = event.time - self._book.view_window
-        views = len([time for seen, time in profile.views if seen == sku and time > since])
-        if views >= self._book.views:
-            for each in (profile, *[kept.profile for kept in self._parts(shard, profile)]):
-                each.views = [view for view in each.views if view[0] != sku]
-            values: dict[str, str | int | float] = {"sku": sku, "views": views}
-            candidate = Candidate(self._book.repeat_view, sku, event.eid, event.eid, event.time, event.ts, values)
-            self._decider.decide(shard, profile, candidate)
-
-    def _parts(self, shard: Shard, profile: Profile) -> list[Part]:
-        return shard.kept_parts(profile.customer) if profile.parted else []
+    def _begin_anew(self, shard: Shard, profile: Profile, play: str, key: str) -> None:
+        """What the customer was told of, no part of it is told of again."""
+        for kept in shard.kept_parts(profile.customer) if profile.parted else ():
+            progress.clear(kept.profile, play, key)
 
     # -- timers and scores -------------------------------------------------------------------------------
 
-    def _cart_timer(self, shard: Shard, profile: Profile, cart_id: str) -> None:
-        cart = profile.carts.pop(cart_id, None)
-        for kept in self._parts(shard, profile):
-            if kept.profile.carts.pop(cart_id, None) is not None:
-                fold.set_timer(kept.profile, "cart", cart_id, None)
-        if cart is not None:
-            values: dict[str, str | int | float] = {"value": cart.value / 100}
-            book, time = self._book, cart.time
-            candidate = Candidate(book.cart_abandoned, cart_id, str(time), cart.touchpoint, time, 0, values)
+    def _waited(self, shard: Shard, profile: Profile, name: str, key: str) -> None:
+        """What a play waited for has not happened."""
+        before = progress.clear(profile, name, key)
+        self._begin_anew(shard, profile, name, key)
+        play = self._book.plays.get(name)
+        if before is not None and before.due and play is not None:
+            (time,) = before.times
+            candidate = Candidate(play, key, str(time), before.touchpoint, time, 0, before.values)
             self._decider.decide(shard, profile, candidate)
 
     def _score_timer(self, shard: Shard, profile: Profile, kind: str, due: int) -> None:
@@ -183,10 +168,10 @@ class Engage:
     ) -> None:
         before = profile.band
         score = self._scorer.score(shard, profile, time, examples)
-        if warn and score.band == "high" and before in ("low", "medium"):
-            book, woken = self._book, f"score:{time}"
-            candidate = Candidate(book.churn_warning, "churn", str(time), woken, time, 0, {}, score.probability)
-            self._decider.decide(shard, profile, candidate)
+        for play in self._book.scored if warn else ():
+            if play.band is not None and crossed(play.band, before, score.band):
+                candidate = Candidate(play, "churn", str(time), f"score:{time}", time, 0, {}, score.probability)
+                self._decider.decide(shard, profile, candidate)
 
     def _schedule(self, shard: Shard, profile: Profile) -> None:
         """Tell the index the customer's earliest timer, if it moved."""

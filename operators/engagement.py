@@ -17,6 +17,7 @@ from operators.engage import Engage
 from operators.failpoints import failpoint
 from operators.kafka import Partition
 from operators.ownership import Ownership
+from operators.plays import PlayBook
 from operators.shard import Shard, ShardState
 from operators.subscription import Received, Start
 from operators.timers import KEPT
@@ -49,13 +50,13 @@ Batch = dict[int, list[Entry]]
 class Engagement:
     """The shards of engage that this process owns. Not thread-safe; everything runs in Bytewax's worker."""
 
-    def __init__(self, config: Config, client: redis.Redis, *, initialise: bool = False) -> None:
+    def __init__(self, config: Config, client: redis.Redis, book: PlayBook, *, initialise: bool = False) -> None:
         self._config = config
         self._identity = IdentityStore(client, config.prefix)
         self._store = ShardStore(client, config.prefix)
         self._model_store = ModelStore(client, config.prefix)
         self._models: dict[str, Model] = {}
-        self._engage = Engage(config, self._models)
+        self._engage = Engage(config, self._models, book)
         self._topic = topic_name(config, STITCHED)
         self._commands = topic_name(config, COMMANDS)
         self.shards: dict[int, Shard] = {}

@@ -10,15 +10,14 @@ from collections.abc import Callable
 
 from operators import features
 from operators.features import cents
-from operators.plays import PlayBook
 from schemas.stitched import Event, Gist
-from schemas.touchpoint import TYPES, Body, Cart, Loyalty, Message, Order, Price, Registration, Stock, View
+from schemas.touchpoint import TYPES, Body, Cart, Loyalty, Message, Order, Price, Registration, Stock
 from state import profile as state
 from state.behaviour import Behaviour
 from state.profile import SEEN_EVENTS, SEEN_WIDTH, Profile, Timer
 
-#: Views and open carts kept of a customer.
-KEPT_VIEWS, KEPT_CARTS = 20, 8
+#: Open carts kept of a customer.
+KEPT_CARTS = 8
 
 _SEEN = SEEN_EVENTS * SEEN_WIDTH
 
@@ -40,7 +39,7 @@ def seen(profile: Profile, eid: str) -> bool:
     return False
 
 
-def fold(profile: Profile, event: Event | Gist, body: Body | None, book: PlayBook) -> None:
+def fold(profile: Profile, event: Event | Gist, body: Body | None) -> None:
     """Fold one new touchpoint. Times in ms."""
     time = event.time
     for consent in event.consent:
@@ -51,7 +50,7 @@ def fold(profile: Profile, event: Event | Gist, body: Body | None, book: PlayBoo
     features.observe(profile.behaviour, family, event.type, body, time)
     apply = _FAMILIES.get(family)
     if apply is not None:
-        apply(profile, event, body, book)
+        apply(profile, event, body)
 
 
 def set_consent(profile: Profile, key: str, granted: bool, time: int) -> None:
@@ -68,61 +67,44 @@ def set_timer(profile: Profile, kind: str, key: str, due: int | None) -> None:
         profile.timers.append(Timer(due, kind, key))
 
 
-def _view(profile: Profile, event: Event | Gist, body: View, book: PlayBook) -> None:
-    profile.views.append((body.product.sku, event.time))
-    del profile.views[:-KEPT_VIEWS]
-
-
-def _cart(profile: Profile, event: Event | Gist, body: Cart, book: PlayBook) -> None:
+def _cart(profile: Profile, event: Event | Gist, body: Cart) -> None:
     if body.cart_id is None or event.type == "Cart Viewed":
         return
     known = profile.carts.get(body.cart_id)
-    if known is not None and known.time > event.time:
-        return
-    if last_order(profile.behaviour) >= event.time or event.at - event.time > book.start_within:
-        # Ordered meanwhile, or history: nobody waits for it any more.
+    if last_order(profile.behaviour) >= event.time or (known is not None and known.time > event.time):
         return
     value = cents(body.value) if body.value is not None else (known.value if known else 0)
-    profile.carts[body.cart_id] = state.Cart(event.time, value, event.eid)
-    set_timer(profile, "cart", body.cart_id, event.time + book.cart_wait)
+    profile.carts[body.cart_id] = state.Cart(event.time, value)
     if len(profile.carts) > KEPT_CARTS:
-        _drop_cart(profile, min(profile.carts, key=lambda cart: (profile.carts[cart].time, cart)))
+        del profile.carts[min(profile.carts, key=lambda cart: (profile.carts[cart].time, cart))]
 
 
-def _drop_cart(profile: Profile, cart_id: str) -> None:
-    del profile.carts[cart_id]
-    set_timer(profile, "cart", cart_id, None)
-
-
-def _order(profile: Profile, event: Event | Gist, body: Order, book: PlayBook) -> None:
+def _order(profile: Profile, event: Event | Gist, body: Order) -> None:
     if event.type == "Order Cancelled":
         return
     profile.units += sum(line.quantity for line in body.lines)
-    bought = {line.sku for line in body.lines}
-    profile.views = [view for view in profile.views if view[0] not in bought]
     # An order ends the cart it names, and every cart that has not changed since.
-    for cart_id in [
-        cart_id for cart_id, cart in profile.carts.items() if cart_id == body.cart_id or cart.time <= event.time
-    ]:
-        _drop_cart(profile, cart_id)
+    profile.carts = {
+        cart_id: cart for cart_id, cart in profile.carts.items() if cart_id != body.cart_id and cart.time > event.time
+    }
 
 
-def _message(profile: Profile, event: Event | Gist, body: Message, book: PlayBook) -> None:
+def _message(profile: Profile, event: Event | Gist, body: Message) -> None:
     if event.type == "Unsubscribed":
         set_consent(profile, f"{body.channel}/marketing", False, event.time)
 
 
-def _registration(profile: Profile, event: Event | Gist, body: Registration, book: PlayBook) -> None:
+def _registration(profile: Profile, event: Event | Gist, body: Registration) -> None:
     profile.language = body.language or profile.language
     profile.timezone = body.timezone or profile.timezone
     profile.country = body.country or profile.country
 
 
-def _service(profile: Profile, event: Event | Gist, body: Body, book: PlayBook) -> None:
+def _service(profile: Profile, event: Event | Gist, body: Body) -> None:
     profile.tickets += 1 if event.type == "Ticket Opened" else -1
 
 
-def _loyalty(profile: Profile, event: Event | Gist, body: Loyalty, book: PlayBook) -> None:
+def _loyalty(profile: Profile, event: Event | Gist, body: Loyalty) -> None:
     if body.balance is not None:
         profile.points = body.balance
     elif body.points is not None:
@@ -130,7 +112,7 @@ def _loyalty(profile: Profile, event: Event | Gist, body: Loyalty, book: PlayBoo
     profile.tier = body.tier or profile.tier
 
 
-def _product(profile: Profile, event: Event | Gist, body: Stock | Price, book: PlayBook) -> None:
+def _product(profile: Profile, event: Event | Gist, body: Stock | Price) -> None:
     if isinstance(body, Stock):
         if event.time >= profile.stock_time:
             profile.stock, profile.stock_time = body.stock, event.time
@@ -139,7 +121,6 @@ def _product(profile: Profile, event: Event | Gist, body: Stock | Price, book: P
 
 
 _FAMILIES: dict[str, Callable[..., None]] = {
-    "view": _view,
     "cart": _cart,
     "order": _order,
     "message": _message,

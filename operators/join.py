@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from operators import features
-from operators.fold import KEPT_CARTS, KEPT_VIEWS, last_order
-from operators.governance import KEPT_DECISIONS, KEPT_SENT
+from operators import features, progress
+from operators.fold import KEPT_CARTS, last_order
+from operators.governance import KEPT_DECISIONS
+from operators.plays import KEPT_SENT
 from state.profile import SEEN_EVENTS, SEEN_WIDTH, Profile, Timer
 
 #: Identifier tokens and change ids kept of a customer, and the ends of its former lives.
@@ -41,8 +42,9 @@ def absorb(mine: Profile, other: Profile) -> None:
     mine.units += other.units
     mine.points += other.points
     mine.tickets += other.tickets
-    mine.views = sorted([*mine.views, *other.views], key=lambda view: (view[1], view[0]))[-KEPT_VIEWS:]
     _carts(mine, other)
+    progress.join(mine, other)
+    _timers(mine, other)
     mine.sent = sorted([*mine.sent, *other.sent], key=lambda sent: (sent.at, sent.play))[-KEPT_SENT:]
     mine.decided = sorted([*mine.decided, *other.decided], key=lambda each: (each.at, each.id))[-KEPT_DECISIONS:]
     for play, at in other.cooling.items():
@@ -74,7 +76,7 @@ def _gone(one: Profile, other: Profile) -> set[str]:
 
 
 def _carts(mine: Profile, other: Profile) -> None:
-    """Open carts and their timers move, but not those that an order of the other side has ended."""
+    """Open carts, but not those that an order of the other side has ended."""
     for cart_id, cart in other.carts.items():
         known = mine.carts.get(cart_id)
         if known is None or cart.time > known.time:
@@ -82,9 +84,12 @@ def _carts(mine: Profile, other: Profile) -> None:
     ended = last_order(mine.behaviour)
     carts = sorted(((cart.time, cart_id) for cart_id, cart in mine.carts.items() if cart.time > ended))[-KEPT_CARTS:]
     mine.carts = {cart_id: mine.carts[cart_id] for _, cart_id in carts}
+
+
+def _timers(mine: Profile, other: Profile) -> None:
+    """Of two of a kind and key the earlier grid point or label; waits follow from what plays wait for."""
     timers: dict[tuple[str, str], Timer] = {}
     for timer in sorted([*mine.timers, *other.timers], key=lambda timer: timer.due):
-        # Two of a kind and key: the later cart reminder, the earlier grid point or label.
-        if timer.key in mine.carts if timer.kind == "cart" else (timer.kind, timer.key) not in timers:
-            timers[timer.kind, timer.key] = timer
-    mine.timers = list(timers.values())
+        if timer.kind != progress.WAIT:
+            timers.setdefault((timer.kind, timer.key), timer)
+    mine.timers = [*timers.values(), *progress.timers(mine)]

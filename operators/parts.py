@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from operators import join
-from operators.governance import KEPT_DECISIONS, KEPT_SENT
+from operators.governance import KEPT_DECISIONS
+from operators.plays import KEPT_SENT
 from state.profile import HandOver, Part, Profile, copy
 
 #: Parts of one customer; of more, the oldest cannot be taken out any more.

@@ -1,28 +1,73 @@
-"""The plays: who is to be told what, when. Built in for now; their limits come from the configuration.
+"""The plays in force, compiled: who is to be told what, when.
 
-A play is woken by an event type, a timer or a score band and then makes a `Candidate`; whether anything
-is sent is decided by `operators.governance`, the same way for all.
+::
+
+    book = PlayBook(file)                     # checks it all: ConfigError lists every fault
+    for reaction in book.reactions["Product Viewed"]: ...
+
+A play is woken by a touchpoint, a timer or a score band and then makes a `Candidate`; whether anything is sent is
+decided by `operators.governance`, the same way for all. How touchpoints move plays on is in `operators.progress`.
 """
 
 from __future__ import annotations
 
 import hashlib
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from difflib import get_close_matches
+from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
 
-from schemas import config
+from operators.expressions import Compiled, ExpressionError, compile_expression
+from operators.language import Name, Type
+from operators.scope import COUNT, KEY, event_names, scope
+from schemas import plays as written
+from schemas.errors import ConfigError
+from schemas.plays import PlayFile, milliseconds
+from schemas.touchpoint import TYPES
 
 DAY, MINUTE = 86_400_000, 60_000
+#: Messages a customer may get within the longest window of any cap: all of them are remembered.
+KEPT_SENT: Final = 200
+
+Condition = Callable[..., bool]
+Value = str | int | float
+Role = Literal["event", "count", "reset", "after", "without"]
 
 
 class Play(NamedTuple):
-    """What a play says of itself. ``channels`` in order of preference; ``cool_down`` in ms."""
+    """One play, compiled. ``channels`` in order of preference; ``cool_down`` and ``within`` (of a count or an absence)
+    in ms; ``times`` of a count; ``who`` is None if it is for everyone."""
 
     name: str
     channels: tuple[str, ...]
     purpose: str
+    category: str
     cool_down: int
+    once: bool = False
+    who: Condition | None = None
+    values: tuple[tuple[str, Callable[..., Value | None]], ...] = ()
+    times: int = 0
+    within: int = 0
+    band: written.Band | None = None
+
+
+class Reaction(NamedTuple):
+    """What a touchpoint of some type does to a play, where ``where`` holds, under the keys that ``by`` gives."""
+
+    play: Play
+    role: Role
+    where: Condition | None
+    by: Callable[..., Any] | None
+
+
+class Cap(NamedTuple):
+    """At most ``messages`` within ``within`` (ms) on one channel, of one category, or (None) of all."""
+
+    messages: int
+    within: int
+    channel: str | None
+    category: str | None
 
 
 class Candidate(NamedTuple):
@@ -35,26 +80,168 @@ class Candidate(NamedTuple):
     touchpoint: str
     time: int
     ts: int
-    values: dict[str, str | int | float]
+    values: dict[str, Value]
     score: float | None = None
 
 
 class PlayBook:
-    """The plays of a deployment, and the version that names their content."""
+    """A set of plays. ``version`` names its content; ``reactions`` are indexed by the type of touchpoint, so that one
+    costs only the plays that could react to it. Raises `ConfigError` that lists every fault."""
 
-    def __init__(self, settings: config.Plays) -> None:
-        cool_down = settings.cool_down_days * DAY
-        everywhere = ("wechat", "sms", "email")
-        self.welcome = Play("welcome", everywhere, "marketing", 3650 * DAY)
-        self.repeat_view = Play("repeat_view", everywhere, "marketing", cool_down)
-        self.cart_abandoned = Play("cart_abandoned", everywhere, "marketing", DAY)
-        self.churn_warning = Play("churn_warning", everywhere, "marketing", cool_down)
-        plays = [self.welcome, self.repeat_view, self.cart_abandoned, self.churn_warning]
-        content = msgspec.json.encode([settings, plays])
-        self.version = hashlib.blake2b(content, digest_size=6).hexdigest()
-        self.cart_wait = settings.cart_minutes * MINUTE
-        self.views = settings.views
-        self.view_window = settings.view_days * DAY
-        self.start_within = settings.start_within_minutes * MINUTE
-        self.cap = settings.cap_messages
-        self.cap_window = settings.cap_days * DAY
+    def __init__(self, file: PlayFile) -> None:
+        self.version = hashlib.blake2b(msgspec.json.encode(file, order="deterministic"), digest_size=6).hexdigest()
+        self.start_within = milliseconds(file.limits.start_within)
+        self.caps = [Cap(cap.messages, milliseconds(cap.within), cap.channel, cap.category) for cap in file.limits.caps]
+        #: So long (ms) messages are remembered.
+        self.remembered = max([cap.within for cap in self.caps], default=0)
+        self.plays: dict[str, Play] = {}
+        self.reactions: dict[str, list[Reaction]] = {}
+        faults = [*_limits(self.caps)]
+        for name, play in file.plays.items():
+            compiling = _Compiling(name, play)
+            self.plays[name] = compiling.play
+            for type, reaction in compiling.reactions:
+                self.reactions.setdefault(type, []).append(reaction)
+            faults += compiling.faults
+        if faults:
+            raise ConfigError(faults)
+        #: Plays that wait for the score to cross into a band.
+        self.scored = [play for play in self.plays.values() if play.band is not None]
+
+    def category(self, play: str) -> str | None:
+        """The category of a play, None of one that is no longer there."""
+        return self.plays[play].category if play in self.plays else None
+
+
+def crossed(band: written.Band, before: str, now: str) -> bool:
+    """Whether the churn score has crossed into ``band``; the first score of a customer crosses nothing."""
+    levels = ("low", "medium", "high")
+    if before not in levels:
+        return False
+    old, new = levels.index(before), levels.index(now)
+    if band.rises_to is not None:
+        return old < levels.index(band.rises_to) <= new
+    return old > levels.index(band.falls_to or "low") >= new
+
+
+def faults_of(name: str, play: written.Play) -> list[str]:
+    """What is wrong with one play of a file that cannot be used as a whole."""
+    return _Compiling(name, play).faults
+
+
+class _Compiling:
+    """One play: its `Play`, its reactions by type of touchpoint, and what is wrong with it."""
+
+    def __init__(self, name: str, given: written.Play) -> None:
+        self.faults: list[str] = []
+        self.reactions: list[tuple[str, Reaction]] = []
+        self._path = f"plays.{name}"
+        self._given = given
+        when = given.when
+        kinds = written.kinds_of(when)
+        if len(kinds) != 1:
+            there = " and ".join(kinds) or "nothing"
+            self._fault("when", f"has {there}; allowed: exactly one of event, count, absence, score")
+        counted = when.count or when.absence
+        self.play = Play(
+            name,
+            tuple(dict.fromkeys(given.channels)),
+            given.purpose,
+            given.category,
+            milliseconds(given.cool_down),
+            given.once,
+            self._compiled("who", given.who, {}, "bool"),
+            self._values(_waking(when)),
+            when.count.times if when.count else 0,
+            milliseconds(counted.within) if counted else 0,
+            when.score,
+        )
+        self._react()
+
+    def _fault(self, key: str, text: str) -> None:
+        self.faults.append(f"{self._path}.{key}: {text}")
+
+    def _react(self) -> None:
+        when = self._given.when
+        if when.event:
+            self._pattern("when.event", "event", when.event)
+        if when.count:
+            self._pattern("when.count.of", "count", when.count.of)
+            if when.count.reset:
+                self._pattern("when.count.reset", "reset", when.count.reset, beside=when.count.of)
+        if when.absence:
+            self._pattern("when.absence.after", "after", when.absence.after)
+            self._pattern("when.absence.without", "without", when.absence.without, beside=when.absence.after)
+        if when.score and (when.score.rises_to is None) == (when.score.falls_to is None):
+            self._fault("when.score", "allowed: exactly one of rises_to, falls_to")
+
+    def _pattern(self, path: str, role: Role, pattern: written.Pattern, beside: written.Pattern | None = None) -> None:
+        """Compile one pattern. ``beside``: the one whose keys it ends; with keys where that has none it would end
+        nothing."""
+        types = _types(pattern)
+        for type in types:
+            near = get_close_matches(type.lower(), [each.lower() for each in TYPES], 1, 0.85)
+            if near and type not in TYPES:
+                meant = next(each for each in TYPES if each.lower() == near[0])
+                self._fault(f"{path}.event", f"{type!r} is not a type of touchpoint; did you mean {meant!r}?")
+        if beside is not None and pattern.by and not beside.by:
+            self._fault(f"{path}.by", "ends what has no key; give both a key, or none")
+        names = event_names(types)
+        where = self._compiled(f"{path}.where", pattern.where, names, "bool")
+        by = self._compiled(f"{path}.by", pattern.by, names, "text", "texts")
+        for type in dict.fromkeys(types):
+            self.reactions.append((type, Reaction(self.play, role, where, by)))
+
+    def _values(self, waking: written.Pattern | None) -> tuple[tuple[str, Callable[..., Value | None]], ...]:
+        names: dict[str, Name] = event_names(_types(waking)) if waking else {}
+        names |= KEY if waking and waking.by else {}
+        names |= COUNT if self._given.when.count else {}
+        found = []
+        for name, text in self._given.values.items():
+            function = self._compiled(f"values.{name}", text, names, "text", "number", "bool")
+            if function is not None:
+                found.append((name, function))
+        return tuple(found)
+
+    def _compiled(
+        self, path: str, text: str | None, names: Mapping[str, Name], *wanted: Type
+    ) -> Callable[..., Any] | None:
+        if text is None:
+            return None
+        try:
+            compiled: Compiled = compile_expression(text, scope(names), wanted)
+        except ExpressionError as error:
+            for at, wrong in error.faults:
+                self._fault(path, f"character {at}: {wrong}: {_around(text, at)}")
+            return None
+        return compiled.function
+
+
+def _waking(when: written.When) -> written.Pattern | None:
+    """The touchpoints whose fields a message can tell of."""
+    if when.count:
+        return when.count.of
+    return when.absence.after if when.absence else when.event
+
+
+def _types(pattern: written.Pattern) -> tuple[str, ...]:
+    return (pattern.event,) if isinstance(pattern.event, str) else pattern.event
+
+
+def _around(text: str, at: int) -> str:
+    """The place in an expression, with an arrow before it."""
+    flat = " ".join(text.splitlines())
+    start, end = max(0, at - 21), at + 30
+    return f"{'...' if start else ''}{flat[start : at - 1]}>>>{flat[at - 1 : end]}{'...' if end < len(flat) else ''}"
+
+
+def _limits(caps: list[Cap]) -> list[str]:
+    """Caps count what is remembered: no more than `KEPT_SENT` messages may be sent within the longest window."""
+    longest = max([cap.within for cap in caps], default=0)
+    overall = [cap.messages * -(-longest // cap.within) for cap in caps if not cap.channel and not cap.category]
+    if caps and min(overall, default=KEPT_SENT + 1) > KEPT_SENT:
+        return [
+            f"limits.caps: more than {KEPT_SENT} messages could be sent within the longest window, {longest // DAY} "
+            "days, and so many are not remembered; add a cap without channel and category that is low enough"
+        ]
+    return []

@@ -87,15 +87,9 @@ class Privacy(Section):
 
 
 class Plays(Section):
-    """Limits of the built-in plays; ``start_within_minutes``: an older touchpoint starts nothing."""
+    """``file`` holds the plays, relative to the configuration's own place; empty: the starter set."""
 
-    cart_minutes: Positive = 30
-    views: Annotated[int, msgspec.Meta(ge=2, le=20)] = 3
-    view_days: Positive = 7
-    cap_messages: Annotated[int, msgspec.Meta(ge=1, le=50)] = 3
-    cap_days: Positive = 7
-    cool_down_days: Positive = 14
-    start_within_minutes: Positive = 60
+    file: str = ""
 
 
 class Churn(Section):

@@ -25,11 +25,21 @@ class Timer(msgspec.Struct, array_like=True, frozen=True):
 
 
 class Cart(msgspec.Struct, array_like=True):
-    """An open cart: time of its last change (ms), its value in minor units, what changed it."""
+    """An open cart: time of its last change (ms), its value in minor units."""
 
     time: int
     value: int
-    touchpoint: str
+
+
+class Progress(msgspec.Struct, array_like=True, frozen=True):
+    """How far a play is under one key: the ``times`` (ms) it has counted, or the one it waits from; up to when all was
+    ``ended``, 0 if never; and of a wait when it is ``due``, the touchpoint it is about and what its message says."""
+
+    times: list[int] = []
+    ended: int = 0
+    due: int = 0
+    touchpoint: str = ""
+    values: dict[str, str | int | float] = {}
 
 
 class Contact(msgspec.Struct, array_like=True):
@@ -83,7 +93,7 @@ class Profile(msgspec.Struct, array_like=True):
     """All that is remembered of a customer. Times in ms, money in minor units.
 
     ``consent`` maps ``channel/purpose`` to (granted, event time); ``seen`` holds the latest event ids, newest
-    last; ``views`` the latest product views as (sku, time); ``cooling`` the time each play last emitted.
+    last; ``progress`` how far each play is, by its keys; ``cooling`` the time each play last emitted.
     Purchases, spend and activity are in ``behaviour``; ``units`` counts what was bought; ``due`` is the earliest
     of its timers, as the shard's index knows it; ``changes`` are the latest that brought or took identifiers;
     ``erased`` when it was erased: then there is nothing else, for ever; ``parted`` until when some merge into it can
@@ -102,7 +112,7 @@ class Profile(msgspec.Struct, array_like=True):
     seen: str = ""
     behaviour: Behaviour = msgspec.field(default_factory=Behaviour)
     units: int = 0
-    views: list[tuple[str, int]] = []
+    progress: dict[str, dict[str, Progress]] = {}
     carts: dict[str, Cart] = {}
     timers: list[Timer] = []
     sent: list[Sent] = []

@@ -14,12 +14,15 @@ from typing import Any
 
 import msgspec
 
+from flows import playfile
 from operators.churn import PRIOR, Model
 from operators.engage import Engage
+from operators.plays import PlayBook
 from operators.shard import Shard, ShardState
 from schemas import stitched
-from schemas.config import Churn, Config, Keys, Limits, Plays, Topics
+from schemas.config import Churn, Config, Keys, Limits, Topics
 from schemas.outputs import Alert, Alias, Audit, Decision, Example, IdentityChange, Score, Trigger
+from schemas.plays import Cap, PlayFile
 from schemas.stitched import Absorb, Change, Contact, Control, Event, Record, Tick, shard_of
 from schemas.touchpoint import Consent
 from state.profile import OpenExample, Part, Profile, pack, unpack, unpack_examples, unpack_parts
@@ -43,12 +46,11 @@ _KINDS: dict[str, type] = {
 }
 
 
-def config(plays: Plays | None = None, limits: Limits | None = None, churn: Churn | None = None) -> Config:
+def config(limits: Limits | None = None, churn: Churn | None = None) -> Config:
     """A deployment of four shards."""
     return Config(
         keys=Keys(index="11" * 32, dead_letters="22" * 32, master={"k1": "33" * 32}),
         topics=Topics(shards=SHARDS),
-        plays=plays or Plays(),
         limits=limits or Limits(),
         churn=churn or Churn(),
     )
@@ -64,6 +66,23 @@ def living_in(shard: int, name: str = "customer") -> str:
     return next(f"{name}-{n}" for n in range(1_000) if shard_of(f"{name}-{n}", SHARDS) == shard)
 
 
+#: The starter set.
+PLAYS = playfile.load()
+BOOK = PlayBook(PLAYS)
+
+
+def capped(messages: int, within: str = "7d") -> PlayFile:
+    """The starter set with another frequency cap."""
+    limits = msgspec.structs.replace(PLAYS.limits, caps=(Cap(messages=messages, within=within),))
+    return msgspec.structs.replace(PLAYS, limits=limits)
+
+
+def views_of(profile: Profile) -> list[tuple[str, int]]:
+    """The product views that count for the starter set's play, as (sku, time)."""
+    counted = profile.progress.get("repeat_view", {})
+    return sorted(((sku, time) for sku, each in counted.items() for time in each.times), key=lambda view: view[::-1])
+
+
 #: Three customers of three shards.
 A, B, C = living_in(0), living_in(1), living_in(2)
 
@@ -71,10 +90,18 @@ A, B, C = living_in(0), living_in(1), living_in(2)
 class World:
     """The shards of one deployment and their logs. ``cached``: profiles that stay in memory between batches."""
 
-    def __init__(self, config: Config | None = None, *, cached: int = 2, floor: int = 0, routing: bool = True) -> None:
+    def __init__(
+        self,
+        config: Config | None = None,
+        *,
+        plays: PlayFile | None = None,
+        cached: int = 2,
+        floor: int = 0,
+        routing: bool = True,
+    ) -> None:
         self.config = config or _CONFIG
         self.models: dict[str, Model] = {}
-        self.engage = Engage(self.config, self.models)
+        self.engage = Engage(self.config, self.models, PlayBook(plays) if plays else BOOK)
         self.shards = [Shard(number, 0, None, ShardState(), floor) for number in range(SHARDS)]
         self.log: list[list[bytes]] = [[] for _ in range(SHARDS)]
         self.outputs: list[list[Output]] = [[] for _ in range(SHARDS)]

@@ -10,23 +10,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from operators import fold
-from operators.fold import KEPT_VIEWS, seen, set_timer
-from operators.plays import PlayBook
-from schemas.config import Plays
+from operators import fold, progress
+from operators.fold import seen, set_timer
 from schemas.stitched import Event
 from schemas.touchpoint import TYPES
 from state.profile import SEEN_EVENTS, SEEN_WIDTH, Profile, Timer
-from tests.engage_helpers import MINUTE, A, T, carted, consented, event, ordered, token, viewed
-
-BOOK = PlayBook(Plays())
+from tests.engage_helpers import BOOK, MINUTE, A, T, carted, consented, event, ordered, token
 
 
 def folded(*events: Event) -> Profile:
+    """Whom these touchpoints make, and how far they move the starter set's plays."""
     profile = Profile(A)
     for each in events:
         body = msgspec.json.decode(each.data, type=TYPES[each.type][1]) if each.type in TYPES else None
-        fold.fold(profile, each, body, BOOK)
+        fold.fold(profile, each, body)
+        progress.observe(profile, each, body, BOOK)
     return profile
 
 
@@ -71,25 +69,20 @@ def test_a_timer_is_set_moved_and_cancelled() -> None:
 # -- families ----------------------------------------------------------------------------------------------
 
 
-def test_views_are_the_latest() -> None:
-    profile = folded(*(viewed(A, f"sku{n}", T + n) for n in range(KEPT_VIEWS + 3)))
-    assert len(profile.views) == KEPT_VIEWS
-    assert profile.views[-1] == (f"sku{KEPT_VIEWS + 2}", T + KEPT_VIEWS + 2)
-
-
-def test_a_cart_keeps_its_value_and_what_touched_it() -> None:
+def test_a_cart_keeps_its_value() -> None:
     first, second = carted(A, "cart", T, 12.345), carted(A, "cart", T + MINUTE)
     cart = folded(first, second).carts["cart"]
-    assert (cart.time, cart.value, cart.touchpoint) == (T + MINUTE, 1_234, second.eid)
+    assert (cart.time, cart.value) == (T + MINUTE, 1_234)
     assert folded(second).carts["cart"].value == 0
 
 
-def test_an_order_counts_units_and_forgets_the_views_of_what_was_bought() -> None:
-    profile = folded(viewed(A, "tea", T), viewed(A, "mug", T), ordered(A, T + 1, "tea", "cup"))
-    assert (profile.units, profile.views) == (4, [("mug", T)])
+def test_an_order_counts_units_and_ends_carts() -> None:
+    carts = carted(A, "old", T), carted(A, "named", T + 2), carted(A, "new", T + 2)
+    profile = folded(*carts, ordered(A, T + 1, "tea", "cup", cart="named"))
+    assert (profile.units, sorted(profile.carts)) == (4, ["new"])
     cancelled = event(A, "Order Cancelled", {"order_id": "o", "lines": [{"sku": "mug"}]}, T)
-    assert folded(viewed(A, "mug", T), cancelled).views == [("mug", T)]
     assert folded(cancelled).units == 0
+    assert sorted(folded(carted(A, "old", T), cancelled).carts) == ["old"]
 
 
 @pytest.mark.parametrize(

@@ -10,19 +10,17 @@ from hypothesis import strategies as st
 
 from operators import governance
 from operators.deciding import decision_id, rfc3339
-from operators.governance import KEPT_DECISIONS, KEPT_SENT, Verdict, consented
-from operators.plays import Candidate, PlayBook
-from schemas.config import Plays
+from operators.governance import KEPT_DECISIONS, Verdict, consented
+from operators.plays import KEPT_SENT, Candidate, PlayBook
 from schemas.touchpoint import MAX_TIME, MIN_TIME
 from state.profile import Contact, Decided, Profile, Sent
-from tests.engage_helpers import DAY, A, B, T
+from tests.engage_helpers import BOOK, DAY, PLAYS, A, B, T, capped
 
-BOOK = PlayBook(Plays())
 PHONE = Contact("kid", "sealed", T)
 
 
 def candidate(key: str = "tea", occurrence: str = "1") -> Candidate:
-    return Candidate(BOOK.repeat_view, key, occurrence, "touchpoint", T, T, {})
+    return Candidate(BOOK.plays["repeat_view"], key, occurrence, "touchpoint", T, T, {})
 
 
 def willing(**changes: object) -> Profile:
@@ -93,9 +91,9 @@ def test_the_steps_come_in_their_order() -> None:
 
 def test_only_an_emitted_decision_uses_up_cap_and_cool_down() -> None:
     profile = willing()
-    governance.record(candidate(), "one", Verdict("unreachable"), profile, T)
+    governance.record(candidate(), "one", Verdict("unreachable"), profile, T, BOOK)
     assert (profile.sent, profile.cooling) == ([], {})
-    governance.record(candidate(), "two", Verdict(None, "sms", "phone"), profile, T + 1)
+    governance.record(candidate(), "two", Verdict(None, "sms", "phone"), profile, T + 1, BOOK)
     assert profile.sent == [Sent(T + 1, "repeat_view", "sms")]
     assert profile.cooling == {"repeat_view": T + 1}
     assert [(each.id, each.code) for each in profile.decided] == [("one", "unreachable"), ("two", "emitted")]
@@ -103,22 +101,24 @@ def test_only_an_emitted_decision_uses_up_cap_and_cool_down() -> None:
 
 def test_what_is_remembered_is_bounded() -> None:
     profile = willing()
-    for n in range(60):
-        governance.record(candidate(), str(n), Verdict(None, "sms", "phone"), profile, T + n)
+    for n in range(KEPT_SENT + 10):
+        governance.record(candidate(), str(n), Verdict(None, "sms", "phone"), profile, T + n, BOOK)
     assert (len(profile.sent), len(profile.decided)) == (KEPT_SENT, KEPT_DECISIONS)
-    assert profile.sent[-1].at == T + 59
+    assert profile.sent[-1].at == T + KEPT_SENT + 9
+    governance.record(candidate(), "later", Verdict(None, "sms", "phone"), profile, T + 8 * DAY, BOOK)
+    assert [each.at for each in profile.sent] == [T + 8 * DAY]
 
 
 @given(st.lists(st.integers(0, 20 * DAY), max_size=40), st.integers(1, 5))
 @settings(deadline=None)
 def test_the_cap_is_sliding_and_exact(times: list[int], cap: int) -> None:
-    book = PlayBook(Plays(cap_messages=cap, cool_down_days=1))
+    book = PlayBook(capped(cap))
     profile, emitted = willing(), list[int]()
     for n, time in enumerate(sorted(times)):
         profile.cooling.clear()
         found = governance.decide(candidate(), str(n), profile, T + time, book)
         assert (found.code is None) == (sum(time - each < 7 * DAY for each in emitted) < cap)
-        governance.record(candidate(), str(n), found, profile, T + time)
+        governance.record(candidate(), str(n), found, profile, T + time, book)
         if found.code is None:
             emitted.append(time)
 
@@ -137,7 +137,7 @@ def test_a_decision_id_follows_from_what_is_decided_alone(one: tuple[str, str], 
     assert (ids[0] == ids[1]) == (one == other or "\x1f".join(one) == "\x1f".join(other))
     assert UUID(ids[0]).version == 5
     assert decision_id(candidate(*one), B) != ids[0]
-    assert decision_id(candidate(*one)._replace(play=BOOK.welcome), A) != ids[0]
+    assert decision_id(candidate(*one)._replace(play=BOOK.plays["welcome"]), A) != ids[0]
 
 
 def test_a_decision_id_is_for_ever() -> None:
@@ -145,8 +145,8 @@ def test_a_decision_id_is_for_ever() -> None:
 
 
 def test_the_version_of_the_plays_names_their_content() -> None:
-    assert PlayBook(Plays()).version == BOOK.version
-    assert PlayBook(Plays(views=4)).version != BOOK.version
+    assert PlayBook(PLAYS).version == BOOK.version
+    assert PlayBook(capped(4)).version != BOOK.version
 
 
 @given(st.integers(MIN_TIME, MAX_TIME - 1))

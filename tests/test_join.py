@@ -9,9 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from operators import join
-from operators.fold import KEPT_CARTS, KEPT_VIEWS
+from operators.fold import KEPT_CARTS
+from operators.plays import KEPT_SENT
+from operators.progress import KEPT_KEYS, timers
 from schemas.stitched import Event
-from state.profile import SEEN_EVENTS, SEEN_WIDTH, Cart, Contact, Decided, Park, Profile, Sent, Timer, pack
+from state.profile import SEEN_EVENTS, SEEN_WIDTH, Cart, Contact, Decided, Park, Profile, Progress, Sent, Timer, pack
 from tests.engage_helpers import MINUTE, A, B, T, carted, consented, event, ordered, signed_up, viewed
 from tests.test_fold import folded
 
@@ -26,7 +28,7 @@ def made(kind: int, n: int) -> Event:
     """A touchpoint of minute ``n``, of a kind whose fold does not depend on the order of arrival."""
     time, at = T + n * MINUTE, T + 40 * MINUTE
     return [
-        viewed(A, f"sku{n % 3}", time, at=at),
+        viewed(A, f"sku{n % 9}", time, at=at),
         ordered(A, time, f"bought{n}", at=at),
         carted(A, f"cart{n % 4}", time, 5.0, at=at),
         event(A, "Points Earned", {"points": n}, time, at=at),
@@ -52,7 +54,6 @@ def test_a_join_is_as_if_one_had_lived_it_all(life: list[tuple[int, bool]]) -> N
     joined = absorbed(one, other)
     for profile in (joined, both):
         profile.timers = sorted(profile.timers, key=lambda timer: (timer.due, timer.key))
-        profile.views.sort()
         for field in ("orders_fast", "orders_slow", "spend_slow", "views"):
             setattr(profile.behaviour, field, pytest.approx(getattr(profile.behaviour, field)))
     assert joined == both
@@ -62,8 +63,6 @@ def test_a_join_is_as_if_one_had_lived_it_all(life: list[tuple[int, bool]]) -> N
 @settings(deadline=None)
 def test_nobody_joins_as_nothing(life: list[tuple[int, bool]]) -> None:
     profile = folded(*(made(kind, n) for n, (kind, _) in enumerate(life)))
-    # Joining sorts; an ordered timer list is the only difference.
-    profile.timers.sort(key=lambda timer: timer.due)
     profile.carts = dict(sorted(profile.carts.items(), key=lambda item: (item[1].time, item[0])))
     assert absorbed(profile, Profile(B)) == profile
     joined = absorbed(Profile(A), profile)
@@ -128,14 +127,14 @@ def test_the_newer_score_is_kept_and_registers_fill_up() -> None:
 def test_a_cart_ended_by_the_others_order_is_closed() -> None:
     joined = absorbed(folded(carted(A, "old", T), carted(A, "new", T + 2)), folded(ordered(B, T + 1)))
     assert list(joined.carts) == ["new"]
-    assert [timer.key for timer in joined.timers] == ["new"]
+    assert [timer.key for timer in joined.timers] == ["cart_abandoned\x1fnew"]
 
 
 def test_the_same_cart_of_both_is_the_later() -> None:
     early, late = folded(carted(A, "cart", T, 1.0)), folded(carted(A, "cart", T + 1, 2.0))
     for joined in (absorbed(early, late), absorbed(late, early)):
         assert joined.carts["cart"].value == 200
-        assert joined.timers == [Timer(T + 1 + 30 * MINUTE, "cart", "cart")]
+        assert joined.timers == [Timer(T + 1 + 30 * MINUTE, "wait", "cart_abandoned\x1fcart")]
 
 
 def test_of_two_grid_points_the_earlier_stays() -> None:
@@ -162,18 +161,19 @@ def test_everything_stays_bounded() -> None:
         return Profile(
             customer,
             ids=[f"device:{base + n}" for n in range(150)],
-            views=[("tea", base + n) for n in range(KEPT_VIEWS)],
-            carts={f"c{base + n}": Cart(base + n, 0, "") for n in range(KEPT_CARTS)},
-            timers=[Timer(base + n, "cart", f"c{base + n}") for n in range(KEPT_CARTS)],
-            sent=[Sent(base + n, "x", "sms") for n in range(50)],
+            progress={"x": {f"k{base + n}": Progress([base + n], 0, base + n) for n in range(KEPT_KEYS)}},
+            carts={f"c{base + n}": Cart(base + n, 0) for n in range(KEPT_CARTS)},
+            sent=[Sent(base + n, "x", "sms") for n in range(KEPT_SENT)],
             decided=[Decided(f"{base + n}", base + n, "x", "emitted") for n in range(20)],
             absorbed=[f"{base + n}" for n in range(32)],
         )
 
     joined = absorbed(full(A, 1_000), full(B, 2_000))
-    assert (len(joined.ids), len(joined.views), len(joined.sent), len(joined.decided)) == (200, 20, 50, 20)
+    assert (len(joined.ids), len(joined.sent), len(joined.decided)) == (200, KEPT_SENT, 20)
     assert sorted(joined.carts) == [f"c{2_000 + n}" for n in range(KEPT_CARTS)]
-    assert sorted(timer.key for timer in joined.timers) == sorted(joined.carts)
+    assert sorted(joined.progress["x"]) == [f"k{2_000 + n}" for n in range(KEPT_KEYS)]
+    assert joined.timers == timers(joined)
+    assert len(joined.timers) == KEPT_KEYS
     assert joined.absorbed == [f"{1_000 + n}" for n in range(32)]
 
 

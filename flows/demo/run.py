@@ -57,7 +57,7 @@ class Run:
         with Interrupts() as interrupts, ExitStack() as stack:
             bootstrap, url = stack.enter_context(servers(self._options, self._folder, self._phase))
             config = demo_options.deployment(self._options, bootstrap, url)
-            path = demo_options.write(config, self._folder)
+            path = demo_options.write(config, self._options, self._folder)
             if self._options.kafka or self._options.redis:
                 stack.callback(erase, config)
             self._phase("creating topics")

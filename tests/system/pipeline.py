@@ -43,7 +43,7 @@ def chaotic(config: Config) -> Config:
     return msgspec.structs.replace(
         config,
         clock="log",
-        plays=Plays(cool_down_days=1, start_within_minutes=240),
+        plays=Plays(file=str(Path(__file__).parent / "plays.yaml")),
         churn=Churn(horizon_days=1, grid_days=1, publish_examples=40, publish_seconds=1),
         # The log runs an hour a second: who waits for a hand-over waits long by its clock.
         limits=Limits(batch=200, park_seconds=7 * 86_400, cached_customers=400),

@@ -14,6 +14,7 @@ from collections.abc import Callable, Collection, Mapping
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
+from flows import playfile
 from schemas.config import Config
 from tests.system.reading import Read
 
@@ -64,7 +65,8 @@ def _check_caps(config: Config, triggers: list[dict[str, Any]], returned: Collec
     for trigger in triggers:
         if trigger["subject"] not in returned:
             times[trigger["subject"]].append(trigger["data"]["decided_at"])
-    cap, window = config.plays.cap_messages, config.plays.cap_days * _DAY
+    (limit,) = playfile.of(config).caps
+    cap, window = limit.messages, limit.within
     faults = []
     for customer, sent in times.items():
         sent.sort()

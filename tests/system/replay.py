@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 import redis
 
+from flows import playfile
 from operators.churn import Model
 from operators.engage import Engage
 from operators.shard import Shard, ShardState
@@ -38,7 +39,8 @@ class Replay:
         self._store = ShardStore(client, config.prefix)
         self._stitched = topic_name(config, STITCHED)
         models = scan(client, f"{{{config.prefix}.models}}")
-        self._engage = Engage(config, {key.decode(): Model.from_bytes(value) for key, value in models.items()})
+        loaded = {key.decode(): Model.from_bytes(value) for key, value in models.items()}
+        self._engage = Engage(config, loaded, playfile.of(config))
         numbers = range(config.topics.shards)
         self.shards = [Shard(number, 0, None, ShardState(), 0) for number in numbers]
         self._ends = [stored.r or 0 for stored in self._store.read(list(numbers))]

@@ -90,7 +90,14 @@ def shop(deployment: Config, tmp_path: Path) -> Iterator[Shop]:
 
 
 def did(profile: Profile) -> tuple[Any, ...]:
-    return profile.behaviour, profile.units, profile.views, profile.seen, sorted(profile.ids), sorted(profile.contacts)
+    return (
+        profile.behaviour,
+        profile.units,
+        profile.progress,
+        profile.seen,
+        sorted(profile.ids),
+        sorted(profile.contacts),
+    )
 
 
 def order(shop: Shop, who: Sequence[str], sku: str) -> None:

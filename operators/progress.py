@@ -1,0 +1,219 @@
+"""How touchpoints move plays on: what was counted, what is waited for, per play and key, in the customer's profile.
+
+A count collects the times of its touchpoints, an absence the last one; what ends them leaves its own time behind. Both
+go by event time: what happened before the end does not count, also if it arrives after it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from operators import fold
+from operators.plays import Candidate, Play, PlayBook, Reaction, Value
+from schemas.stitched import Event, Gist
+from schemas.touchpoint import Body
+from state.profile import Profile, Progress, Timer
+
+#: Keys (products, carts) that one play follows of one customer: the latest stay.
+KEPT_KEYS = 20
+#: The times of two counts that become one.
+KEPT_TIMES = 20
+#: The kind of timer that ends a wait, and what stands between play and key in its key.
+WAIT, _SEPARATOR = "wait", "\x1f"
+#: The key of what has none: it ends whatever key there is.
+_ALL = ""
+
+
+def observe(profile: Profile, event: Event | Gist, body: Body | None, book: PlayBook) -> list[Candidate]:
+    """Move on every play that reacts to a touchpoint, in place; those that it wakes."""
+    woken: list[Candidate] = []
+    for reaction in book.reactions.get(event.type, ()):
+        if reaction.where is None or reaction.where(event, body, profile, event.at, "", 0):
+            _ROLES[reaction.role](_Moment(profile, event, body, book, woken), reaction)
+    return woken
+
+
+def clear(profile: Profile, play: str, key: str) -> Progress | None:
+    """Begin anew what a play has counted or waited for under a key; how far it was."""
+    known = profile.progress.get(play, {})
+    before = known.pop(key, None)
+    if before is not None and before.ended:
+        known[key] = Progress(ended=before.ended)
+    if not known:
+        profile.progress.pop(play, None)
+    if before is not None and before.due:
+        fold.set_timer(profile, WAIT, f"{play}{_SEPARATOR}{key}", None)
+    return before
+
+
+def waiting(timer: Timer) -> tuple[str, str]:
+    """Play and key of a timer that ends a wait."""
+    play, _, key = timer.key.partition(_SEPARATOR)
+    return play, key
+
+
+def timers(profile: Profile) -> list[Timer]:
+    """The timers that follow from what is waited for."""
+    return [
+        Timer(progress.due, WAIT, f"{play}{_SEPARATOR}{key}")
+        for play, known in profile.progress.items()
+        for key, progress in known.items()
+        if progress.due
+    ]
+
+
+def join(mine: Profile, other: Profile) -> None:
+    """Unite how far both are, in place, as if one customer had done it all; their `timers` aside."""
+    for play in {**mine.progress, **other.progress}:
+        known, theirs = mine.progress.setdefault(play, {}), other.progress.get(play, {})
+        for key, progress in theirs.items():
+            known[key] = _united(known[key], progress) if key in known else progress
+        for key, progress in list(known.items()):
+            known[key] = _not_ended(progress, _ended(known, key))
+        mine.progress[play] = _latest({key: progress for key, progress in known.items() if _says(progress)})
+    mine.progress = {play: known for play, known in mine.progress.items() if known}
+
+
+class _Moment(NamedTuple):
+    """One touchpoint of one customer, and whom it has woken so far."""
+
+    profile: Profile
+    event: Event | Gist
+    body: Body | None
+    book: PlayBook
+    woken: list[Candidate]
+
+    @property
+    def fresh(self) -> bool:
+        """Whether it may start something: history only counts."""
+        return self.event.at - self.event.time <= self.book.start_within
+
+    def keys(self, reaction: Reaction) -> list[str]:
+        """The keys it stands for, `_ALL` where the play has none; empty if they are missing."""
+        if reaction.by is None:
+            return [_ALL]
+        found = reaction.by(self.event, self.body, self.profile, self.event.at, "", 0)
+        keys = [found] if isinstance(found, str) else found or []
+        return [key for key in dict.fromkeys(keys) if key]
+
+    def values(self, play: Play, key: str, count: int = 0) -> dict[str, Value]:
+        """What a message of ``play`` says; what is missing is left out."""
+        event, body, profile = self.event, self.body, self.profile
+        said = [(name, value(event, body, profile, event.at, key, count)) for name, value in play.values]
+        return {name: value for name, value in said if value is not None}
+
+    def wake(self, play: Play, key: str, occurrence: str, count: int = 0) -> None:
+        """Let the play speak."""
+        event, values = self.event, self.values(play, key, count)
+        self.woken.append(Candidate(play, key, occurrence, event.eid, event.time, event.ts, values))
+
+    def known(self, play: Play) -> dict[str, Progress]:
+        """How far the play is, by key. What is too old to matter is forgotten."""
+        known = self.profile.progress.get(play.name, {})
+        since = self.event.at - play.within - self.book.start_within
+        kept = {key: each for key, each in known.items() if max(each.ended, *each.times, 0) > since or each.due}
+        self.profile.progress[play.name] = kept
+        return kept
+
+    def settle(self, play: Play, known: dict[str, Progress]) -> None:
+        """Keep the latest keys, and timers as they follow from them."""
+        self.profile.progress[play.name] = _latest(known)
+        if not known:
+            del self.profile.progress[play.name]
+
+
+def _event(moment: _Moment, reaction: Reaction) -> None:
+    if moment.fresh:
+        play, eid = reaction.play, moment.event.eid
+        for key in moment.keys(reaction):
+            moment.wake(play, key if reaction.by or play.once else eid, "1" if play.once else eid)
+
+
+def _count(moment: _Moment, reaction: Reaction) -> None:
+    play, time = reaction.play, moment.event.time
+    for key in moment.keys(reaction):
+        known = moment.known(play)
+        if time <= _ended(known, key):
+            continue
+        progress = known.get(key) or Progress()
+        times = sorted([*progress.times, time])
+        known[key] = Progress([each for each in times if each > times[-1] - play.within][-play.times :], progress.ended)
+        moment.settle(play, known)
+        counted = sum(each > time - play.within for each in known[key].times) if key in known else 0
+        if moment.fresh and counted >= play.times:
+            moment.wake(play, key, moment.event.eid, counted)
+            clear(moment.profile, play.name, key)
+
+
+def _after(moment: _Moment, reaction: Reaction) -> None:
+    play, event, profile = reaction.play, moment.event, moment.profile
+    for key in moment.keys(reaction):
+        known = moment.known(play)
+        before = known.get(key) or Progress()
+        if not moment.fresh or event.time <= _ended(known, key) or event.time < max(before.times, default=0):
+            continue
+        due = event.time + play.within
+        values = before.values | moment.values(play, key)
+        known[key] = Progress([event.time], before.ended, due, event.eid, values)
+        moment.settle(play, known)
+        _follow(profile)
+
+
+def _end(moment: _Moment, reaction: Reaction) -> None:
+    """What resets a count or is not absent: it ends what was before, under its keys or, if it has none, under all."""
+    play, time = reaction.play, moment.event.time
+    known = moment.known(play)
+    for key in moment.keys(reaction) or [_ALL]:
+        before = known.get(key) or Progress()
+        known[key] = Progress(before.times, max(before.ended, time), before.due, before.touchpoint, before.values)
+    waits = [key for key, progress in known.items() if progress.due]
+    for key, progress in list(known.items()):
+        known[key] = _not_ended(progress, _ended(known, key))
+    moment.settle(play, {key: progress for key, progress in known.items() if _says(progress)})
+    if waits:
+        _follow(moment.profile)
+
+
+_ROLES = {"event": _event, "count": _count, "reset": _end, "after": _after, "without": _end}
+
+
+def _follow(profile: Profile) -> None:
+    """Let the timers follow."""
+    profile.timers = [timer for timer in profile.timers if timer.kind != WAIT] + timers(profile)
+
+
+def _ended(known: Mapping[str, Progress], key: str) -> int:
+    """Up to when (ms) what is under a key was ended; 0 if never."""
+    return max([known[each].ended for each in (key, _ALL) if each in known], default=0)
+
+
+def _not_ended(progress: Progress, ended: int) -> Progress:
+    """What is left after an end."""
+    times = [time for time in progress.times if time > ended]
+    if times == progress.times:
+        return progress
+    if progress.due:
+        return Progress(ended=progress.ended)
+    return Progress(times, progress.ended)
+
+
+def _says(progress: Progress) -> bool:
+    return bool(progress.times or progress.ended)
+
+
+def _united(one: Progress, other: Progress) -> Progress:
+    """Two that are one: of waits the later, of counts all."""
+    ended = max(one.ended, other.ended)
+    if one.due or other.due:
+        later = max(one, other, key=lambda each: (each.due, each.touchpoint))
+        return Progress(later.times, ended, later.due, later.touchpoint, later.values)
+    return Progress(sorted([*one.times, *other.times])[-KEPT_TIMES:], ended)
+
+
+def _latest(known: dict[str, Progress]) -> dict[str, Progress]:
+    """The latest `KEPT_KEYS`; what ends all keys stays."""
+    if len(known) <= KEPT_KEYS:
+        return known
+    order = sorted(known, key=lambda key: (key == _ALL, max(known[key].ended, *known[key].times, 0), key))
+    return {key: known[key] for key in order[-KEPT_KEYS:]}

@@ -1,0 +1,280 @@
+"""Files of plays: the starter set is fine, and of a bad file every fault is listed, with its path and what is allowed."""
+
+from __future__ import annotations
+
+import json
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import yaml
+from click.testing import CliRunner
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from flows import playfile
+from flows.cli import main
+from flows.settings_help import example
+from operators.plays import PlayBook
+from schemas.errors import ConfigError
+
+GOOD: dict[str, Any] = {
+    "limits": {"start_within": "2h", "caps": [{"messages": 2, "within": "1d"}, {"messages": 1, "within": "7d", "channel": "sms"}]},
+    "plays": {
+        "hello": {"when": {"event": {"event": "Signed Up", "where": "event.country == 'CN'"}}, "channels": ["sms"], "cool_down": "1d"},
+        "thrice": {
+            "when": {"count": {"of": {"event": "Product Viewed", "by": "event.product.sku"}, "times": 3, "within": "7d",
+                               "reset": {"event": "Order Completed", "by": "event.skus"}}},
+            "channels": ["email", "sms"], "cool_down": "1d", "who": "profile.orders > 1", "values": {"sku": "key", "n": "count"},
+        },
+        "left": {
+            "when": {"absence": {"after": {"event": ["Product Added"], "by": "event.cart_id"},
+                                 "without": {"event": "Order Completed"}, "within": "30m"}},
+            "channels": ["wechat"], "cool_down": "12h", "values": {"worth": "event.value"},
+        },
+        "leaving": {"when": {"score": {"rises_to": "high"}}, "channels": ["sms"], "cool_down": "1d"},
+    },
+}  # fmt: skip
+
+
+def faults(tree: object) -> list[str]:
+    """What is wrong with a file that holds ``tree``."""
+    try:
+        playfile.parse(yaml.safe_dump(tree).encode(), "plays.yaml")
+    except ConfigError as error:
+        return error.faults
+    return []
+
+
+def changed(path: str, value: object) -> dict[str, Any]:
+    """The good file with one value put in, or (None) taken out."""
+    tree = deepcopy(GOOD)
+    *way, last = path.split("/")
+    inner: Any = tree
+    for key in way:
+        inner = inner[key]
+    if value is None:
+        del inner[last]
+    else:
+        inner[int(last) if isinstance(inner, list) else last] = value
+    return tree
+
+
+def test_a_good_file_is_good() -> None:
+    assert faults(GOOD) == []
+    file = playfile.parse(json.dumps(GOOD).encode(), "plays.yaml")
+    assert list(PlayBook(file).plays) == ["hello", "thrice", "left", "leaving"]
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "expected"),
+    [
+        ("plays", None, "plays: is missing"),
+        ("plays", 3, "plays: must hold keys and values: 3"),
+        ("plays", ["x"], "plays: must hold keys and values: ['x']"),
+        ("play", {}, "play: is not a key; did you mean plays?"),
+        ("limits", "x", "limits: must hold keys and values: 'x'"),
+        ("limits/start", "1h", "limits.start: is not a key; known here: start_within, caps"),
+        ("limits/start_within", 60, "limits.start_within: is not allowed: 60; allowed: a whole number of minutes, hours or days"),
+        ("limits/start_within", "60s", "limits.start_within: is not allowed: '60s'"),
+        ("limits/start_within", "0h", "limits.start_within: is not allowed: '0h'"),
+        ("limits/caps", 3, "limits.caps: is not allowed: 3"),
+        ("limits/caps", [3], "limits.caps[0]: must hold keys and values: 3"),
+        ("limits/caps/0", {"messages": 0, "within": "1d"}, "limits.caps[0].messages: is not allowed: 0; allowed: a whole number from 1"),
+        ("limits/caps/0", {"messages": 1}, "limits.caps[0].within: is missing"),
+        ("limits/caps/1", {"messages": 1, "within": "1d", "channel": "fax"}, "limits.caps[1].channel: is not allowed: 'fax'; allowed: email or sms"),
+        ("limits/caps/1", {"messages": 1, "within": "1d", "category": "A B"}, "limits.caps[1].category: is not allowed: 'A B'"),
+        ("limits/caps/0", {"messages": 100, "within": "1d"}, "limits.caps: more than 200 messages could be sent within the longest window, 7 days"),
+        ("limits/caps/0", {"messages": 1, "within": "1d", "channel": "sms"}, "add a cap without channel and category"),
+        ("plays/Hello", GOOD["plays"]["hello"], "plays.Hello: is not allowed as a name: 'Hello'; allowed: up to 48 lower-case"),
+        ("plays/hello", None, ""),
+        ("plays/hello", "x", "plays.hello: must hold keys and values: 'x'"),
+        ("plays/hello", {}, "plays.hello.when: is missing"),
+        ("plays/hello/when", {}, "plays.hello.when: has nothing; allowed: exactly one of event, count, absence, score"),
+        ("plays/hello/when", {"event": {"event": "Signed Up"}, "score": {"rises_to": "high"}}, "plays.hello.when: has event and score"),
+        ("plays/hello/when", {"evnt": {"event": "Signed Up"}}, "plays.hello.when.evnt: is not a key; did you mean plays.hello.when.event?"),
+        ("plays/hello/when/event", "Signed Up", "plays.hello.when.event: must hold keys and values: 'Signed Up'"),
+        ("plays/hello/when/event", {"where": "1 == 1"}, "plays.hello.when.event.event: is missing"),
+        ("plays/hello/when/event/event", [], "plays.hello.when.event.event: is not allowed: []"),
+        ("plays/hello/when/event/event", 3, "plays.hello.when.event.event: is not allowed: 3"),
+        ("plays/hello/when/event/event", "Signed up", "plays.hello.when.event.event: 'Signed up' is not a type of touchpoint; did you mean 'Signed Up'?"),
+        ("plays/hello/when/event/where", "", "plays.hello.when.event.where: is not allowed: ''"),
+        ("plays/hello/when/event/where", "event.contry == 'CN'", "plays.hello.when.event.where: character 1: event.contry is not known here; did you mean event.country?"),
+        ("plays/hello/when/event/where", "event.country", "character 1: is a text, but a bool is wanted here"),
+        ("plays/hello/when/event/where", "event.country = 'CN'", "equality is written `==`"),
+        ("plays/hello/when/event/where", 3, "plays.hello.when.event.where: is not allowed: 3"),
+        ("plays/hello/when/event/by", "event.time", "plays.hello.when.event.by: character 1: is a time, but a text or texts is wanted here"),
+        ("plays/hello/channels", [], "plays.hello.channels: is not allowed: []; allowed: a list of email or sms or wechat, not empty"),
+        ("plays/hello/channels", ["fax"], "plays.hello.channels: is not allowed: ['fax']"),
+        ("plays/hello/channels", None, "plays.hello.channels: is missing"),
+        ("plays/hello/cool_down", None, "plays.hello.cool_down: is missing"),
+        ("plays/hello/cool_down", "1 day", "plays.hello.cool_down: is not allowed: '1 day'"),
+        ("plays/hello/cooldown", "1d", "plays.hello.cooldown: is not a key; did you mean plays.hello.cool_down?"),
+        ("plays/hello/once", "maybe", "plays.hello.once: is not allowed: 'maybe'; allowed: true or false"),
+        ("plays/hello/purpose", "Any Thing", "plays.hello.purpose: is not allowed: 'Any Thing'"),
+        ("plays/hello/who", "event.country == 'CN'", "plays.hello.who: character 1: event.country is not known here"),
+        ("plays/hello/who", "profile.orders", "plays.hello.who: character 1: is a number, but a bool is wanted here; compare it"),
+        ("plays/hello/values", {"x": "count"}, "plays.hello.values.x: character 1: count is not known here"),
+        ("plays/hello/values", {"x": "key"}, "plays.hello.values.x: character 1: key is not known here"),
+        ("plays/hello/values", {"x": "now"}, "plays.hello.values.x: character 1: is a time, but a text or number or bool is wanted"),
+        ("plays/hello/values", {"X y": "1"}, "plays.hello.values.X y: is not allowed as a name"),
+        ("plays/hello/values", ["x"], "plays.hello.values: must hold keys and values"),
+        ("plays/thrice/when/count/times", 1, "plays.thrice.when.count.times: is not allowed: 1; allowed: a whole number from 2 to 20"),
+        ("plays/thrice/when/count/times", 21, "plays.thrice.when.count.times: is not allowed: 21"),
+        ("plays/thrice/when/count/within", None, "plays.thrice.when.count.within: is missing"),
+        ("plays/thrice/when/count/of/by", None, "plays.thrice.when.count.reset.by: ends what has no key"),
+        ("plays/thrice/when/count/reset/by", "event.product.sku", "plays.thrice.when.count.reset.by: character 1: event.product.sku is not known here"),
+        ("plays/left/when/absence/without", None, "plays.left.when.absence.without: is missing"),
+        ("plays/left/values", {"worth": "event.revenue"}, "plays.left.values.worth: character 1: event.revenue is not known here"),
+        ("plays/leaving/when/score", {}, "plays.leaving.when.score: allowed: exactly one of rises_to, falls_to"),
+        ("plays/leaving/when/score", {"rises_to": "high", "falls_to": "low"}, "plays.leaving.when.score: allowed: exactly one"),
+        ("plays/leaving/when/score", {"rises_to": "low"}, "plays.leaving.when.score.rises_to: is not allowed: 'low'; allowed: high or medium"),
+    ],
+)  # fmt: skip
+def test_each_fault_is_named(path: str, value: object, expected: str) -> None:
+    found = faults(changed(path, value))
+    if not expected:
+        assert found == []
+    else:
+        assert any(expected in fault for fault in found), found
+
+
+def test_all_faults_of_a_file_are_listed_together() -> None:
+    tree = changed("plays/hello/when/event/where", "event.nothing == 1 and 3")
+    tree["plays"]["left"]["who"] = "profile.orders"
+    tree["plays"]["leaving"]["channels"] = []
+    tree["limits"]["start_within"] = "soon"
+    keys = [fault.partition(":")[0] for fault in faults(tree)]
+    assert keys == [
+        "limits.start_within", "plays.leaving.channels", "plays.hello.when.event.where", "plays.hello.when.event.where",
+        "plays.left.who",
+    ]  # fmt: skip
+
+
+def test_a_fault_shows_the_place() -> None:
+    (fault,) = faults(changed("plays/hello/who", "profile.orders > 1 and profile.spent > 100 or profile.points > 5"))
+    assert fault.endswith("did you mean profile.spend?: ...file.orders > 1 and >>>profile.spent > 100 or profile....")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (b"", "must hold keys and values"),
+        (b"- a\n- b", "must hold keys and values"),
+        (b"\xff\xfe", "is not UTF-8 text"),
+        (b"plays: [", "is not YAML: line 1"),
+        (b"plays: {a: 1, a: 2}", "key 'a' is given twice"),
+        (b"plays: !!python/object:os.system {}", "is not YAML"),
+        (b"plays: 2026-99-99", "is not YAML: a value in it cannot be read"),
+        (b"x" * (playfile.LARGEST + 1), "is larger than 5 MB"),
+        (b"[" * 100_000, "is not YAML"),
+    ],
+)
+def test_what_is_no_file_of_plays(text: bytes, expected: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        playfile.parse(text, "plays.yaml")
+    assert expected in caught.value.faults[0]
+    assert len(caught.value.faults) == 1
+
+
+def _paths(tree: Any, way: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    inner = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ()
+    return [way, *[path for key, value in inner for path in _paths(value, (*way, key))]]
+
+
+_rubbish = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=20), st.lists(st.integers(), max_size=3),
+    st.dictionaries(st.text(max_size=8), st.integers(), max_size=3),
+    st.sampled_from(["event.value > 1", "profile.", "1d", "count", "key == 'x'", "not", "((", "days(1)"]),
+)  # fmt: skip
+
+
+@given(st.lists(st.tuples(st.sampled_from(_paths(GOOD)), _rubbish), min_size=1, max_size=4))
+@settings(max_examples=500)
+def test_rubbish_anywhere_gives_faults_and_never_a_traceback(changes: list[tuple[tuple[Any, ...], Any]]) -> None:
+    tree: Any = deepcopy(GOOD)
+    for way, value in changes:
+        inner = tree
+        try:
+            for key in way[:-1]:
+                inner = inner[key]
+            inner[way[-1]] = value
+        except (KeyError, IndexError, TypeError):  # already replaced by something else, or the root
+            continue
+    for fault in faults(tree):
+        assert fault
+        assert "Traceback" not in fault
+        assert "\n" not in fault
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_give_faults(text: bytes) -> None:
+    with pytest.raises(ConfigError) as caught:
+        playfile.parse(text, "plays.yaml")
+    assert caught.value.faults
+
+
+# -- the command line ------------------------------------------------------------------------------------------
+
+
+def call(*arguments: str) -> Any:
+    return CliRunner().invoke(main, ["plays", *arguments])
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory without a configuration."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_check_lists_faults_with_code_2(elsewhere: Path) -> None:
+    path = elsewhere / "plays.yaml"
+    path.write_text(yaml.safe_dump(GOOD, sort_keys=False))
+    assert call("check", str(path)).output.startswith("4 plays are fine, version ")
+    path.write_text(yaml.safe_dump(changed("plays/hello/cool_down", "x")))
+    result = call("check", str(path))
+    assert result.exit_code == 2
+    assert "plays.hello.cool_down: is not allowed: 'x'" in result.output
+    result = call("check", str(path), "--json")
+    assert result.exit_code == 2
+    assert json.loads(result.output)["faults"][0].startswith("plays.hello.cool_down")
+    assert call("check", str(elsewhere / "nothing.yaml")).exit_code == 2
+
+
+def test_the_plays_are_those_of_the_configuration_or_the_starter_set(elsewhere: Path) -> None:
+    assert call("show").output == playfile.STARTER.read_text()
+    assert [json.loads(line)["name"] for line in call("list", "--json").output.splitlines()] == [
+        "welcome", "repeat_view", "cart_abandoned", "churn_warning",
+    ]  # fmt: skip
+    (elsewhere / "conf").mkdir()
+    (elsewhere / "conf" / "mine.yaml").write_text(yaml.safe_dump(GOOD, sort_keys=False))
+    (elsewhere / "conf" / "touchstream.yaml").write_text(example().replace("# file: ''", "file: mine.yaml"))
+    listed = call("list", "-c", "conf/touchstream.yaml").output.splitlines()
+    assert [line.split()[:3] for line in listed] == [
+        ["hello", "event", "sms"], ["thrice", "count", "email,sms"], ["left", "absence", "wechat"],
+        ["leaving", "score", "sms"],
+    ]  # fmt: skip
+
+
+def test_a_configuration_whose_plays_are_bad_is_refused(elsewhere: Path) -> None:
+    (elsewhere / "mine.yaml").write_text(yaml.safe_dump(changed("plays/hello/who", "profile.x == 1")))
+    (elsewhere / "touchstream.yaml").write_text(example().replace("# file: ''", "file: mine.yaml"))
+    result = CliRunner().invoke(main, ["config", "check"])
+    assert result.exit_code == 2
+    assert "plays.file: plays.hello.who: character 1: profile.x is not known here" in result.output
+
+
+def test_the_schema_is_that_of_the_file() -> None:
+    schema = json.loads(call("schema").output)
+    assert schema["$defs"]["Play"]["required"] == ["when", "channels", "cool_down"]
+    assert set(schema["$defs"]["When"]["properties"]) == {"event", "count", "absence", "score"}
+
+
+def test_what_is_written_is_read_back(tmp_path: Path) -> None:
+    file = playfile.load()
+    playfile.write(file, tmp_path / "plays.yaml")
+    assert playfile.load(tmp_path / "plays.yaml") == file
+    assert msgspec.json.encode(file)
