@@ -21,7 +21,7 @@ import psutil
 import redis
 import yaml
 
-from flows import admin
+from flows import admin, playfile, plays_control
 from flows.embedded import free_port
 from flows.status import Account, status
 from schemas.config import Config, Kafka, Keys, Limits, Redis, Topics
@@ -156,6 +156,7 @@ def pipeline(folder: Path, **options: object) -> Iterator[Pipeline]:
         valkey = stack.enter_context(ValkeyServer(folder / "valkey"))
         config = new_config(kafka.bootstrap, valkey.url, **options)  # type: ignore[arg-type]
         admin.create(config)
+        plays_control.apply(config, playfile.load())
         running = Pipeline(folder, config, {"kafka": kafka.pid, "redis": valkey.pid})
         stack.callback(running.stop)
         yield running

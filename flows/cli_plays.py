@@ -1,4 +1,4 @@
-"""``touchstream plays``: write, check and look at plays."""
+"""``touchstream plays``: write plays, check them, put them in force, stop them."""
 
 from __future__ import annotations
 
@@ -10,31 +10,34 @@ import click
 from flows.cli_base import examples, load_config, print_json, with_config
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from flows.plays_control import InForce
+    from schemas.config import Config
     from schemas.plays import PlayFile
 
-_FILE = click.argument("file", required=False, type=click.Path(dir_okay=False, path_type=Path))
+_PATH = click.Path(dir_okay=False, path_type=Path)
+_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+_WAIT = click.option("--wait", default=10.0, show_default=True, help="Seconds to wait until engage has come to it.")
 
 
 @click.group()
 def plays() -> None:
-    """What is said to whom, when: check and show plays."""
+    """What is said to whom, when: check plays, put them in force, stop them."""
 
 
 @plays.command(epilog=examples("touchstream plays check plays.yaml", "touchstream plays check plays.yaml --json"))
-@_FILE
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object: version, plays, faults.")
-@with_config
+@click.argument("file", type=_PATH)
+@_JSON
 @click.pass_context
-def check(ctx: click.Context, file: Path | None, as_json: bool, path: str | None) -> None:
-    """Read FILE as engage would (without it, the plays of the configuration), and list every fault.
-
-    Exit code 2 if there is one.
-    """
+def check(ctx: click.Context, file: Path, as_json: bool) -> None:
+    """Check FILE as engage would, and list every fault; exit code 2 if there is one."""
+    from flows import playfile
     from operators.plays import PlayBook
     from schemas.errors import ConfigError
 
     try:
-        book = PlayBook(_read(file, path)[0])
+        book = PlayBook(playfile.load(file))
     except ConfigError as error:
         if not as_json:
             raise
@@ -46,29 +49,112 @@ def check(ctx: click.Context, file: Path | None, as_json: bool, path: str | None
         click.echo(f"{len(book.plays)} plays are fine, version {book.version}")
 
 
+@plays.command(epilog=examples("touchstream plays apply plays.yaml"))
+@click.argument("file", type=_PATH)
+@_WAIT
+@with_config
+def apply(file: Path, wait: float, path: str | None) -> None:
+    """Put the plays of FILE in force, without a restart; those in force stay if one of them is bad.
+
+    Every shard switches at one point of its log. What plays that stay are counting or waiting for goes on; waits of
+    plays that go end with `play_removed`.
+    """
+    from flows import playfile, plays_control
+
+    config, given = load_config(path), playfile.load(file)
+    for what, name in plays_control.differences(_in_force(config), given):
+        click.echo(f"{what:8} {name}")
+    version = plays_control.apply(config, given)
+    click.echo(f"{len(given.plays)} plays, version {version}")
+    _reached(config, lambda found: found.versions.get(version, 0), wait)
+
+
 @plays.command("list", epilog=examples("touchstream plays list", "touchstream plays list plays.yaml --json"))
-@_FILE
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per play.")
+@click.argument("file", required=False, type=_PATH)
+@_JSON
 @with_config
 def list_plays(file: Path | None, as_json: bool, path: str | None) -> None:
-    """List plays: name, what wakes it, channels, and what it is for."""
+    """List plays: name, what wakes it, channels, what it is for. Without FILE: those in force, and what is paused."""
+    from flows import playfile, plays_control
     from schemas.plays import kinds_of
+    from schemas.stitched import EVERY
+    from state.connection import connect
 
-    for name, play in _read(file, path)[0].plays.items():
-        row = {"name": name, "when": kinds_of(play.when)[0], "channels": play.channels, "description": play.description}
+    paused: set[str] = set()
+    if file is None:
+        config = load_config(path)
+        given, found = _in_force(config), plays_control.in_force(config, connect(config))
+        paused = set(found.paused)
+        for version, shards in sorted(found.versions.items()):
+            click.echo(f"version {version or '(none yet)'} in {shards} of {found.shards} shards", err=True)
+    else:
+        given = playfile.load(file)
+    for name, play in given.plays.items():
+        kind, held = kinds_of(play.when)[0], not paused.isdisjoint((name, EVERY))
         if as_json:
-            print_json(row)
+            row = {"name": name, "when": kind, "channels": play.channels, "paused": held}
+            print_json({**row, "description": play.description})
         else:
-            click.echo(f"{name:24}{row['when']:10}{','.join(play.channels):20}{play.description}")
+            said = f"(paused) {play.description}" if held else play.description
+            click.echo(f"{name:24}{kind:10}{','.join(play.channels):20}{said}")
 
 
-@plays.command(epilog=examples("touchstream plays show > plays.yaml   # to begin with"))
-@_FILE
+@plays.command(epilog=examples("touchstream plays show", "touchstream plays show --starter > plays.yaml"))
+@click.option("--starter", is_flag=True, help="The starter set, with its comments, to begin with.")
 @with_config
-def show(file: Path | None, path: str | None) -> None:
-    """Print plays as they are written: those of the configuration, or the starter set."""
-    _, place = _read(file, path)
-    click.echo(place.read_text(), nl=False)
+def show(starter: bool, path: str | None) -> None:
+    """Print the plays in force as YAML."""
+    from flows import playfile
+
+    text = playfile.STARTER.read_text() if starter else playfile.dump(_in_force(load_config(path)))
+    click.echo(text, nl=False)
+
+
+@plays.command(epilog=examples("touchstream plays diff plays.yaml", "touchstream plays diff new.yaml old.yaml"))
+@click.argument("file", type=_PATH)
+@click.argument("other", required=False, type=_PATH)
+@_JSON
+@with_config
+def diff(file: Path, other: Path | None, as_json: bool, path: str | None) -> None:
+    """What FILE would change in what is in force, or in OTHER."""
+    from flows import playfile, plays_control
+
+    given = playfile.load(file)
+    for what, name in plays_control.differences(playfile.load(other) if other else _in_force(load_config(path)), given):
+        if as_json:
+            print_json({"what": what, "name": name})
+        else:
+            click.echo(f"{what:8} {name}")
+
+
+@plays.command(epilog=examples("touchstream plays pause welcome", "touchstream plays pause --all   # the kill switch"))
+@click.argument("names", nargs=-1)
+@click.option("--all", "every", is_flag=True, help="Every play there is or will be.")
+@_WAIT
+@with_config
+def pause(names: tuple[str, ...], every: bool, wait: float, path: str | None) -> None:
+    """Stop plays at once. They go on counting and waiting; what they would say is stopped with the code `paused`."""
+    from flows import plays_control
+
+    config = load_config(path)
+    wanted = _named(config, names, every=every)
+    plays_control.pause(config, wanted)
+    _reached(config, lambda found: min(found.paused.get(name, 0) for name in wanted), wait)
+
+
+@plays.command(epilog=examples("touchstream plays resume welcome", "touchstream plays resume --all"))
+@click.argument("names", nargs=-1)
+@click.option("--all", "every", is_flag=True, help="Everything that is paused.")
+@_WAIT
+@with_config
+def resume(names: tuple[str, ...], every: bool, wait: float, path: str | None) -> None:
+    """Let paused plays speak again."""
+    from flows import plays_control
+
+    config = load_config(path)
+    wanted = _named(config, names, every=every)
+    plays_control.resume(config, wanted)
+    _reached(config, lambda found: found.shards - max(found.paused.get(name, 0) for name in wanted), wait)
 
 
 @plays.command(epilog=examples("touchstream plays schema > plays.schema.json"))
@@ -82,10 +168,35 @@ def schema() -> None:
     click.echo(orjson.dumps(found, option=orjson.OPT_INDENT_2).decode())
 
 
-def _read(file: Path | None, path: str | None) -> tuple[PlayFile, Path]:
-    """The plays meant, and where they stand. Raises `ConfigError`."""
-    from flows import playfile, settings
+def _reached(config: Config, reached: Callable[[InForce], int], wait: float) -> None:
+    """Wait for engage, and say how far it is."""
+    from flows import plays_control
+    from state.connection import connect
 
-    if file is None:
-        file = playfile.place(load_config(path)) if settings.present(path) else playfile.STARTER
-    return playfile.load(file), file
+    shards = plays_control.await_reached(config, connect(config), reached, wait)
+    click.echo(f"in force in {shards} of {config.topics.shards} shards")
+    if shards < config.topics.shards:
+        click.echo("the others follow as soon as engage comes to it: see `touchstream status`", err=True)
+
+
+def _in_force(config: Config) -> PlayFile:
+    """The plays in force in most shards."""
+    from flows import plays_control
+    from schemas.plays import PlayFile
+    from state.connection import connect
+
+    client = connect(config)
+    version = plays_control.in_force(config, client).version
+    return plays_control.content(config, client, version) if version else PlayFile(plays={})
+
+
+def _named(config: Config, names: tuple[str, ...], *, every: bool) -> list[str]:
+    """The plays meant. Raises `click.UsageError` where there are none, or no such play."""
+    from schemas.stitched import EVERY
+
+    if bool(names) == every:
+        raise click.UsageError("name plays, or give --all")
+    known = _in_force(config).plays
+    if unknown := [name for name in names if name not in known]:
+        raise click.UsageError(f"no play {', '.join(unknown)} is in force; there are: {', '.join(known) or 'none'}")
+    return [EVERY] if every else list(names)

@@ -12,7 +12,6 @@ from __future__ import annotations
 import bytewax.operators as op
 from bytewax.dataflow import Dataflow
 
-from flows import playfile
 from flows.running import Running
 from operators.batches import BatchSink, BatchSource
 from operators.engagement import FLOW, Engagement
@@ -25,8 +24,7 @@ WAIT = 0.02
 def flow() -> Dataflow:
     """The dataflow of one process, configured from file and environment."""
     running = Running(FLOW)
-    config = running.config
-    engagement = Engagement(config, connect(config), playfile.of(config), initialise=running.initialise)
+    engagement = Engagement(running.config, connect(running.config), initialise=running.initialise)
     dataflow = Dataflow(FLOW)
     stitched = op.input("stitched", dataflow, BatchSource(running.polls(engagement, WAIT), running.draining))
     loaded = op.map("load", stitched, running.timed("load", engagement.load))

@@ -47,11 +47,11 @@ def prepare(config: Config, client: redis.Redis, op: Op, named: Iterable[str], *
         raise TouchstreamError("the two are one and the same identifier: name two different ones")
     if op == "release":
         tokens += _people_met(config, client, tokens[0])
-    now = _now(config, client)
-    return Command(id=str(uuid4()), op=op, ids=[token_text(token) for token in tokens], time=now, by=by, reason=reason)
+    texts = [token_text(token) for token in tokens]
+    return Command(id=str(uuid4()), op=op, ids=texts, time=now(config, client), by=by, reason=reason)
 
 
-def _now(config: Config, client: redis.Redis) -> int:
+def now(config: Config, client: redis.Redis) -> int:
     """The time of the deployment (ms): its log's, if that is its clock."""
     if config.clock == "log":
         return IdentityStore(client, config.prefix).watermark(topic_name(config, COMMANDS)) or 0

@@ -10,24 +10,13 @@ import yaml
 
 from flows.checking import Checker, YamlLoader, problem
 from operators.plays import PlayBook, faults_of
-from schemas.config import Config
 from schemas.errors import ConfigError
 from schemas.plays import Play, PlayFile
 
-#: The plays that are in force where none are configured.
+#: The plays to begin with.
 STARTER: Final = Path(__file__).parent.parent / "plays" / "retail.yaml"
 #: A larger file is not one of plays.
 LARGEST: Final = 5_000_000
-
-
-def of(config: Config) -> PlayBook:
-    """The plays of a deployment, compiled. Raises `ConfigError` that lists every fault."""
-    return PlayBook(load(place(config)))
-
-
-def place(config: Config) -> Path:
-    """Where the plays of a deployment stand."""
-    return Path(config.plays.file) if config.plays.file else STARTER
 
 
 def load(path: Path = STARTER) -> PlayFile:
@@ -50,11 +39,6 @@ def parse(text: bytes, name: str) -> PlayFile:
     raise ConfigError([*checker.faults, *_faults_inside(_tree(text, name))])
 
 
-def write(file: PlayFile, path: Path) -> None:
-    """Write plays to a file; JSON is YAML too."""
-    path.write_bytes(msgspec.json.encode(file))
-
-
 def _tree(text: bytes, name: str) -> dict[Any, Any]:
     """The file as nested mappings. Raises `ConfigError`."""
     if len(text) > LARGEST:
@@ -68,7 +52,9 @@ def _tree(text: bytes, name: str) -> dict[Any, Any]:
     except (ValueError, RecursionError):  # a date that is none; nested without end
         raise ConfigError([f"{name}: is not YAML: a value in it cannot be read"]) from None
     if not isinstance(tree, dict):
-        raise ConfigError([f"{name}: must hold keys and values, `plays` above all; see `touchstream plays show`"])
+        raise ConfigError(
+            [f"{name}: must hold keys and values, `plays` above all; see `touchstream plays show --starter`"]
+        )
     return tree
 
 
@@ -80,6 +66,17 @@ def _faults_inside(tree: dict[Any, Any]) -> list[str]:
         if isinstance(play, Play):
             found += faults_of(str(name), play)
     return found
+
+
+def dump(file: PlayFile) -> str:
+    """Plays as YAML, without what says nothing."""
+    return yaml.safe_dump(_told(msgspec.to_builtins(file)), sort_keys=False, allow_unicode=True)
+
+
+def _told(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _told(each) for key, each in value.items() if each is not None}
+    return [_told(each) for each in value] if isinstance(value, list | tuple) else value
 
 
 def json_schema() -> dict[str, Any]:

@@ -16,10 +16,9 @@ from typing import Any, Final
 import msgspec
 import yaml
 
-from flows import playfile
 from flows.checking import Checker, Tree, YamlLoader, join, problem
 from flows.settings_checks import check
-from schemas.config import Config, Plays
+from schemas.config import Config
 from schemas.errors import ConfigError
 
 FILE: Final = "TOUCHSTREAM_CONFIG"
@@ -54,32 +53,10 @@ def load(path: str | os.PathLike[str] | None = None, env: Mapping[str, str] = os
     loading.override(tree, env)
     config = loading.section("", Config, tree)
     if isinstance(config, Config):
-        config = _found(config, loading.path.parent)
-        loading.faults += [*check(config), *_plays(config)]
+        loading.faults += check(config)
     if loading.faults or not isinstance(config, Config):
         raise ConfigError(loading.faults)
     return config
-
-
-def _found(config: Config, folder: Path) -> Config:
-    """The configuration with paths that do not depend on where a process runs."""
-    if not config.plays.file:
-        return config
-    return msgspec.structs.replace(config, plays=Plays(file=str((folder / config.plays.file).absolute())))
-
-
-def _plays(config: Config) -> list[str]:
-    """The faults of the plays that are named."""
-    try:
-        playfile.of(config)
-    except ConfigError as error:
-        return [f"plays.file: {fault}" for fault in error.faults]
-    return []
-
-
-def present(path: str | os.PathLike[str] | None, env: Mapping[str, str] = os.environ) -> bool:
-    """Whether there is a configuration to load: it is named, or stands in the working directory."""
-    return bool(path or env.get(FILE)) or Path(_DEFAULT_FILE).exists()
 
 
 class _Loading(Checker):

@@ -9,7 +9,7 @@ from typing import Any, Final
 from msgspec import inspect
 
 from schemas.config import Config
-from schemas.topics import ALIASES, COMMANDS, DATA_KEYS, DEAD_LETTERS, MODELS, OUTPUTS, STITCHED
+from schemas.topics import ALIASES, COMMANDS, DATA_KEYS, DEAD_LETTERS, MODELS, OUTPUTS, PLAYS, STITCHED
 
 #: What touchstream itself sets: exactly-once rests on it.
 _OWN_PROPERTIES: Final = frozenset(
@@ -82,7 +82,7 @@ def _keys(config: Config) -> Iterator[str]:
 
 def _topics(config: Config) -> Iterator[str]:
     sources = config.topics.sources
-    taken = {STITCHED, DEAD_LETTERS, DATA_KEYS, MODELS, COMMANDS, ALIASES, *OUTPUTS}
+    taken = {STITCHED, DEAD_LETTERS, DATA_KEYS, MODELS, PLAYS, COMMANDS, ALIASES, *OUTPUTS}
     for number, name in enumerate(sources):
         if not _TOPIC.match(name):
             allowed = "up to 200 letters, digits, dots, hyphens and underscores"

@@ -45,8 +45,6 @@ DESCRIPTIONS: Final[dict[str, str]] = {
     "identity.undo_days": "A merge can be undone for so many days; 0 keeps nothing to undo it with.",
     "privacy": "What happens to data nobody has declared.",
     "privacy.unknown_fields": "Fields no schema knows: drop them, or seal them with the customer's data key.",
-    "plays": "What is said to whom, when.",
-    "plays.file": "The plays, as `touchstream plays check` wants them; relative to this file. Empty: the starter set.",
     "churn": "The prediction of who is about to leave.",
     "churn.horizon_days": "No purchase within this many days is churn.",
     "churn.grid_days": "Each customer is scored every so many days, beside each purchase.",

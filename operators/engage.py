@@ -15,12 +15,12 @@ import msgspec
 from operators import fold, parts, progress, scoring
 from operators.churn import Model
 from operators.deciding import Decider
-from operators.plays import Candidate, PlayBook, crossed
+from operators.plays import NO_PLAYS, Candidate, PlayBook, crossed, gone
 from operators.shard import Shard
 from operators.succession import MAX_HOPS, Succession
 from schemas import stitched
 from schemas.config import Config
-from schemas.stitched import Absorb, Change, Control, Event, Gist, Tick
+from schemas.stitched import EVERY, Absorb, Change, Control, Event, Gist, Tick
 from schemas.touchpoint import REPEATING, Body, decode_body
 from state.profile import OpenExample, Profile, Timer
 
@@ -45,14 +45,14 @@ def _body(event: Event | Gist) -> Body | None:
 
 
 class Engage:
-    """The rules of one deployment. ``models`` holds the loaded models by hash."""
+    """The rules of one deployment. ``models`` and ``books`` hold what is loaded, by hash."""
 
-    def __init__(self, config: Config, models: Mapping[str, Model], book: PlayBook) -> None:
+    def __init__(self, config: Config, models: Mapping[str, Model], books: Mapping[str, PlayBook]) -> None:
         self._config = config
         self._priority = {name: place for place, name in enumerate(config.identity.policy().priority)}
         self._succession = Succession(config, self._touch)
-        self._book = book
-        self._decider = Decider(config, book)
+        self._books = books
+        self._decider = Decider(config)
         self._scorer = scoring.Scorer(config, models)
         self._handlers: dict[type, Callable[..., None]] = {
             Gist: self._event,
@@ -111,21 +111,25 @@ class Engage:
             shard.count("duplicates")
             return
         shard.count("applied")
-        body = _body(event)
+        body, book = _body(event), self._book(shard)
         fold.fold(profile, event, body)
-        woken = progress.observe(profile, event, body, self._book)
+        woken = progress.observe(profile, event, body, book)
         part = self._side(shard, profile, raw) if profile.parted else None
         if part is not None and not fold.seen(part, event.eid):
             fold.fold(part, event, body)
-            progress.observe(part, event, body, self._book)
+            progress.observe(part, event, body, book)
         for candidate in woken:
             if candidate.play.times:
                 self._begin_anew(shard, profile, candidate.play.name, candidate.business_key)
-            self._decider.decide(shard, profile, candidate)
+            self._decider.decide(shard, profile, candidate, book)
         if event.type == "Order Completed":
-            self._score(shard, profile, event.time, warn=event.at - event.time <= self._book.start_within)
+            self._score(shard, profile, event.time, warn=event.at - event.time <= book.start_within)
             if all(timer.kind != "grid" for timer in profile.timers):
                 scoring.schedule_grid(profile, shard.state.at, self._config.churn)
+
+    def _book(self, shard: Shard) -> PlayBook:
+        """The plays in force in a shard."""
+        return self._books[shard.state.plays] if shard.state.plays else NO_PLAYS
 
     def _side(self, shard: Shard, profile: Profile, raw: bytes) -> Profile:
         """The part of a merged customer that sent a touchpoint."""
@@ -146,11 +150,12 @@ class Engage:
         """What a play waited for has not happened."""
         before = progress.clear(profile, name, key)
         self._begin_anew(shard, profile, name, key)
-        play = self._book.plays.get(name)
-        if before is not None and before.due and play is not None:
-            (time,) = before.times
-            candidate = Candidate(play, key, str(time), before.touchpoint, time, 0, before.values)
-            self._decider.decide(shard, profile, candidate)
+        if before is None or not before.due:
+            return
+        (time,), book = before.times, self._book(shard)
+        play = book.plays.get(name)
+        candidate = Candidate(play or gone(name), key, str(time), before.touchpoint, time, 0, before.values)
+        self._decider.decide(shard, profile, candidate, book, None if play else "play_removed")
 
     def _score_timer(self, shard: Shard, profile: Profile, kind: str, due: int) -> None:
         churn = self._config.churn
@@ -168,10 +173,11 @@ class Engage:
     ) -> None:
         before = profile.band
         score = self._scorer.score(shard, profile, time, examples)
-        for play in self._book.scored if warn else ():
+        book = self._book(shard)
+        for play in book.scored if warn else ():
             if play.band is not None and crossed(play.band, before, score.band):
                 candidate = Candidate(play, "churn", str(time), f"score:{time}", time, 0, {}, score.probability)
-                self._decider.decide(shard, profile, candidate)
+                self._decider.decide(shard, profile, candidate, book)
 
     def _schedule(self, shard: Shard, profile: Profile) -> None:
         """Tell the index the customer's earliest timer, if it moved."""
@@ -196,9 +202,16 @@ class Engage:
         self._schedule(shard, shard.profile(absorb.customer))
 
     def _control(self, shard: Shard, control: Control, raw: bytes) -> None:
+        state = shard.state
         if control.what == "model":
-            shard.state.models[control.key] = control.hash
+            state.models[control.key] = control.hash
             shard.count("activations")
+        elif control.what == "plays":
+            state.plays = control.hash
+        elif control.what == "pause":
+            state.paused = sorted({*state.paused, control.key})
+        elif control.what == "resume":
+            state.paused = [] if control.key == EVERY else [each for each in state.paused if each != control.key]
 
 
 def _by_due(timer: Timer) -> tuple[int, str, str]:

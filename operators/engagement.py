@@ -24,9 +24,9 @@ from operators.timers import KEPT
 from schemas import stitched
 from schemas.config import Config
 from schemas.stitched import Absorb, Change, Control, Gist, Record, Tick
-from schemas.topics import COMMANDS, STITCHED, topic_name
+from schemas.topics import COMMANDS, MODELS, PLAYS, STITCHED, topic_name
+from state.contents import ContentStore
 from state.identity import IdentityStore
-from state.models import ModelStore
 from state.profile import pack, unpack, unpack_examples, unpack_parts
 from state.shards import Commit, Output, ShardStore, Stored
 
@@ -50,13 +50,14 @@ Batch = dict[int, list[Entry]]
 class Engagement:
     """The shards of engage that this process owns. Not thread-safe; everything runs in Bytewax's worker."""
 
-    def __init__(self, config: Config, client: redis.Redis, book: PlayBook, *, initialise: bool = False) -> None:
+    def __init__(self, config: Config, client: redis.Redis, *, initialise: bool = False) -> None:
         self._config = config
         self._identity = IdentityStore(client, config.prefix)
         self._store = ShardStore(client, config.prefix)
-        self._model_store = ModelStore(client, config.prefix)
+        self._contents = {kind: ContentStore(client, config.prefix, kind) for kind in (MODELS, PLAYS)}
         self._models: dict[str, Model] = {}
-        self._engage = Engage(config, self._models, book)
+        self._books: dict[str, PlayBook] = {}
+        self._engage = Engage(config, self._models, self._books)
         self._topic = topic_name(config, STITCHED)
         self._commands = topic_name(config, COMMANDS)
         self.shards: dict[int, Shard] = {}
@@ -155,7 +156,7 @@ class Engagement:
                 if isinstance(record, Absorb):
                     failpoint("engage.absorbing")
             elif isinstance(record, Control):
-                self._load_model(record.hash)
+                self._load_content(record.what, record.hash)
         return list(wanted)
 
     def _fetch(self, wanted: dict[int, list[str]]) -> None:
@@ -202,14 +203,18 @@ class Engagement:
             limit = len(ticks) * self._config.limits.timers_per_tick + len(entries)
             shard.timers.fill(self._store.timers(shard.number, limit), limit)
 
-    def _load_model(self, digest: str) -> None:
-        if digest not in self._models:
-            self._models[digest] = Model.from_bytes(self._model_store.get(digest))
+    def _load_content(self, what: str, digest: str) -> None:
+        if what == "model" and digest not in self._models:
+            self._models[digest] = Model.from_bytes(self._contents[MODELS].get(digest))
+        elif what == "plays" and digest not in self._books:
+            self._books[digest] = PlayBook.from_bytes(self._contents[PLAYS].get(digest))
 
     def _open(self, number: int, start: Start, stored: Stored) -> None:
         state = _state.decode(stored.state) if stored.state else ShardState()
         for digest in state.models.values():
-            self._load_model(digest)
+            self._load_content("model", digest)
+        if state.plays:
+            self._load_content("plays", state.plays)
         shard = self.shards[number] = Shard(number, start.offset, stored.r, state, start.floor)
         shard.timers.fill(self._store.timers(number, KEPT), KEPT)
 

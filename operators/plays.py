@@ -30,6 +30,7 @@ DAY, MINUTE = 86_400_000, 60_000
 #: Messages a customer may get within the longest window of any cap: all of them are remembered.
 KEPT_SENT: Final = 200
 
+_file = msgspec.json.Decoder(PlayFile)
 Condition = Callable[..., bool]
 Value = str | int | float
 Role = Literal["event", "count", "reset", "after", "without"]
@@ -85,11 +86,12 @@ class Candidate(NamedTuple):
 
 
 class PlayBook:
-    """A set of plays. ``version`` names its content; ``reactions`` are indexed by the type of touchpoint, so that one
-    costs only the plays that could react to it. Raises `ConfigError` that lists every fault."""
+    """A set of plays. ``version`` names its ``content``; ``reactions`` are indexed by the type of touchpoint: one costs
+    only the plays that could react to it. Raises `ConfigError` that lists every fault."""
 
     def __init__(self, file: PlayFile) -> None:
-        self.version = hashlib.blake2b(msgspec.json.encode(file, order="deterministic"), digest_size=6).hexdigest()
+        self.content = msgspec.json.encode(file, order="deterministic")
+        self.version = hashlib.blake2b(self.content, digest_size=8).hexdigest()
         self.start_within = milliseconds(file.limits.start_within)
         self.caps = [Cap(cap.messages, milliseconds(cap.within), cap.channel, cap.category) for cap in file.limits.caps]
         #: So long (ms) messages are remembered.
@@ -108,9 +110,22 @@ class PlayBook:
         #: Plays that wait for the score to cross into a band.
         self.scored = [play for play in self.plays.values() if play.band is not None]
 
+    @classmethod
+    def from_bytes(cls, content: bytes) -> PlayBook:
+        """What was put in force. Raises `ConfigError` if this version of the product cannot carry it out."""
+        try:
+            return cls(_file.decode(content))
+        except msgspec.ValidationError as error:
+            raise ConfigError([f"plays in force: {error}"]) from None
+
     def category(self, play: str) -> str | None:
         """The category of a play, None of one that is no longer there."""
         return self.plays[play].category if play in self.plays else None
+
+
+def gone(name: str) -> Play:
+    """In the place of a play that is no longer there."""
+    return Play(name, (), "", "", 0)
 
 
 def crossed(band: written.Band, before: str, now: str) -> bool:
@@ -245,3 +260,7 @@ def _limits(caps: list[Cap]) -> list[str]:
             "days, and so many are not remembered; add a cap without channel and category that is low enough"
         ]
     return []
+
+
+#: What is in force before any were put in force.
+NO_PLAYS: Final = PlayBook(PlayFile(plays={}))

@@ -15,10 +15,13 @@ from state.shards import Output
 
 
 class ShardState(msgspec.Struct, array_like=True):
-    """What is remembered of the shard itself: its clock (highest ``at``, ms) and the active models by key."""
+    """What is remembered of the shard itself: its clock (highest ``at``, ms), the active models by key, the hash of the
+    plays in force, and which of them are paused (`EVERY`: all)."""
 
     at: int = 0
     models: dict[str, str] = {}
+    plays: str = ""
+    paused: list[str] = []
 
 
 class Shard:

@@ -21,7 +21,7 @@ from schemas.config import Config
 from schemas.outputs import Example
 from schemas.stitched import Control
 from schemas.topics import MODELS, STITCHED, topic_name
-from state.models import ModelStore
+from state.contents import ContentStore
 from state.shards import Commit, Output, ShardStore, Stored
 
 FLOW = "learn"
@@ -34,7 +34,7 @@ class Training:
 
     def __init__(self, config: Config, client: redis.Redis, *, initialise: bool = False) -> None:
         self._config = config
-        self._models = ModelStore(client, config.prefix)
+        self._models = ContentStore(client, config.prefix, MODELS)
         self._topic = topic_name(config, "churn.examples")
         store = ShardStore(client, config.prefix, FLOW)
         self._learning: dict[int, Learning] = {}

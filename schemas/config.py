@@ -86,12 +86,6 @@ class Privacy(Section):
     unknown_fields: Literal["drop", "seal"] = "drop"
 
 
-class Plays(Section):
-    """``file`` holds the plays, relative to the configuration's own place; empty: the starter set."""
-
-    file: str = ""
-
-
 class Churn(Section):
     """No purchase within ``horizon_days`` is churn; scored every ``grid_days``; bands at ``medium`` and ``high``."""
 
@@ -145,7 +139,6 @@ class Config(Section):
     topics: Topics = Topics()
     identity: Identity = Identity()
     privacy: Privacy = Privacy()
-    plays: Plays = Plays()
     churn: Churn = Churn()
     limits: Limits = Limits()
     metrics: Metrics = Metrics()

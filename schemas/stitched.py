@@ -119,12 +119,16 @@ class Tick(Record, tag="tick"):
 
 
 class Control(Record, tag="control"):
-    """Activates content, named by its hash, from this record on. ``what``: ``model``."""
+    """What holds from this record on. ``what``: ``model`` (``key``: which) and ``plays`` put content, named by its
+    hash, in force; ``pause`` and ``resume`` stop and start the play ``key`` (`EVERY`: all)."""
 
     what: str
     key: str
-    hash: str
+    hash: str = ""
 
+
+#: ``key`` of a control record about all plays.
+EVERY = "*"
 
 AnyRecord = Event | Change | Absorb | Tick | Control
 _decoder = msgspec.json.Decoder(AnyRecord)

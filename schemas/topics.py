@@ -24,7 +24,7 @@ class Topic(msgspec.Struct, frozen=True):
 LARGEST_OUTPUT = 16_000_000
 #: Outputs, keyed by customer (audit: by command).
 OUTPUTS = ("triggers", "decisions", "scores", "identity.changes", "audit", "alerts", "churn.examples")
-STITCHED, DEAD_LETTERS, DATA_KEYS, MODELS = "stitched", "dead-letters", "data-keys", "models"
+STITCHED, DEAD_LETTERS, DATA_KEYS, MODELS, PLAYS = "stitched", "dead-letters", "data-keys", "models", "plays"
 #: What operators decide of identity; only touchstream's own commands may write there.
 COMMANDS = "commands"
 AUDIT, ALERTS, ALIASES = "audit", "alerts", "aliases"
@@ -60,6 +60,7 @@ def topics(config: Config) -> list[Topic]:
         own(DEAD_LETTERS, 1),
         own(DATA_KEYS, 1, compact=True),
         own(MODELS, 1, compact=True),
+        own(PLAYS, 1, compact=True),
         own(ALIASES, 1, compact=True),
         *(own(name, 1 if name in _ORDERED else min(wide, 8)) for name in OUTPUTS if name != "churn.examples"),
     ]

@@ -101,8 +101,10 @@ class World:
     ) -> None:
         self.config = config or _CONFIG
         self.models: dict[str, Model] = {}
-        self.engage = Engage(self.config, self.models, PlayBook(plays) if plays else BOOK)
-        self.shards = [Shard(number, 0, None, ShardState(), floor) for number in range(SHARDS)]
+        self.books = {book.version: book for book in [PlayBook(plays) if plays else BOOK]}
+        self.engage = Engage(self.config, self.models, self.books)
+        (version,) = self.books
+        self.shards = [Shard(number, 0, None, ShardState(plays=version), floor) for number in range(SHARDS)]
         self.log: list[list[bytes]] = [[] for _ in range(SHARDS)]
         self.outputs: list[list[Output]] = [[] for _ in range(SHARDS)]
         self.counts: Counter[str] = Counter()

@@ -49,7 +49,8 @@ def test_the_commands_are_those_of_the_readme() -> None:
         "config check", "config init", "config schema", "schemas", "topics create", "topics check", "run",
         "ingest", "tail", "dead-letters list", "dead-letters replay", "status", "demo", "identity simulate",
         "identity show", "identity stats", "identity merge", "identity split", "identity release", "identity erase",
-        "identity export",
+        "identity export", "plays check", "plays apply", "plays list", "plays show", "plays diff", "plays pause",
+        "plays resume", "plays schema",
     }  # fmt: skip
 
 

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from rich.console import Console
 
-from flows import playfile, settings
+from flows import settings
 from flows.demo import account, options
 from flows.demo.figures import Figures, Latency, percentiles
 from flows.demo.lines import TRIGGERS_A_SECOND, Lines
@@ -19,7 +19,6 @@ from flows.demo.options import Options
 from flows.demo.page import Page
 from flows.status import Account as Found
 from flows.status import FlowStatus, PartitionStatus, Status
-from schemas.config import Plays
 from schemas.errors import ConfigError
 from schemas.outputs import DeadLetter, Score, Trigger, TriggerData
 from schemas.plays import milliseconds
@@ -55,10 +54,9 @@ def test_options_default_to_a_natural_shop_and_report_all_faults() -> None:
 @pytest.mark.parametrize("speed", [0.5, 1.0, 86_400.0, 1e7])
 def test_the_configuration_is_valid_at_any_speed_and_private(tmp_path: Path, speed: float) -> None:
     config = options.deployment(Options(speed=speed), "localhost:1", "redis://localhost:1/0")
-    path = options.write(config, Options(speed=speed), tmp_path)
-    plays = Plays(file=str(tmp_path / "plays.yaml"))
-    assert settings.load(path, {}) == msgspec.structs.replace(config, plays=plays)
-    assert milliseconds(playfile.load(Path(plays.file)).limits.start_within) >= speed * 1000
+    path = options.write(config, tmp_path)
+    assert settings.load(path, {}) == config
+    assert milliseconds(options.plays(Options(speed=speed)).limits.start_within) >= speed * 1000
     assert path.stat().st_mode & 0o077 == 0
     assert config.limits.park_seconds >= 10 * speed
 

@@ -7,7 +7,6 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 import yaml
 from click.testing import CliRunner
@@ -16,7 +15,6 @@ from hypothesis import strategies as st
 
 from flows import playfile
 from flows.cli import main
-from flows.settings_help import example
 from operators.plays import PlayBook
 from schemas.errors import ConfigError
 
@@ -216,24 +214,18 @@ def test_any_bytes_give_faults(text: bytes) -> None:
     assert caught.value.faults
 
 
-# -- the command line ------------------------------------------------------------------------------------------
+# -- the command line without servers ------------------------------------------------------------------------------
 
 
 def call(*arguments: str) -> Any:
     return CliRunner().invoke(main, ["plays", *arguments])
 
 
-@pytest.fixture
-def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working directory without a configuration."""
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-def test_check_lists_faults_with_code_2(elsewhere: Path) -> None:
-    path = elsewhere / "plays.yaml"
+def test_check_lists_faults_with_code_2(tmp_path: Path) -> None:
+    path = tmp_path / "plays.yaml"
     path.write_text(yaml.safe_dump(GOOD, sort_keys=False))
     assert call("check", str(path)).output.startswith("4 plays are fine, version ")
+    assert json.loads(call("check", str(path), "--json").output)["plays"] == list(GOOD["plays"])
     path.write_text(yaml.safe_dump(changed("plays/hello/cool_down", "x")))
     result = call("check", str(path))
     assert result.exit_code == 2
@@ -241,30 +233,34 @@ def test_check_lists_faults_with_code_2(elsewhere: Path) -> None:
     result = call("check", str(path), "--json")
     assert result.exit_code == 2
     assert json.loads(result.output)["faults"][0].startswith("plays.hello.cool_down")
-    assert call("check", str(elsewhere / "nothing.yaml")).exit_code == 2
+    assert call("check", str(tmp_path / "nothing.yaml")).exit_code == 2
 
 
-def test_the_plays_are_those_of_the_configuration_or_the_starter_set(elsewhere: Path) -> None:
-    assert call("show").output == playfile.STARTER.read_text()
-    assert [json.loads(line)["name"] for line in call("list", "--json").output.splitlines()] == [
-        "welcome", "repeat_view", "cart_abandoned", "churn_warning",
+def test_the_starter_set_is_shown_to_begin_with(tmp_path: Path) -> None:
+    path = tmp_path / "plays.yaml"
+    path.write_text(call("show", "--starter").output)
+    assert path.read_text() == playfile.STARTER.read_text()
+    assert [line.split()[:3] for line in call("list", str(path)).output.splitlines()] == [
+        ["welcome", "event", "wechat,sms,email"],
+        ["repeat_view", "count", "wechat,sms,email"],
+        ["cart_abandoned", "absence", "wechat,sms,email"],
+        ["churn_warning", "score", "wechat,sms,email"],
+    ]
+    assert json.loads(call("list", str(path), "--json").output.splitlines()[0])["name"] == "welcome"
+
+
+def test_two_files_are_compared(tmp_path: Path) -> None:
+    old, new = tmp_path / "old.yaml", tmp_path / "new.yaml"
+    tree = changed("plays/hello/cool_down", "2d")
+    del tree["plays"]["left"]
+    tree["plays"]["more"] = GOOD["plays"]["hello"]
+    tree["limits"]["start_within"] = "3h"
+    old.write_text(yaml.safe_dump(GOOD))
+    new.write_text(yaml.safe_dump(tree))
+    assert [line.split() for line in call("diff", str(new), str(old)).output.splitlines()] == [
+        ["changed", "limits"], ["changed", "hello.cool_down"], ["removed", "left"], ["added", "more"],
     ]  # fmt: skip
-    (elsewhere / "conf").mkdir()
-    (elsewhere / "conf" / "mine.yaml").write_text(yaml.safe_dump(GOOD, sort_keys=False))
-    (elsewhere / "conf" / "touchstream.yaml").write_text(example().replace("# file: ''", "file: mine.yaml"))
-    listed = call("list", "-c", "conf/touchstream.yaml").output.splitlines()
-    assert [line.split()[:3] for line in listed] == [
-        ["hello", "event", "sms"], ["thrice", "count", "email,sms"], ["left", "absence", "wechat"],
-        ["leaving", "score", "sms"],
-    ]  # fmt: skip
-
-
-def test_a_configuration_whose_plays_are_bad_is_refused(elsewhere: Path) -> None:
-    (elsewhere / "mine.yaml").write_text(yaml.safe_dump(changed("plays/hello/who", "profile.x == 1")))
-    (elsewhere / "touchstream.yaml").write_text(example().replace("# file: ''", "file: mine.yaml"))
-    result = CliRunner().invoke(main, ["config", "check"])
-    assert result.exit_code == 2
-    assert "plays.file: plays.hello.who: character 1: profile.x is not known here" in result.output
+    assert call("diff", str(old), str(old)).output == ""
 
 
 def test_the_schema_is_that_of_the_file() -> None:
@@ -273,8 +269,18 @@ def test_the_schema_is_that_of_the_file() -> None:
     assert set(schema["$defs"]["When"]["properties"]) == {"event", "count", "absence", "score"}
 
 
-def test_what_is_written_is_read_back(tmp_path: Path) -> None:
-    file = playfile.load()
-    playfile.write(file, tmp_path / "plays.yaml")
-    assert playfile.load(tmp_path / "plays.yaml") == file
-    assert msgspec.json.encode(file)
+def test_what_is_dumped_is_read_back() -> None:
+    for file in (playfile.load(), playfile.parse(json.dumps(GOOD).encode(), "plays.yaml")):
+        assert playfile.parse(playfile.dump(file).encode(), "plays.yaml") == file
+        book = PlayBook(file)
+        assert PlayBook.from_bytes(book.content).version == book.version
+
+
+def test_content_that_this_version_cannot_carry_out_is_refused() -> None:
+    for content in (b'{"plays": {"x": 3}}', b'{"plays": {"Bad": {}}}', changed_content()):
+        with pytest.raises(ConfigError):
+            PlayBook.from_bytes(content)
+
+
+def changed_content() -> bytes:
+    return json.dumps(changed("plays/hello/who", "profile.of_tomorrow == 1")).encode()

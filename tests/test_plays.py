@@ -13,11 +13,10 @@ from hypothesis import strategies as st
 
 from flows import playfile
 from operators import fold, progress
-from operators.engage import Engage
 from operators.plays import PlayBook, crossed
 from operators.progress import KEPT_KEYS
 from schemas.plays import PlayFile
-from schemas.stitched import Event
+from schemas.stitched import EVERY, Control, Event
 from schemas.touchpoint import TYPES
 from state.profile import Profile
 from tests.engage_helpers import (
@@ -39,12 +38,12 @@ from tests.engage_helpers import (
 )
 
 HOUR = 60 * MINUTE
-EVERY = {"channels": ["sms"], "cool_down": "1m"}
+SENT = {"channels": ["sms"], "cool_down": "1m"}
 
 
 def plays(limits: dict[str, Any] | None = None, **written: dict[str, Any]) -> PlayFile:
     """A file of these plays, sent by SMS and hardly cooling down where they do not say otherwise."""
-    tree = {"plays": {name: EVERY | play for name, play in written.items()}, "limits": limits or {"caps": []}}
+    tree = {"plays": {name: SENT | play for name, play in written.items()}, "limits": limits or {"caps": []}}
     return playfile.parse(yaml.safe_dump(tree).encode(), "plays.yaml")
 
 
@@ -180,11 +179,12 @@ def test_an_absence_fires_once_and_can_begin_again() -> None:
     assert [each.code for each in told.decisions] == [None, None]
 
 
-def test_a_wait_for_a_play_that_is_gone_ends_in_silence() -> None:
+def test_a_wait_for_a_play_that_was_removed_ends_with_that() -> None:
     told = world(plays(left=waiting())).feed(checkout("one", T)).run()
-    told.engage = Engage(told.config, told.models, PlayBook(plays(lost=counting())))
-    told.feed(tick(T + 3 * HOUR)).run()
-    assert told.told() == []
+    other = PlayBook(plays(lost=counting()))
+    told.books[other.version] = other
+    told.feed(Control(T, "plays", "", other.version), tick(T + 3 * HOUR)).run()
+    assert told.told() == [("left", "play_removed")]
     assert (told.profile(A).timers, told.profile(A).progress) == ([], {})
 
 
@@ -326,6 +326,58 @@ def test_a_band_is_crossed_from_one_side(band: dict[str, str], crossings: set[tu
     levels = ("", "low", "medium", "high")
     found = {(old, new) for old in levels for new in levels[1:] if crossed(play.band, old, new)}
     assert found == crossings
+
+
+# -- control records -----------------------------------------------------------------------------------------
+
+
+def test_before_any_were_put_in_force_there_are_no_plays() -> None:
+    told = world(plays(hello=on("Signed Up")))
+    for shard in told.shards:
+        shard.state.plays = ""
+    assert told.feed(signed_up(A), tick(T + DAY)).run().told() == []
+    assert told.counts["applied"] > 0
+
+
+def test_plays_are_in_force_from_a_point_of_the_log_on() -> None:
+    told = world(plays(one=on("Tier Changed")))
+    other = PlayBook(plays(two=on("Tier Changed")))
+    told.books[other.version] = other
+    told.feed(tier("a"), Control(T, "plays", "", other.version), tier("b", T + HOUR)).run(batch=100)
+    assert [(each.play, each.play_version) for each in told.decisions] == [
+        ("one", next(iter(told.books))), ("two", other.version),
+    ]  # fmt: skip
+
+
+def test_what_is_counted_and_waited_for_goes_on_under_new_plays() -> None:
+    told = world(plays(left=waiting(), lost=counting(times=3))).feed(checkout("one", T), *searched(0, 1)).run()
+    other = PlayBook(
+        plays(left=waiting() | {"channels": ["email", "sms"]}, lost=counting(times=3), more=on("Signed Up"))
+    )
+    told.books[other.version] = other
+    told.feed(Control(T, "plays", "", other.version), *searched(2), tick(T + 2 * HOUR)).run()
+    assert [(each.play, each.play_version, each.code) for each in told.decisions] == [
+        ("lost", other.version, None), ("left", other.version, None),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("key", ["each", EVERY])
+def test_a_paused_play_is_stopped_and_goes_on_when_it_is_resumed(key: str) -> None:
+    told = world(plays(each=on("Tier Changed"), left=waiting()))
+    told.feed(checkout("one", T), tier("a"), Control(T, "pause", key), tier("b", T + HOUR), tick(T + 2 * HOUR))
+    told.feed(Control(T, "resume", key), tier("c", T + 3 * HOUR)).run()
+    assert [(each.play, each.code) for each in told.decisions] == [
+        ("each", None), ("each", "paused"), ("left", "paused" if key == EVERY else None), ("each", None),
+    ]  # fmt: skip
+    assert told.state(0).paused == []
+
+
+def test_all_are_resumed_whatever_was_paused() -> None:
+    told = world(plays(each=on("Tier Changed")))
+    told.feed(*[Control(T, "pause", key) for key in ("each", EVERY, "each")]).run()
+    assert told.state(0).paused == [EVERY, "each"]
+    assert told.feed(Control(T, "resume", "each"), tier("a")).run().told() == [("each", "paused")]
+    assert told.feed(Control(T, "resume", EVERY)).run().state(0).paused == []
 
 
 # -- the index ---------------------------------------------------------------------------------------------

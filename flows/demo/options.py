@@ -13,8 +13,9 @@ import yaml
 
 from flows import playfile
 from flows.retailer.simulation import NATURAL
-from schemas.config import Churn, Config, Kafka, Keys, Limits, Plays, Redis, Topics
+from schemas.config import Churn, Config, Kafka, Keys, Limits, Redis, Topics
 from schemas.errors import ConfigError
+from schemas.plays import PlayFile
 
 #: Touchpoints per second: half of one core for everything, so that latency is honest on two.
 RATE: Final = 600.0
@@ -22,7 +23,6 @@ RATE: Final = 600.0
 #: learned after 20 and warns within 40.
 SPEED: Final = 259_200.0
 SHARDS, SOURCE_PARTITIONS = 8, 4
-_PLAYS: Final = "plays.yaml"
 #: The embedded broker once left fetches of a busy machine unanswered; a client asks again after this long (60 s
 #: by default). Above the 3 s that joining a group takes there.
 ANSWER_MS: Final = 8_000
@@ -81,19 +81,20 @@ def deployment(options: Options, bootstrap: str, url: str) -> Config:
         kafka=Kafka(bootstrap=bootstrap, properties={} if options.kafka else {"socket.timeout.ms": ANSWER_MS}),
         redis=Redis(url=url),
         topics=Topics(source_partitions=SOURCE_PARTITIONS, shards=SHARDS, retention_days=1),
-        plays=Plays(file=_PLAYS),
         churn=Churn(high=0.7, publish_examples=100, publish_seconds=_scaled(5, options)),
         limits=Limits(park_seconds=_scaled(10, options), tick_ms=500),
     )
 
 
-def write(config: Config, options: Options, folder: Path) -> Path:
-    """Write ``touchstream.yaml`` for the flows, readable by its owner alone, and the plays: the starter set, which
-    at this speed takes what is older for new."""
-    plays = playfile.load()
+def plays(options: Options) -> PlayFile:
+    """The starter set, which at this speed takes what is older for new."""
+    starter = playfile.load()
     minutes = max(60, ceil(options.speed / 60))
-    limits = msgspec.structs.replace(plays.limits, start_within=f"{minutes}m")
-    playfile.write(msgspec.structs.replace(plays, limits=limits), folder / _PLAYS)
+    return msgspec.structs.replace(starter, limits=msgspec.structs.replace(starter.limits, start_within=f"{minutes}m"))
+
+
+def write(config: Config, folder: Path) -> Path:
+    """Write ``touchstream.yaml`` for the flows, readable by its owner alone."""
     path = folder / "touchstream.yaml"
     path.touch(mode=0o600)
     path.write_text(yaml.safe_dump(msgspec.to_builtins(config), sort_keys=False))

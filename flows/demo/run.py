@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Final, Protocol, Self
 
-from flows import admin
+from flows import admin, plays_control
 from flows.demo import options as demo_options
 from flows.demo.account import Account, settle
 from flows.demo.feed import Feed, Sampler
@@ -57,11 +57,12 @@ class Run:
         with Interrupts() as interrupts, ExitStack() as stack:
             bootstrap, url = stack.enter_context(servers(self._options, self._folder, self._phase))
             config = demo_options.deployment(self._options, bootstrap, url)
-            path = demo_options.write(config, self._options, self._folder)
+            path = demo_options.write(config, self._folder)
             if self._options.kafka or self._options.redis:
                 stack.callback(erase, config)
             self._phase("creating topics")
             admin.create(config)
+            plays_control.apply(config, demo_options.plays(self._options))
             self._flows = stack.enter_context(Flows(path, self._folder))
             self._feed = Feed(config, self._figures)
             stack.callback(self._feed.close)

@@ -22,15 +22,18 @@ import redis
 import yaml
 from confluent_kafka import Producer
 
+from flows import playfile, plays_control
 from operators.failpoints import ARMED, LOG
 from operators.kafka import group_id
-from schemas.config import Churn, Config, Limits, Metrics, Plays
+from schemas.config import Churn, Config, Limits, Metrics
 from schemas.topics import COMMANDS, STITCHED, topic_name
 from state.identity import IdentityStore
 from state.shards import ShardStore
 from tests.system.feed import EXPECT, START_MS, Feed
 from tests.system.reading import Tail, committed
 
+#: Put in force before the flows begin.
+PLAYS = playfile.load(Path(__file__).parent / "plays.yaml")
 #: Whatever is waited for must happen within this time (seconds); crash detection and restarts included.
 PATIENCE = 120.0
 #: How often a condition is looked at (seconds).
@@ -43,7 +46,6 @@ def chaotic(config: Config) -> Config:
     return msgspec.structs.replace(
         config,
         clock="log",
-        plays=Plays(file=str(Path(__file__).parent / "plays.yaml")),
         churn=Churn(horizon_days=1, grid_days=1, publish_examples=40, publish_seconds=1),
         # The log runs an hour a second: who waits for a hand-over waits long by its clock.
         limits=Limits(batch=200, park_seconds=7 * 86_400, cached_customers=400),
@@ -182,6 +184,7 @@ class Pipeline:
             self.add(name)
 
     def __enter__(self) -> Pipeline:
+        plays_control.apply(self.config, PLAYS)
         return self
 
     def __exit__(self, *_: object) -> None:

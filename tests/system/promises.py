@@ -14,8 +14,9 @@ from collections.abc import Callable, Collection, Mapping
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
-from flows import playfile
 from schemas.config import Config
+from schemas.plays import milliseconds
+from tests.system.pipeline import PLAYS
 from tests.system.reading import Read
 
 _TIMED = ("cart_abandoned", "churn_warning")
@@ -65,8 +66,8 @@ def _check_caps(config: Config, triggers: list[dict[str, Any]], returned: Collec
     for trigger in triggers:
         if trigger["subject"] not in returned:
             times[trigger["subject"]].append(trigger["data"]["decided_at"])
-    (limit,) = playfile.of(config).caps
-    cap, window = limit.messages, limit.within
+    (limit,) = PLAYS.limits.caps
+    cap, window = limit.messages, milliseconds(limit.within)
     faults = []
     for customer, sent in times.items():
         sent.sort()

@@ -13,9 +13,9 @@ from typing import Any
 import msgspec
 import redis
 
-from flows import playfile
 from operators.churn import Model
 from operators.engage import Engage
+from operators.plays import PlayBook
 from operators.shard import Shard, ShardState
 from schemas import stitched
 from schemas.config import Config
@@ -39,8 +39,10 @@ class Replay:
         self._store = ShardStore(client, config.prefix)
         self._stitched = topic_name(config, STITCHED)
         models = scan(client, f"{{{config.prefix}.models}}")
+        plays = scan(client, f"{{{config.prefix}.plays}}")
         loaded = {key.decode(): Model.from_bytes(value) for key, value in models.items()}
-        self._engage = Engage(config, loaded, playfile.of(config))
+        books = {key.decode(): PlayBook.from_bytes(value) for key, value in plays.items()}
+        self._engage = Engage(config, loaded, books)
         numbers = range(config.topics.shards)
         self.shards = [Shard(number, 0, None, ShardState(), 0) for number in numbers]
         self._ends = [stored.r or 0 for stored in self._store.read(list(numbers))]

@@ -1,0 +1,137 @@
+"""Plays put in force, paused and removed in a running deployment, at one point of each log."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import yaml
+from click.testing import CliRunner, Result
+from confluent_kafka import Producer
+
+from flows import plays_control
+from flows.cli import main
+from operators.plays import PlayBook
+from schemas.config import Config, Metrics
+from schemas.outputs import Decision
+from schemas.topics import PLAYS, topic_name
+from tests.system.pipeline import PLAYS as PLAYS_BEFORE
+from tests.system.pipeline import Pipeline, await_
+from tests.system.reading import read_topic
+from tests.system.replay import Replay
+
+pytestmark = pytest.mark.flows
+
+
+def plays(*names: str) -> dict[str, Any]:
+    """One play of each name, all woken by a change of tier."""
+    play = {"when": {"event": {"event": "Tier Changed"}}, "channels": ["sms"], "cool_down": "1m"}
+    return {"plays": dict.fromkeys(names, play), "limits": {"caps": []}}
+
+
+class Shop:
+    """A running deployment, its operator and one customer whose tier changes."""
+
+    def __init__(self, pipeline: Pipeline, folder: Path) -> None:
+        self.pipeline, self.config = pipeline, pipeline.config
+        self._folder = folder
+        self._producer = Producer({"bootstrap.servers": self.config.kafka.bootstrap})
+        self._sent = 0
+
+    def operator(self, *arguments: str) -> Result:
+        """Run ``touchstream plays``."""
+        file = str(self._folder / "touchstream.yaml")
+        return CliRunner().invoke(main, ["plays", *arguments], env={"TOUCHSTREAM_CONFIG": file})
+
+    def file(self, tree: object) -> str:
+        """A file of plays."""
+        path = self._folder / "plays.yaml"
+        path.write_text(yaml.safe_dump(tree))
+        return str(path)
+
+    def decide(self) -> list[tuple[str, str]]:
+        """Change the tier once more; what the plays decide, as (play, code or outcome)."""
+        self._sent += 1
+        before = len(self.decisions())
+        who, data = [{"ns": "member", "value": "1001"}], {"tier": f"tier {self._sent}"}
+        body: dict[str, Any] = {
+            "id": f"t{self._sent}",
+            "source": "loyalty",
+            "type": "Tier Changed",
+            "identifiers": who,
+            "data": data,
+        }
+        body["time"] = time.time_ns() // 1_000_000
+        self._producer.produce(topic_name(self.config, "touchpoints"), json.dumps(body))
+        self._producer.flush(30)
+        await_(lambda: len(self.decisions()) > before, "a decision")
+        return [(each.play, each.code or each.outcome) for each in self.decisions()[before:]]
+
+    def decisions(self) -> list[Decision]:
+        found = read_topic(self.config, topic_name(self.config, "decisions"))
+        return [msgspec.json.decode(read.value or b"", type=Decision) for read in found]
+
+    def reached(self, version: str) -> None:
+        """Wait until every shard has come to this."""
+        wanted = {version: self.config.topics.shards}
+        await_(
+            lambda: plays_control.in_force(self.config, self.pipeline.redis).versions == wanted, f"version {version}"
+        )
+
+
+@pytest.fixture
+def shop(deployment: Config, tmp_path: Path) -> Iterator[Shop]:
+    config = msgspec.structs.replace(deployment, metrics=Metrics(port=0))
+    with Pipeline(tmp_path, config, ("stitch", "engage")) as pipeline:
+        for flow in pipeline.flows:
+            flow.start()
+        shop = Shop(pipeline, tmp_path)
+        shop.reached(PlayBook(PLAYS_BEFORE).version)
+        yield shop
+
+
+def test_plays_change_without_a_restart_and_a_bad_file_changes_nothing(shop: Shop) -> None:
+    applied = shop.operator("apply", shop.file(plays("one")))
+    assert applied.exit_code == 0, applied.output
+    assert applied.output.splitlines()[0] == "changed  limits"
+    assert "added    one" in applied.output
+    assert "removed  welcome" in applied.output
+    first = applied.output.splitlines()[-2].split()[-1]
+    assert applied.output.splitlines()[-1] == "in force in 4 of 4 shards"
+    assert shop.decide() == [("one", "no_consent")]
+
+    bad = plays("one", "two")
+    bad["plays"]["two"]["who"] = "profile.nothing == 1"
+    refused = shop.operator("apply", shop.file(bad))
+    assert refused.exit_code == 2
+    assert "plays.two.who: character 1: profile.nothing is not known here" in refused.output
+    assert shop.operator("diff", shop.file(plays("one", "two"))).output == "added    two\n"
+    assert [json.loads(line)["name"] for line in shop.operator("list", "--json").stdout.splitlines()] == ["one"]
+    assert shop.decide() == [("one", "no_consent")]
+
+    second = shop.operator("apply", shop.file(plays("two"))).output.splitlines()[-2].split()[-1]
+    assert shop.decide() == [("two", "no_consent")]
+    assert yaml.safe_load(shop.operator("show").output)["plays"].keys() == {"two"}
+
+    assert shop.operator("pause", "one").exit_code == 2
+    assert shop.operator("pause").exit_code == 2
+    assert shop.operator("pause", "two").exit_code == 0
+    assert shop.decide() == [("two", "paused")]
+    assert "(paused)" in shop.operator("list").output
+    assert shop.operator("resume", "--all").output == "in force in 4 of 4 shards\n"
+    assert shop.decide() == [("two", "no_consent")]
+
+    for flow in shop.pipeline.flows:
+        assert flow.drain() == 0
+    kept = {read.key: read.value for read in read_topic(shop.config, topic_name(shop.config, PLAYS))}
+    assert {first.encode(), second.encode()} <= kept.keys()
+    replay = Replay(shop.config, shop.pipeline.redis, read_topic(shop.config, topic_name(shop.config, "stitched")))
+    assert replay.check() == []
+    late = shop.operator("pause", "--all", "--wait", "0")
+    assert (late.exit_code, late.stdout) == (0, "in force in 0 of 4 shards\n")
+    assert "touchstream status" in late.stderr
