@@ -31,7 +31,8 @@ class Checker:
 
     def fault(self, key: str, text: str) -> None:
         """Note a fault; ``key`` is a path, empty for the whole."""
-        self.faults.append(f"{key}: {text}" if key else text)
+        fault = f"{key}: {text}" if key else text
+        self.faults.append("".join([each if each.isprintable() else repr(each)[1:-1] for each in fault]))
 
     def section(self, path: str, kind: type[Section], raw: object) -> Any:
         """A section of type ``kind``, or None after at least one fault."""

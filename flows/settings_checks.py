@@ -26,6 +26,7 @@ _PATTERNS: Final = {
     r"^(redis|rediss|unix)://": "a URL that starts with redis://, rediss:// or unix://",
     r"^[A-Z]{2}$": "two capital letters",
     r"^[1-9][0-9]{0,5}[mhd]$": "a whole number of minutes, hours or days: 30m, 12h, 7d",
+    r"^([01][0-9]|2[0-3]):[0-5][0-9]$": "a time of day, in quotes: '09:00'",
     r"^[a-z][a-z0-9_]{0,47}$": "up to 48 lower-case letters, digits and underscores, a letter first",
     r"^[a-z0-9][a-z0-9-]{0,30}$": "up to 31 lower-case letters, digits and hyphens, no hyphen first",
 }

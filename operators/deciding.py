@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from uuid import UUID
+from zlib import crc32
 
-from operators import governance
-from operators.governance import Verdict
-from operators.plays import Candidate, PlayBook
+from operators import fold, governance, progress
+from operators.governance import Circumstances, Verdict
+from operators.plays import Candidate, Play, PlayBook, gone
 from operators.shard import Shard
 from operators.uuids import uuid5_text
 from schemas import outputs, stitched
 from schemas.config import Config
 from schemas.stitched import EVERY
 from schemas.topics import topic_name
-from state.profile import Profile
+from state.profile import Held, Profile
 
 #: Namespace of decision ids.
 DECISIONS = UUID("5f1d7c0e-7f0a-5b7e-9a53-1c0c6d0a7e11")
@@ -32,53 +34,138 @@ def rfc3339(ms: int) -> str:
     return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+def _ids(candidate: Candidate, profile: Profile) -> tuple[str, str]:
+    """The id of a decision in this customer's name, and the one that is published: what was decided before an id came
+    back to life went elsewhere."""
+    known = own = decision_id(candidate, profile.customer)
+    if profile.lives:
+        own = decision_id(candidate, f"{profile.customer}@{profile.alias_version}")
+    return known, own
+
+
+def _best_first(candidate: Candidate) -> tuple[int, float, str]:
+    return -candidate.play.priority, -candidate.worth, candidate.play.name
+
+
 class Decider:
     """Takes decisions and writes them: every one to ``decisions``, emitted ones to ``triggers`` as well."""
 
     def __init__(self, config: Config) -> None:
+        self._shards = config.topics.shards
         self._source = f"touchstream/{config.prefix}"
         self._triggers = topic_name(config, "triggers")
         self._decisions = topic_name(config, "decisions")
 
-    def decide(
-        self, shard: Shard, profile: Profile, candidate: Candidate, book: PlayBook, code: str | None = None
-    ) -> None:
-        """Decide on ``candidate`` now, the shard's clock. All parts of the customer remember it: whichever leaves, what
-        was sent in this name counts on both sides. ``code``: it is stopped with this anyway."""
-        at, customer = shard.state.at, profile.customer
-        known_id = own_id = decision_id(candidate, customer)
-        if profile.lives:  # what was decided before this id came back went elsewhere
-            own_id = decision_id(candidate, f"{customer}@{profile.alias_version}")
-        if code is None and not {candidate.play.name, EVERY}.isdisjoint(shard.state.paused):
-            code = "paused"
-        verdict = Verdict(code) if code else governance.decide(candidate, known_id, profile, at, book)
-        kept = shard.kept_parts(customer) if profile.parted else []
-        for each in (profile, *[part.profile for part in kept]):
-            governance.record(candidate, known_id, verdict, each, at, book)
+    def decide(self, shard: Shard, profile: Profile, candidates: Sequence[Candidate], book: PlayBook) -> None:
+        """Decide on what was woken together, the best first: of a group one is chosen."""
+        chosen: set[str] = set()
+        for candidate in sorted(candidates, key=_best_first):
+            play = candidate.play
+            verdict = self._decide(shard, profile, candidate, book, lost=play.group in chosen)
+            if play.group is not None and verdict.outcome in ("emitted", "held_out"):
+                chosen.add(play.group)
+
+    def release(self, shard: Shard, profile: Profile, held: Sequence[Held], book: PlayBook) -> None:
+        """Decide anew, together, on what has waited long enough."""
+        ids, paused_at = {each.id for each in held}, shard.state.paused_at
+        for known in self._all(shard, profile):
+            known.held = [each for each in known.held if each.id not in ids]
+            known.decided = [each for each in known.decided if each.id not in ids]
+        candidates = []
+        for each in held:
+            # Who was paused meanwhile is cancelled, also if it may speak again by now.
+            cancelled = max(paused_at.get(each.play, -1), paused_at.get(EVERY, -1)) >= each.at
+            play = book.plays.get(each.play) or gone(each.play)
+            candidates.append(
+                Candidate(
+                    play, each.key, each.occurrence, each.touchpoint, each.time, each.ts, each.values, each.score,
+                    each.worth, each, cancelled,
+                )
+            )  # fmt: skip
+        self.decide(shard, profile, candidates, book)
+
+    def _all(self, shard: Shard, profile: Profile) -> list[Profile]:
+        """The customer and all parts of it: whichever leaves, what was said in this name counts on both sides."""
+        kept = shard.kept_parts(profile.customer) if profile.parted else []
+        return [profile, *[part.profile for part in kept]]
+
+    def _decide(
+        self, shard: Shard, profile: Profile, candidate: Candidate, book: PlayBook, *, lost: bool
+    ) -> governance.Verdict:
+        play, at, held = candidate.play, shard.state.at, candidate.held
+        known_id, own_id = (held.id, held.own) if held else _ids(candidate, profile)
+        given = Circumstances(at, book, self._left(shard, play), lost, waited=held is not None)
+        stopped = self._stopped(shard, candidate, book)
+        verdict = Verdict(stopped) if stopped else governance.decide(candidate, known_id, profile, given)
+        treated = play.name in profile.treated
+        for each in self._all(shard, profile):
+            governance.record(candidate, known_id, verdict, each, given)
         decision = outputs.Decision(
             id=own_id,
-            play=candidate.play.name,
+            play=play.name,
             play_version=book.version,
             customer=profile.customer,
-            outcome="stopped" if verdict.code else "emitted",
+            outcome=verdict.outcome,
             at=at,
             business_key=candidate.business_key,
             touchpoint=candidate.touchpoint,
             code=verdict.code,
             channel=verdict.channel,
+            variant=verdict.variant,
+            until=verdict.until or None,
+            treated=treated and verdict.outcome == "held_out",
         )
         shard.emit(self._decisions, -1, profile.customer, stitched.encode(decision))
-        shard.count(f"decision/{candidate.play.name}/{verdict.code or 'emitted'}")
-        if verdict.code is None:
-            trigger = self._trigger(profile, candidate, own_id, verdict, at, book.version)
-            shard.emit(self._triggers, -1, profile.customer, stitched.encode(trigger))
-            if candidate.ts:
-                shard.started.append(candidate.ts)
+        shard.count(f"decision/{play.name}/{verdict.code or 'emitted'}")
+        if verdict.until:
+            self._hold(profile, candidate, (known_id, own_id), verdict, at)
+        elif verdict.code is None:
+            self._emit(shard, profile, candidate, own_id, verdict, book)
+        return verdict
+
+    def _stopped(self, shard: Shard, candidate: Candidate, book: PlayBook) -> str | None:
+        """What stops a candidate before anything is asked."""
+        name = candidate.play.name
+        if name not in book.plays:
+            return "play_removed"
+        return "paused" if candidate.cancelled or not {name, EVERY}.isdisjoint(shard.state.paused) else None
+
+    def _left(self, shard: Shard, play: Play) -> int | None:
+        """Messages left of this shard's share of a play's budget; shards that get one more differ from play to play."""
+        if play.budget is None:
+            return None
+        messages, per = play.budget
+        period, used = shard.state.budgets.get(play.name, (0, 0))
+        extra = (shard.number + crc32(play.name.encode())) % self._shards < messages % self._shards
+        return messages // self._shards + extra - (used if period == shard.state.at // per else 0)
+
+    def _hold(self, profile: Profile, candidate: Candidate, ids: tuple[str, str], verdict: Verdict, at: int) -> None:
+        held = Held(
+            *ids, at, verdict.until, verdict.code or "", candidate.play.name, candidate.business_key,
+            candidate.occurrence, candidate.touchpoint, candidate.time, candidate.ts, candidate.values,
+            candidate.score, candidate.worth,
+        )  # fmt: skip
+        profile.held = [*profile.held, held]
+        fold.set_timer(profile, progress.HELD, held.id, held.until)
+
+    def _emit(
+        self, shard: Shard, profile: Profile, candidate: Candidate, own_id: str, verdict: Verdict, book: PlayBook
+    ) -> None:
+        play, at = candidate.play, shard.state.at
+        if play.budget is not None:
+            period = at // play.budget[1]
+            before, used = shard.state.budgets.get(play.name, (period, 0))
+            shard.state.budgets[play.name] = (period, used + 1 if before == period else 1)
+        trigger = self._trigger(profile, candidate, own_id, verdict, at, book.version)
+        shard.emit(self._triggers, -1, profile.customer, stitched.encode(trigger))
+        if candidate.ts and not candidate.held:
+            shard.started.append(candidate.ts)
 
     def _trigger(
         self, profile: Profile, candidate: Candidate, own_id: str, verdict: Verdict, at: int, version: str
     ) -> outputs.Trigger:
         contact = profile.contacts[verdict.namespace or ""]
+        said = candidate.play.variants[verdict.variant].values if verdict.variant else {}
         return outputs.Trigger(
             id=own_id,
             source=self._source,
@@ -96,7 +183,8 @@ class Decider:
                 touchpoint_ts=candidate.ts,
                 decided_at=at,
                 contact=[verdict.namespace or "", contact.kid, contact.sealed],
-                values=candidate.values,
+                values={**candidate.values, **said},
                 score=candidate.score,
+                variant=verdict.variant,
             ),
         )

@@ -15,7 +15,7 @@ import msgspec
 from operators import fold, parts, progress, scoring
 from operators.churn import Model
 from operators.deciding import Decider
-from operators.plays import NO_PLAYS, Candidate, PlayBook, crossed, gone
+from operators.plays import NO_PLAYS, Candidate, PlayBook, crossed, gone, worth
 from operators.shard import Shard
 from operators.succession import MAX_HOPS, Succession
 from schemas import stitched
@@ -80,15 +80,25 @@ class Engage:
         if any(park.until <= watermark for park in profile.parks):
             self._succession.give_up_waiting(shard, profile)
         elif not profile.parks:
-            for timer in sorted((each for each in profile.timers if each.due <= watermark), key=_by_due):
-                fold.set_timer(profile, timer.kind, timer.key, None)
-                if timer.kind == progress.WAIT:
-                    self._waited(shard, profile, *progress.waiting(timer))
-                elif timer.kind == "undo":
-                    self._succession.forget_parts(shard, profile)
-                else:
-                    self._score_timer(shard, profile, timer.kind, timer.due)
+            self._fire(shard, profile, watermark)
         self._schedule(shard, profile)
+
+    def _fire(self, shard: Shard, profile: Profile, watermark: int) -> None:
+        due = sorted((each for each in profile.timers if each.due <= watermark), key=_by_due)
+        woken: list[Candidate] = []
+        for timer in due:
+            fold.set_timer(profile, timer.kind, timer.key, None)
+            if timer.kind == progress.WAIT:
+                woken += self._waited(shard, profile, *progress.waiting(timer))
+            elif timer.kind == "undo":
+                self._succession.forget_parts(shard, profile)
+            elif timer.kind != progress.HELD:
+                self._score_timer(shard, profile, timer.kind, timer.due)
+        if woken:
+            self._decider.decide(shard, profile, woken, self._book(shard))
+        released = [each for each in profile.held if each.until <= watermark]
+        if released:
+            self._decider.release(shard, profile, released, self._book(shard))
 
     # -- events ------------------------------------------------------------------------------------------
 
@@ -121,7 +131,8 @@ class Engage:
         for candidate in woken:
             if candidate.play.times:
                 self._begin_anew(shard, profile, candidate.play.name, candidate.business_key)
-            self._decider.decide(shard, profile, candidate, book)
+        if woken:
+            self._decider.decide(shard, profile, woken, book)
         if event.type == "Order Completed":
             self._score(shard, profile, event.time, warn=event.at - event.time <= book.start_within)
             if all(timer.kind != "grid" for timer in profile.timers):
@@ -146,16 +157,14 @@ class Engage:
 
     # -- timers and scores -------------------------------------------------------------------------------
 
-    def _waited(self, shard: Shard, profile: Profile, name: str, key: str) -> None:
+    def _waited(self, shard: Shard, profile: Profile, name: str, key: str) -> list[Candidate]:
         """What a play waited for has not happened."""
         before = progress.clear(profile, name, key)
         self._begin_anew(shard, profile, name, key)
         if before is None or not before.due:
-            return
-        (time,), book = before.times, self._book(shard)
-        play = book.plays.get(name)
-        candidate = Candidate(play or gone(name), key, str(time), before.touchpoint, time, 0, before.values)
-        self._decider.decide(shard, profile, candidate, book, None if play else "play_removed")
+            return []
+        (time,), play = before.times, self._book(shard).plays.get(name) or gone(name)
+        return [Candidate(play, key, str(time), before.touchpoint, time, 0, before.values, None, before.worth)]
 
     def _score_timer(self, shard: Shard, profile: Profile, kind: str, due: int) -> None:
         churn = self._config.churn
@@ -174,10 +183,15 @@ class Engage:
         before = profile.band
         score = self._scorer.score(shard, profile, time, examples)
         book = self._book(shard)
-        for play in book.scored if warn else ():
-            if play.band is not None and crossed(play.band, before, score.band):
-                candidate = Candidate(play, "churn", str(time), f"score:{time}", time, 0, {}, score.probability)
-                self._decider.decide(shard, profile, candidate, book)
+        woken = [
+            Candidate(
+                play, "churn", str(time), f"score:{time}", time, 0, {}, score.probability, worth(play, profile, time)
+            )
+            for play in book.scored
+            if warn and play.band is not None and crossed(play.band, before, score.band)
+        ]
+        if woken:
+            self._decider.decide(shard, profile, woken, book)
 
     def _schedule(self, shard: Shard, profile: Profile) -> None:
         """Tell the index the customer's earliest timer, if it moved."""
@@ -210,6 +224,7 @@ class Engage:
             state.plays = control.hash
         elif control.what == "pause":
             state.paused = sorted({*state.paused, control.key})
+            state.paused_at[control.key] = state.at
         elif control.what == "resume":
             state.paused = [] if control.key == EVERY else [each for each in state.paused if each != control.key]
 

@@ -16,6 +16,8 @@ from state.profile import SEEN_EVENTS, SEEN_WIDTH, Profile, Timer
 
 #: Identifier tokens and change ids kept of a customer, and the ends of its former lives.
 KEPT_IDS, KEPT_CHANGES, KEPT_LIVES = 200, 32, 8
+#: Ids by which holdouts are drawn.
+KEPT_BIRTHS = 16
 
 _ALL = SEEN_EVENTS * SEEN_WIDTH
 _HALF = SEEN_EVENTS // 2 * SEEN_WIDTH
@@ -43,6 +45,7 @@ def absorb(mine: Profile, other: Profile) -> None:
     mine.points += other.points
     mine.tickets += other.tickets
     _carts(mine, other)
+    mine.held += [each for each in other.held if all(each.id != known.id for known in mine.held)]
     progress.join(mine, other)
     _timers(mine, other)
     mine.sent = sorted([*mine.sent, *other.sent], key=lambda sent: (sent.at, sent.play))[-KEPT_SENT:]
@@ -51,6 +54,10 @@ def absorb(mine: Profile, other: Profile) -> None:
         mine.cooling[play] = max(at, mine.cooling.get(play, 0))
     if other.scored_at > mine.scored_at:
         mine.score, mine.band, mine.scored_at = other.score, other.band, other.scored_at
+    births = dict.fromkeys([*mine.births, other.customer, *other.births])
+    mine.births = [birth for birth in births if birth != mine.customer][:KEPT_BIRTHS]
+    mine.variants = other.variants | mine.variants
+    mine.treated = list(dict.fromkeys([*mine.treated, *other.treated]))
     mine.parks += [park for park in other.parks if park not in mine.parks]
     mine.leaving = [*other.leaving, *mine.leaving]
     mine.changes = [*other.changes, *mine.changes][-KEPT_CHANGES:]
@@ -90,6 +97,6 @@ def _timers(mine: Profile, other: Profile) -> None:
     """Of two of a kind and key the earlier grid point or label; waits follow from what plays wait for."""
     timers: dict[tuple[str, str], Timer] = {}
     for timer in sorted([*mine.timers, *other.timers], key=lambda timer: timer.due):
-        if timer.kind != progress.WAIT:
-            timers.setdefault((timer.kind, timer.key), timer)
-    mine.timers = [*timers.values(), *progress.timers(mine)]
+        timers.setdefault((timer.kind, timer.key), timer)
+    mine.timers = list(timers.values())
+    progress.follow(mine)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from operators import join
+from operators import join, progress
 from operators.governance import KEPT_DECISIONS
 from operators.plays import KEPT_SENT
 from state.profile import HandOver, Part, Profile, copy
@@ -113,9 +113,13 @@ def whole(parts: Sequence[Part]) -> Profile:
     return first
 
 
-def without(current: Profile, parts: Sequence[Part], gone: Collection[str]) -> Profile:
-    """A customer after parts of it have left: what the others make, under its own name."""
+def without(current: Profile, parts: Sequence[Part], leaving: Sequence[Part], gone: Collection[str]) -> Profile:
+    """A customer after parts of it have left: what the others make, under its own name. What is held stays, but for
+    what the parts held before they came."""
     left = whole(parts)
+    theirs = {held.id for part in leaving for held in part.profile.held}
+    left.held = [held for held in current.held if held.id not in theirs]
+    progress.follow(left)
     for field in _OWN:
         setattr(left, field, getattr(current, field))
     mine = {ns: known for ns, known in current.contacts.items() if known.token not in gone}

@@ -13,11 +13,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
+from datetime import time
 from difflib import get_close_matches
+from types import MappingProxyType
 from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
 
+from operators import quiet
 from operators.expressions import Compiled, ExpressionError, compile_expression
 from operators.language import Name, Type
 from operators.scope import COUNT, KEY, event_names, scope
@@ -25,6 +28,7 @@ from schemas import plays as written
 from schemas.errors import ConfigError
 from schemas.plays import PlayFile, milliseconds
 from schemas.touchpoint import TYPES
+from state.profile import Held, Profile
 
 DAY, MINUTE = 86_400_000, 60_000
 #: Messages a customer may get within the longest window of any cap: all of them are remembered.
@@ -38,7 +42,7 @@ Role = Literal["event", "count", "reset", "after", "without"]
 
 class Play(NamedTuple):
     """One play, compiled. ``channels`` in order of preference; ``cool_down`` and ``within`` (of a count or an absence)
-    in ms; ``times`` of a count; ``who`` is None if it is for everyone."""
+    in ms; ``times`` of a count; ``who`` is None if it is for everyone; ``budget``: messages, period (ms)."""
 
     name: str
     channels: tuple[str, ...]
@@ -51,6 +55,13 @@ class Play(NamedTuple):
     times: int = 0
     within: int = 0
     band: written.Band | None = None
+    group: str | None = None
+    priority: int = 0
+    worth: Callable[..., float | None] | None = None
+    budget: tuple[int, int] | None = None
+    holdout: float = 0.0
+    variants: Mapping[str, written.Variant] = MappingProxyType({})
+    skips: tuple[str, ...] = ()
 
 
 class Reaction(NamedTuple):
@@ -73,7 +84,8 @@ class Cap(NamedTuple):
 
 class Candidate(NamedTuple):
     """A play that wants to speak. ``business_key`` and ``occurrence`` make its id; ``touchpoint`` is what woke it
-    (the token of the event, or the timer), ``time`` its event time and ``ts`` its broker time (0 for timers)."""
+    (the token of the event, or the timer), ``time`` its event time and ``ts`` its broker time (0 for timers). ``held``:
+    it has waited; ``cancelled``: in vain."""
 
     play: Play
     business_key: str
@@ -83,6 +95,9 @@ class Candidate(NamedTuple):
     ts: int
     values: dict[str, Value]
     score: float | None = None
+    worth: float = 0.0
+    held: Held | None = None
+    cancelled: bool = False
 
 
 class PlayBook:
@@ -94,17 +109,27 @@ class PlayBook:
         self.version = hashlib.blake2b(self.content, digest_size=8).hexdigest()
         self.start_within = milliseconds(file.limits.start_within)
         self.caps = [Cap(cap.messages, milliseconds(cap.within), cap.channel, cap.category) for cap in file.limits.caps]
+        self.timezone = file.limits.timezone
+        self.quiet_hours = _quiet(file.limits.quiet_hours)
+        self.holdout = file.limits.holdout
+        #: So long (ms) the plays of a group wait for others.
+        self.windows = {name: milliseconds(group.window) for name, group in file.limits.groups.items() if group.window}
         #: So long (ms) messages are remembered.
         self.remembered = max([cap.within for cap in self.caps], default=0)
         self.plays: dict[str, Play] = {}
         self.reactions: dict[str, list[Reaction]] = {}
         faults = [*_limits(self.caps)]
+        if quiet.zone(self.timezone) is None:
+            faults.append(f"limits.timezone: {self.timezone!r} is no time zone; allowed: such as Asia/Shanghai")
         for name, play in file.plays.items():
             compiling = _Compiling(name, play)
             self.plays[name] = compiling.play
             for type, reaction in compiling.reactions:
                 self.reactions.setdefault(type, []).append(reaction)
             faults += compiling.faults
+            if play.group is not None and play.group not in file.limits.groups:
+                known = ", ".join(file.limits.groups) or "none yet"
+                faults.append(f"plays.{name}.group: {play.group!r} is not among limits.groups: {known}")
         if faults:
             raise ConfigError(faults)
         #: Plays that wait for the score to cross into a band.
@@ -121,6 +146,15 @@ class PlayBook:
     def category(self, play: str) -> str | None:
         """The category of a play, None of one that is no longer there."""
         return self.plays[play].category if play in self.plays else None
+
+    def group(self, play: str) -> str | None:
+        """The group that a play competes in, if it is there and does."""
+        return self.plays[play].group if play in self.plays else None
+
+
+def worth(play: Play, profile: Profile, at: int) -> float:
+    """What the message of a play is worth that no touchpoint has woken."""
+    return 0.0 if play.worth is None else play.worth(None, None, profile, at, "", 0) or 0.0
 
 
 def gone(name: str) -> Play:
@@ -166,11 +200,20 @@ class _Compiling:
             milliseconds(given.cool_down),
             given.once,
             self._compiled("who", given.who, {}, "bool"),
-            self._values(_waking(when)),
+            self._values(),
             when.count.times if when.count else 0,
             milliseconds(counted.within) if counted else 0,
             when.score,
+            given.group,
+            given.priority,
+            self._compiled("worth", given.worth, self._telling(), "number"),
+            (given.budget.messages, milliseconds(given.budget.per)) if given.budget else None,
+            given.holdout,
+            given.variants,
+            given.skips,
         )
+        if given.variants and not any(variant.weight for variant in given.variants.values()):
+            self._fault("variants", "none has any weight; allowed: at least one above 0")
         self._react()
 
     def _fault(self, key: str, text: str) -> None:
@@ -207,11 +250,15 @@ class _Compiling:
         for type in dict.fromkeys(types):
             self.reactions.append((type, Reaction(self.play, role, where, by)))
 
-    def _values(self, waking: written.Pattern | None) -> tuple[tuple[str, Callable[..., Value | None]], ...]:
+    def _telling(self) -> dict[str, Name]:
+        """What a message can tell of."""
+        waking = _waking(self._given.when)
         names: dict[str, Name] = event_names(_types(waking)) if waking else {}
         names |= KEY if waking and waking.by else {}
-        names |= COUNT if self._given.when.count else {}
-        found = []
+        return names | (COUNT if self._given.when.count else {})
+
+    def _values(self) -> tuple[tuple[str, Callable[..., Value | None]], ...]:
+        names, found = self._telling(), []
         for name, text in self._given.values.items():
             function = self._compiled(f"values.{name}", text, names, "text", "number", "bool")
             if function is not None:
@@ -230,6 +277,13 @@ class _Compiling:
                 self._fault(path, f"character {at}: {wrong}: {_around(text, at)}")
             return None
         return compiled.function
+
+
+def _quiet(hours: written.QuietHours | None) -> quiet.Quiet | None:
+    if hours is None:
+        return None
+    start, end = time.fromisoformat(hours.start), time.fromisoformat(hours.end)
+    return quiet.Quiet(start, end, hours.channels, hours.then == "hold")
 
 
 def _waking(when: written.When) -> written.Pattern | None:

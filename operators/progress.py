@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
+import msgspec
+
 from operators import fold
 from operators.plays import Candidate, Play, PlayBook, Reaction, Value
 from schemas.stitched import Event, Gist
@@ -19,8 +21,8 @@ from state.profile import Profile, Progress, Timer
 KEPT_KEYS = 20
 #: The times of two counts that become one.
 KEPT_TIMES = 20
-#: The kind of timer that ends a wait, and what stands between play and key in its key.
-WAIT, _SEPARATOR = "wait", "\x1f"
+#: The kinds of timers that end a wait and release what is held; what stands between play and key in the key of one.
+WAIT, HELD, _SEPARATOR = "wait", "held", "\x1f"
 #: The key of what has none: it ends whatever key there is.
 _ALL = ""
 
@@ -54,13 +56,19 @@ def waiting(timer: Timer) -> tuple[str, str]:
 
 
 def timers(profile: Profile) -> list[Timer]:
-    """The timers that follow from what is waited for."""
-    return [
+    """The timers that follow from what is waited for and held."""
+    waits = [
         Timer(progress.due, WAIT, f"{play}{_SEPARATOR}{key}")
         for play, known in profile.progress.items()
         for key, progress in known.items()
         if progress.due
     ]
+    return waits + [Timer(held.until, HELD, held.id) for held in profile.held]
+
+
+def follow(profile: Profile) -> None:
+    """Let the timers follow, in place."""
+    profile.timers = [timer for timer in profile.timers if timer.kind not in (WAIT, HELD)] + timers(profile)
 
 
 def join(mine: Profile, other: Profile) -> None:
@@ -106,14 +114,20 @@ class _Moment(NamedTuple):
     def wake(self, play: Play, key: str, occurrence: str, count: int = 0) -> None:
         """Let the play speak."""
         event, values = self.event, self.values(play, key, count)
-        self.woken.append(Candidate(play, key, occurrence, event.eid, event.time, event.ts, values))
+        worth = self.worth(play, key, count)
+        self.woken.append(Candidate(play, key, occurrence, event.eid, event.time, event.ts, values, None, worth))
+
+    def worth(self, play: Play, key: str, count: int = 0) -> float:
+        """What the play's message is worth beside those of others; 0 if that is missing."""
+        if play.worth is None:
+            return 0.0
+        return play.worth(self.event, self.body, self.profile, self.event.at, key, count) or 0.0
 
     def known(self, play: Play) -> dict[str, Progress]:
         """How far the play is, by key. What is too old to matter is forgotten."""
         known = self.profile.progress.get(play.name, {})
         since = self.event.at - play.within - self.book.start_within
         kept = {key: each for key, each in known.items() if max(each.ended, *each.times, 0) > since or each.due}
-        self.profile.progress[play.name] = kept
         return kept
 
     def settle(self, play: Play, known: dict[str, Progress]) -> None:
@@ -155,9 +169,9 @@ def _after(moment: _Moment, reaction: Reaction) -> None:
             continue
         due = event.time + play.within
         values = before.values | moment.values(play, key)
-        known[key] = Progress([event.time], before.ended, due, event.eid, values)
+        known[key] = Progress([event.time], before.ended, due, event.eid, values, moment.worth(play, key))
         moment.settle(play, known)
-        _follow(profile)
+        follow(profile)
 
 
 def _end(moment: _Moment, reaction: Reaction) -> None:
@@ -166,21 +180,16 @@ def _end(moment: _Moment, reaction: Reaction) -> None:
     known = moment.known(play)
     for key in moment.keys(reaction) or [_ALL]:
         before = known.get(key) or Progress()
-        known[key] = Progress(before.times, max(before.ended, time), before.due, before.touchpoint, before.values)
+        known[key] = msgspec.structs.replace(before, ended=max(before.ended, time))
     waits = [key for key, progress in known.items() if progress.due]
     for key, progress in list(known.items()):
         known[key] = _not_ended(progress, _ended(known, key))
     moment.settle(play, {key: progress for key, progress in known.items() if _says(progress)})
     if waits:
-        _follow(moment.profile)
+        follow(moment.profile)
 
 
 _ROLES = {"event": _event, "count": _count, "reset": _end, "after": _after, "without": _end}
-
-
-def _follow(profile: Profile) -> None:
-    """Let the timers follow."""
-    profile.timers = [timer for timer in profile.timers if timer.kind != WAIT] + timers(profile)
 
 
 def _ended(known: Mapping[str, Progress], key: str) -> int:
@@ -207,7 +216,7 @@ def _united(one: Progress, other: Progress) -> Progress:
     ended = max(one.ended, other.ended)
     if one.due or other.due:
         later = max(one, other, key=lambda each: (each.due, each.touchpoint))
-        return Progress(later.times, ended, later.due, later.touchpoint, later.values)
+        return msgspec.structs.replace(later, ended=ended)
     return Progress(sorted([*one.times, *other.times])[-KEPT_TIMES:], ended)
 
 

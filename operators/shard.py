@@ -16,12 +16,15 @@ from state.shards import Output
 
 class ShardState(msgspec.Struct, array_like=True):
     """What is remembered of the shard itself: its clock (highest ``at``, ms), the active models by key, the hash of the
-    plays in force, and which of them are paused (`EVERY`: all)."""
+    plays in force, which of them are paused (`EVERY`: all), when each was paused last, and how much of its budget each
+    has used up: the number of the period, messages."""
 
     at: int = 0
     models: dict[str, str] = {}
     plays: str = ""
     paused: list[str] = []
+    paused_at: dict[str, int] = {}
+    budgets: dict[str, tuple[int, int]] = {}
 
 
 class Shard:

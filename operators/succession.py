@@ -124,7 +124,7 @@ class Succession:
 
     def _part_with(self, shard: Shard, profile: Profile, leaving: list[Part], gone: set[str]) -> list[OpenExample]:
         """Make a customer anew without the parts that leave, in place; their open examples."""
-        left = parts.without(profile, shard.kept_parts(profile.customer), gone)
+        left = parts.without(profile, shard.kept_parts(profile.customer), leaving, gone)
         for field in Profile.__struct_fields__:
             setattr(profile, field, getattr(left, field))
         names = {part.profile.customer for part in leaving}

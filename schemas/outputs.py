@@ -28,6 +28,7 @@ class TriggerData(msgspec.Struct, omit_defaults=True):
     contact: list[str | int] | None = None
     values: dict[str, str | int | float] = {}
     score: float | None = None
+    variant: str | None = None
 
 
 class Trigger(msgspec.Struct, kw_only=True):
@@ -44,7 +45,12 @@ class Trigger(msgspec.Struct, kw_only=True):
 
 
 class Decision(msgspec.Struct, omit_defaults=True):
-    """The outcome of a play for a customer: ``emitted``, or ``stopped`` with the code of the step that did it."""
+    """The outcome of a play for a customer.
+
+    ``outcome``: ``emitted``; ``held_out`` (as if it were, but for the holdout ``code``: global or play); ``stopped`` by
+    the step ``code``; or ``held`` by it ``until`` (ms), and then decided anew under the same id. ``treated``: who is
+    held out now was sent this play before, under another id, and is not to be compared with.
+    """
 
     id: str
     play: str
@@ -56,6 +62,9 @@ class Decision(msgspec.Struct, omit_defaults=True):
     touchpoint: str
     code: str | None = None
     channel: str | None = None
+    variant: str | None = None
+    until: int | None = None
+    treated: bool = False
 
 
 class IdentityChange(msgspec.Struct, omit_defaults=True):

@@ -10,12 +10,13 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from schemas.config import Section
+from schemas.config import Section, Share
 
 Duration = Annotated[str, msgspec.Meta(pattern=r"^[1-9][0-9]{0,5}[mhd]$")]
 PlayName = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9_]{0,47}$")]
 Expression = Annotated[str, msgspec.Meta(min_length=1, max_length=2_000)]
 Channel = Literal["email", "sms", "wechat"]
+Clock = Annotated[str, msgspec.Meta(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")]
 Category = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9_]{0,47}$")]
 
 _UNITS = {"m": 60_000, "h": 3_600_000, "d": 86_400_000}
@@ -73,12 +74,29 @@ def kinds_of(when: When) -> list[str]:
     return [kind for kind in When.__struct_fields__ if getattr(when, kind) is not None]
 
 
+class Budget(Section, frozen=True):
+    """At most ``messages`` of a play in each period ``per``, shared out evenly among the shards. Periods count from the
+    epoch: a day begins at midnight UTC."""
+
+    messages: Annotated[int, msgspec.Meta(ge=0, le=1_000_000_000)]
+    per: Duration
+
+
+class Variant(Section, frozen=True):
+    """One way to say it: how often beside the others, and what it says besides the play's ``values``."""
+
+    weight: Annotated[int, msgspec.Meta(ge=0, le=1_000)] = 1
+    values: dict[PlayName, str | int | float] = {}
+
+
 class Play(Section, frozen=True):
     """One play.
 
     ``who``: a condition on the profile. ``channels`` in order of preference; consent is asked for ``purpose``.
     ``cool_down``: so long after a message of this play no other of it. ``once``: at most one decision per customer and
-    key, ever. ``values``: what the message says, by name.
+    key, ever. ``values``: what the message says, by name. Plays of one ``group`` compete: the highest ``priority``,
+    then the highest ``worth`` wins. ``holdout``: this share of customers is never sent it. ``skips``: steps of
+    governance that a message of service does not have to pass.
     """
 
     when: When
@@ -90,6 +108,13 @@ class Play(Section, frozen=True):
     category: Category = "marketing"
     once: bool = False
     values: dict[PlayName, Expression] = {}
+    group: Category | None = None
+    priority: Annotated[int, msgspec.Meta(ge=0, le=1_000)] = 0
+    worth: Expression | None = None
+    budget: Budget | None = None
+    holdout: Share = 0.0
+    variants: dict[PlayName, Variant] = {}
+    skips: tuple[Literal["consent", "cool_down", "caps", "quiet_hours", "holdout"], ...] = ()
 
 
 class Cap(Section, frozen=True):
@@ -101,11 +126,33 @@ class Cap(Section, frozen=True):
     category: Category | None = None
 
 
+class QuietHours(Section, frozen=True):
+    """From ``start`` to ``end`` of the customer's local time nothing is sent on ``channels`` (empty: on any): it is
+    held until they end and then decided anew, or dropped."""
+
+    start: Clock
+    end: Clock
+    channels: tuple[Channel, ...] = ()
+    then: Literal["hold", "drop"] = "hold"
+
+
+class Group(Section, frozen=True):
+    """Plays that compete. ``window``: so long after the first of them they wait for others; None: only those that one
+    touchpoint wakes compete."""
+
+    window: Duration | None = None
+
+
 class Limits(Section, frozen=True):
-    """What holds for all plays. ``start_within``: an older touchpoint is remembered but starts nothing."""
+    """What holds for all plays. ``start_within``: an older touchpoint is remembered but starts nothing. ``timezone`` is
+    that of customers whose own is not known. ``holdout``: this share of customers is never sent anything."""
 
     start_within: Duration = "1h"
     caps: tuple[Cap, ...] = (Cap(messages=3, within="7d"),)
+    timezone: str = "UTC"
+    quiet_hours: QuietHours | None = None
+    holdout: Share = 0.0
+    groups: dict[Category, Group] = {}
 
 
 class PlayFile(Section, frozen=True):

@@ -33,13 +33,15 @@ class Cart(msgspec.Struct, array_like=True):
 
 class Progress(msgspec.Struct, array_like=True, frozen=True):
     """How far a play is under one key: the ``times`` (ms) it has counted, or the one it waits from; up to when all was
-    ``ended``, 0 if never; and of a wait when it is ``due``, the touchpoint it is about and what its message says."""
+    ``ended``, 0 if never; and of a wait when it is ``due``, the touchpoint it is about, what its message says and
+    is worth."""
 
     times: list[int] = []
     ended: int = 0
     due: int = 0
     touchpoint: str = ""
     values: dict[str, str | int | float] = {}
+    worth: float = 0.0
 
 
 class Contact(msgspec.Struct, array_like=True):
@@ -66,6 +68,27 @@ class Decided(msgspec.Struct, array_like=True):
     at: int
     play: str
     code: str
+
+
+class Held(msgspec.Struct, array_like=True, frozen=True):
+    """A candidate that waits: since ``at`` and ``until`` (ms), for the end of quiet hours or of its group's window
+    (``code``). ``id`` is the decision's in this customer's name, ``own`` the one that is published; the rest is as in
+    `operators.plays.Candidate`."""
+
+    id: str
+    own: str
+    at: int
+    until: int
+    code: str
+    play: str
+    key: str
+    occurrence: str
+    touchpoint: str
+    time: int
+    ts: int
+    values: dict[str, str | int | float] = {}
+    score: float | None = None
+    worth: float = 0.0
 
 
 class Park(msgspec.Struct, array_like=True):
@@ -100,7 +123,9 @@ class Profile(msgspec.Struct, array_like=True):
     be undone: so long its `Part` list is kept; ``moves`` maps identifiers that came from or went to other customers to
     the version of the change; ``lives`` says of an id that was merged away and came back when each of its lives ended
     (a version), and in whom; ``leaving`` the changes that took identifiers away while a hand-over is on its way that
-    may bring what goes with them, each with the number of records parked before it.
+    may bring what goes with them, each with the number of records parked before it; ``held`` are messages that wait;
+    ``births`` the ids of all that were merged into it, by which holdouts are drawn as by its own;
+    ``variants`` what each play has said to it; ``treated`` the plays that were ever sent.
     """
 
     customer: str
@@ -141,6 +166,10 @@ class Profile(msgspec.Struct, array_like=True):
     moves: dict[str, int] = {}
     lives: list[tuple[int, str]] = []
     leaving: list[tuple[int, Change]] = []
+    held: list[Held] = []
+    births: list[str] = []
+    variants: dict[str, str] = {}
+    treated: list[str] = []
 
 
 class Part(msgspec.Struct, array_like=True):

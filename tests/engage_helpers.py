@@ -103,8 +103,9 @@ class World:
         self.models: dict[str, Model] = {}
         self.books = {book.version: book for book in [PlayBook(plays) if plays else BOOK]}
         self.engage = Engage(self.config, self.models, self.books)
-        (version,) = self.books
-        self.shards = [Shard(number, 0, None, ShardState(plays=version), floor) for number in range(SHARDS)]
+        (self.began_with,) = self.books
+        states = [ShardState(plays=self.began_with) for _ in range(SHARDS)]
+        self.shards = [Shard(number, 0, None, state, floor) for number, state in enumerate(states)]
         self.log: list[list[bytes]] = [[] for _ in range(SHARDS)]
         self.outputs: list[list[Output]] = [[] for _ in range(SHARDS)]
         self.counts: Counter[str] = Counter()
@@ -254,6 +255,9 @@ def replayed(world: World, splits: Iterable[int]) -> World:
     """The same logs once more, in batches of the given sizes, then of one."""
     again = World(world.config, cached=1, routing=False)
     again.models.update(world.models)
+    again.books.update(world.books)
+    for shard in again.shards:
+        shard.state.plays = world.began_with
     again.log = [list(log) for log in world.log]
     for size in splits:
         for number in range(SHARDS):

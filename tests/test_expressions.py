@@ -6,11 +6,12 @@ from math import isfinite
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from operators.expressions import DEEPEST, LONGEST, LONGEST_LIST, ExpressionError, compile_condition, compile_expression
 from operators.language import FUNCTIONS, Name, Scope
+from tests.identity_worlds import thorough
 
 DAY = 86_400_000
 NOW = 1_760_000_000_000
@@ -230,7 +231,7 @@ _WORDS = [
 
 
 @given(st.lists(st.sampled_from([*_WORDS, *FUNCTIONS]), max_size=30).map(" ".join) | st.text(max_size=40))
-@settings(max_examples=1_000)
+@thorough
 def test_rubbish_is_refused_with_places_inside_and_never_crashes(source: str) -> None:
     try:
         function = compile_expression(source, SCOPE).function
@@ -279,7 +280,7 @@ def _compared(one: tuple[str, Any], sign: str, other: tuple[str, Any]) -> tuple[
 
 
 @given(_truths, _numbers)
-@settings(max_examples=1_000)
+@thorough
 def test_what_is_missing_is_missing_however_deep(truth: tuple[str, bool], number: tuple[str, Any]) -> None:
     for source, expected in (truth, number):
         found = value(source, MISSING)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from operators import governance
 from operators.deciding import decision_id, rfc3339
-from operators.governance import KEPT_DECISIONS, Verdict, consented
+from operators.governance import KEPT_DECISIONS, Circumstances, Verdict, consented
 from operators.plays import KEPT_SENT, Candidate, PlayBook
 from schemas.touchpoint import MAX_TIME, MIN_TIME
 from state.profile import Contact, Decided, Profile, Sent
@@ -32,7 +32,7 @@ def willing(**changes: object) -> Profile:
 
 
 def verdict(profile: Profile, at: int = T) -> Verdict:
-    return governance.decide(candidate(), "own", profile, at, BOOK)
+    return governance.decide(candidate(), "own", profile, Circumstances(at, BOOK))
 
 
 CAP = [Sent(T - 7 * DAY + 1 + n, "welcome", "sms") for n in range(3)]
@@ -64,7 +64,7 @@ def test_channels_are_taken_in_the_order_of_preference() -> None:
     addresses = {"email": PHONE, "phone": PHONE, "wechat_unionid": PHONE, "wechat_openid": PHONE}
     chosen = []
     while addresses:
-        _, channel, namespace = verdict(willing(consent=everywhere, contacts=addresses))
+        _, channel, namespace, *_ = verdict(willing(consent=everywhere, contacts=addresses))
         assert namespace is not None
         chosen.append((channel, namespace))
         del addresses[namespace]
@@ -91,9 +91,9 @@ def test_the_steps_come_in_their_order() -> None:
 
 def test_only_an_emitted_decision_uses_up_cap_and_cool_down() -> None:
     profile = willing()
-    governance.record(candidate(), "one", Verdict("unreachable"), profile, T, BOOK)
+    governance.record(candidate(), "one", Verdict("unreachable"), profile, Circumstances(T, BOOK))
     assert (profile.sent, profile.cooling) == ([], {})
-    governance.record(candidate(), "two", Verdict(None, "sms", "phone"), profile, T + 1, BOOK)
+    governance.record(candidate(), "two", Verdict(None, "sms", "phone"), profile, Circumstances(T + 1, BOOK))
     assert profile.sent == [Sent(T + 1, "repeat_view", "sms")]
     assert profile.cooling == {"repeat_view": T + 1}
     assert [(each.id, each.code) for each in profile.decided] == [("one", "unreachable"), ("two", "emitted")]
@@ -102,10 +102,10 @@ def test_only_an_emitted_decision_uses_up_cap_and_cool_down() -> None:
 def test_what_is_remembered_is_bounded() -> None:
     profile = willing()
     for n in range(KEPT_SENT + 10):
-        governance.record(candidate(), str(n), Verdict(None, "sms", "phone"), profile, T + n, BOOK)
+        governance.record(candidate(), str(n), Verdict(None, "sms", "phone"), profile, Circumstances(T + n, BOOK))
     assert (len(profile.sent), len(profile.decided)) == (KEPT_SENT, KEPT_DECISIONS)
     assert profile.sent[-1].at == T + KEPT_SENT + 9
-    governance.record(candidate(), "later", Verdict(None, "sms", "phone"), profile, T + 8 * DAY, BOOK)
+    governance.record(candidate(), "later", Verdict(None, "sms", "phone"), profile, Circumstances(T + 8 * DAY, BOOK))
     assert [each.at for each in profile.sent] == [T + 8 * DAY]
 
 
@@ -116,9 +116,9 @@ def test_the_cap_is_sliding_and_exact(times: list[int], cap: int) -> None:
     profile, emitted = willing(), list[int]()
     for n, time in enumerate(sorted(times)):
         profile.cooling.clear()
-        found = governance.decide(candidate(), str(n), profile, T + time, book)
+        found = governance.decide(candidate(), str(n), profile, Circumstances(T + time, book))
         assert (found.code is None) == (sum(time - each < 7 * DAY for each in emitted) < cap)
-        governance.record(candidate(), str(n), found, profile, T + time, book)
+        governance.record(candidate(), str(n), found, profile, Circumstances(T + time, book))
         if found.code is None:
             emitted.append(time)
 

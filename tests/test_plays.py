@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from flows import playfile
@@ -36,6 +36,7 @@ from tests.engage_helpers import (
     tick,
     viewed,
 )
+from tests.identity_worlds import thorough
 
 HOUR = 60 * MINUTE
 SENT = {"channels": ["sms"], "cool_down": "1m"}
@@ -209,7 +210,7 @@ def done(some: list[tuple[bool, str | None, int]], book: PlayBook) -> Profile:
 
 
 @given(happenings, st.randoms())
-@settings(max_examples=1_000)
+@thorough
 def test_an_absence_goes_by_event_time(some: list[tuple[bool, str | None, int]], chance: random.Random) -> None:
     """Whatever the order of arrival: waited for is a cart whose latest checkout no order of it has followed."""
     book = PlayBook(plays(left=waiting()))
@@ -225,7 +226,7 @@ def test_an_absence_goes_by_event_time(some: list[tuple[bool, str | None, int]],
 
 
 @given(happenings, st.randoms())
-@settings(max_examples=1_000)
+@thorough
 def test_a_count_goes_by_event_time(some: list[tuple[bool, str | None, int]], chance: random.Random) -> None:
     """Whatever the order of arrival: counted are the checkouts of a cart since its latest order."""
     of, reset = (
