@@ -17,7 +17,7 @@ from operators.quiet import Quiet
 from schemas.outputs import Decision
 from schemas.stitched import Control, Event
 from state.profile import Profile
-from tests.engage_helpers import DAY, MINUTE, SHARDS, A, B, T, World, event, reachable, replayed, tick, token
+from tests.engage_helpers import DAY, MINUTE, SHARDS, A, B, T, World, created, event, reachable, replayed, tick, token
 from tests.identity_worlds import thorough
 from tests.test_plays import HOUR, checkout, on, plays, reachable_by_mail, tier, waiting, world
 from tests.test_undo import split
