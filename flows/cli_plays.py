@@ -96,7 +96,7 @@ def list_plays(file: Path | None, as_json: bool, path: str | None) -> None:
             print_json({**row, "description": play.description})
         else:
             said = f"(paused) {play.description}" if held else play.description
-            click.echo(f"{name:24}{kind:10}{','.join(play.channels):20}{said}")
+            click.echo(f"{name:26}{kind:10}{','.join(play.channels):20}{said}")
 
 
 @plays.command(epilog=examples("touchstream plays show", "touchstream plays show --starter > plays.yaml"))

@@ -78,7 +78,7 @@ class Decider:
             play = book.plays.get(each.play) or gone(each.play)
             candidates.append(
                 Candidate(
-                    play, each.key, each.occurrence, each.touchpoint, each.time, each.ts, each.values, each.score,
+                    play, each.key, each.occurrence, each.touchpoint, each.time, 0, each.values, each.score,
                     each.worth, each, cancelled,
                 )
             )  # fmt: skip
@@ -142,7 +142,7 @@ class Decider:
     def _hold(self, profile: Profile, candidate: Candidate, ids: tuple[str, str], verdict: Verdict, at: int) -> None:
         held = Held(
             *ids, at, verdict.until, verdict.code or "", candidate.play.name, candidate.business_key,
-            candidate.occurrence, candidate.touchpoint, candidate.time, candidate.ts, candidate.values,
+            candidate.occurrence, candidate.touchpoint, candidate.time, candidate.values,
             candidate.score, candidate.worth,
         )  # fmt: skip
         profile.held = [*profile.held, held]
@@ -158,7 +158,7 @@ class Decider:
             shard.state.budgets[play.name] = (period, used + 1 if before == period else 1)
         trigger = self._trigger(profile, candidate, own_id, verdict, at, book.version)
         shard.emit(self._triggers, -1, profile.customer, stitched.encode(trigger))
-        if candidate.ts and not candidate.held:
+        if candidate.ts:
             shard.started.append(candidate.ts)
 
     def _trigger(

@@ -9,6 +9,8 @@ removed the last one. Quiet hours and the window of a group may hold it instead:
 
 from __future__ import annotations
 
+from base64 import b64encode
+from hashlib import blake2b
 from typing import NamedTuple
 
 from operators import quiet
@@ -25,6 +27,9 @@ ADDRESS: dict[str, tuple[str, ...]] = {
 
 #: How many decisions a profile keeps, and how many messages of it may wait at once.
 KEPT_DECISIONS, KEPT_HELD = 20, 20
+#: Keys that a play which decides once per key remembers of one customer: a ticket that comes back after so many others
+#: would be taken for new.
+KEPT_ONCE = 50
 #: Why a message waits.
 QUIET_HOURS, ARBITRATION = "quiet_hours", "arbitration"
 #: The holdout of all plays, and that of one.
@@ -69,6 +74,8 @@ def decide(candidate: Candidate, decision_id: str, profile: Profile, given: Circ
     if play.who is not None and not play.who(None, None, profile, at, "", 0):
         return Verdict("filter")
     if decision_id in [*(each.id for each in profile.decided), *(each.id for each in profile.held)]:
+        return Verdict("duplicate")
+    if play.once and candidate.held is None and mark(candidate.business_key) in profile.once.get(play.name, ()):
         return Verdict("duplicate")
     if "cool_down" not in skips and at - profile.cooling.get(play.name, -play.cool_down) < play.cool_down:
         return Verdict("cool_down")
@@ -155,6 +162,9 @@ def record(candidate: Candidate, decision_id: str, verdict: Verdict, profile: Pr
     play, at = candidate.play, given.at
     profile.decided.append(Decided(decision_id, at, play.name, verdict.code or "emitted"))
     del profile.decided[:-KEPT_DECISIONS]
+    if play.once:
+        known = [each for each in profile.once.get(play.name, ()) if each != mark(candidate.business_key)]
+        profile.once[play.name] = [*known, mark(candidate.business_key)][-KEPT_ONCE:]
     if verdict.channel is None:
         return
     profile.cooling[play.name] = at
@@ -165,6 +175,11 @@ def record(candidate: Candidate, decision_id: str, verdict: Verdict, profile: Pr
         profile.sent = [each for each in sent if at - each.at < given.book.remembered][-KEPT_SENT:]
         if play.name not in profile.treated:
             profile.treated.append(play.name)
+
+
+def mark(key: str) -> str:
+    """What is remembered of a key: 48 bits of its hash."""
+    return b64encode(blake2b(key.encode(), digest_size=6).digest()).decode()
 
 
 def consented(profile: Profile, channel: str, purpose: str) -> bool:

@@ -10,7 +10,7 @@ from collections.abc import Collection
 
 from operators import features, progress
 from operators.fold import KEPT_CARTS, last_order
-from operators.governance import KEPT_DECISIONS
+from operators.governance import KEPT_DECISIONS, KEPT_ONCE
 from operators.plays import KEPT_SENT
 from state.profile import SEEN_EVENTS, SEEN_WIDTH, Profile, Timer
 
@@ -57,6 +57,8 @@ def absorb(mine: Profile, other: Profile) -> None:
     births = dict.fromkeys([*mine.births, other.customer, *other.births])
     mine.births = [birth for birth in births if birth != mine.customer][:KEPT_BIRTHS]
     mine.variants = other.variants | mine.variants
+    for play, keys in other.once.items():
+        mine.once[play] = list(dict.fromkeys([*keys, *mine.once.get(play, ())]))[-KEPT_ONCE:]
     mine.treated = list(dict.fromkeys([*mine.treated, *other.treated]))
     mine.parks += [park for park in other.parks if park not in mine.parks]
     mine.leaving = [*other.leaving, *mine.leaving]

@@ -37,7 +37,8 @@ KEPT_SENT: Final = 200
 _file = msgspec.json.Decoder(PlayFile)
 Condition = Callable[..., bool]
 Value = str | int | float
-Role = Literal["event", "count", "reset", "after", "without"]
+#: ``each``: every touchpoint waits for itself.
+Role = Literal["event", "count", "reset", "after", "each", "without"]
 
 
 class Play(NamedTuple):
@@ -189,9 +190,8 @@ class _Compiling:
         when = given.when
         kinds = written.kinds_of(when)
         if len(kinds) != 1:
-            there = " and ".join(kinds) or "nothing"
-            self._fault("when", f"has {there}; allowed: exactly one of event, count, absence, score")
-        counted = when.count or when.absence
+            there, known = " and ".join(kinds) or "nothing", ", ".join(written.When.__struct_fields__)
+            self._fault("when", f"has {there}; allowed: exactly one of {known}")
         self.play = Play(
             name,
             tuple(dict.fromkeys(given.channels)),
@@ -202,7 +202,7 @@ class _Compiling:
             self._compiled("who", given.who, {}, "bool"),
             self._values(),
             when.count.times if when.count else 0,
-            milliseconds(counted.within) if counted else 0,
+            _within(when),
             when.score,
             given.group,
             given.priority,
@@ -230,6 +230,12 @@ class _Compiling:
         if when.absence:
             self._pattern("when.absence.after", "after", when.absence.after)
             self._pattern("when.absence.without", "without", when.absence.without, beside=when.absence.after)
+        if when.delay:
+            self._pattern("when.delay.after", "after" if when.delay.after.by else "each", when.delay.after)
+        if when.silence:
+            self._pattern("when.silence.of", "after", when.silence.of)
+            if when.silence.of.by:
+                self._fault("when.silence.of.by", "has no meaning: it is the customer who is silent; leave it out")
         if when.score and (when.score.rises_to is None) == (when.score.falls_to is None):
             self._fault("when.score", "allowed: exactly one of rises_to, falls_to")
 
@@ -288,9 +294,19 @@ def _quiet(hours: written.QuietHours | None) -> quiet.Quiet | None:
 
 def _waking(when: written.When) -> written.Pattern | None:
     """The touchpoints whose fields a message can tell of."""
-    if when.count:
-        return when.count.of
-    return when.absence.after if when.absence else when.event
+    waits = when.absence or when.delay
+    if waits is not None:
+        return waits.after
+    counts = when.count or when.silence
+    return counts.of if counts is not None else when.event
+
+
+def _within(when: written.When) -> int:
+    """The time that a play counts over or waits (ms)."""
+    bounded, waits = when.count or when.absence, when.delay or when.silence
+    if bounded is not None:
+        return milliseconds(bounded.within)
+    return milliseconds(waits.wait) if waits is not None else 0
 
 
 def _types(pattern: written.Pattern) -> tuple[str, ...]:

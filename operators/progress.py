@@ -37,11 +37,12 @@ def observe(profile: Profile, event: Event | Gist, body: Body | None, book: Play
 
 
 def clear(profile: Profile, play: str, key: str) -> Progress | None:
-    """Begin anew what a play has counted or waited for under a key; how far it was."""
+    """Begin anew what a play has counted or waited for under a key; how far it was. What it has waited from, or what
+    happened before that, does not begin another wait."""
     known = profile.progress.get(play, {})
     before = known.pop(key, None)
-    if before is not None and before.ended:
-        known[key] = Progress(ended=before.ended)
+    if before is not None and (before.due or before.ended):
+        known[key] = Progress(ended=max([before.ended, *before.times] if before.due else [before.ended]))
     if not known:
         profile.progress.pop(play, None)
     if before is not None and before.due:
@@ -100,7 +101,7 @@ class _Moment(NamedTuple):
     def keys(self, reaction: Reaction) -> list[str]:
         """The keys it stands for, `_ALL` where the play has none; empty if they are missing."""
         if reaction.by is None:
-            return [_ALL]
+            return [self.event.eid if reaction.role == "each" else _ALL]
         found = reaction.by(self.event, self.body, self.profile, self.event.at, "", 0)
         keys = [found] if isinstance(found, str) else found or []
         return [key for key in dict.fromkeys(keys) if key]
@@ -189,7 +190,7 @@ def _end(moment: _Moment, reaction: Reaction) -> None:
         follow(moment.profile)
 
 
-_ROLES = {"event": _event, "count": _count, "reset": _end, "after": _after, "without": _end}
+_ROLES = {"event": _event, "count": _count, "reset": _end, "after": _after, "each": _after, "without": _end}
 
 
 def _ended(known: Mapping[str, Progress], key: str) -> int:

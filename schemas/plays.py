@@ -53,6 +53,20 @@ class Absence(Section, frozen=True):
     within: Duration
 
 
+class Delay(Section, frozen=True):
+    """So long after ``after`` was seen: each touchpoint for itself or, of those with one key ``by``, the latest."""
+
+    after: Pattern
+    wait: Duration
+
+
+class Silence(Section, frozen=True):
+    """Nothing ``of`` this kind was seen for so long."""
+
+    of: Pattern
+    wait: Duration
+
+
 class Band(Section, frozen=True):
     """The churn score crossed into a band, from below or from above."""
 
@@ -66,6 +80,8 @@ class When(Section, frozen=True):
     event: Pattern | None = None
     count: Count | None = None
     absence: Absence | None = None
+    delay: Delay | None = None
+    silence: Silence | None = None
     score: Band | None = None
 
 

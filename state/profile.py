@@ -85,7 +85,6 @@ class Held(msgspec.Struct, array_like=True, frozen=True):
     occurrence: str
     touchpoint: str
     time: int
-    ts: int
     values: dict[str, str | int | float] = {}
     score: float | None = None
     worth: float = 0.0
@@ -125,7 +124,8 @@ class Profile(msgspec.Struct, array_like=True):
     (a version), and in whom; ``leaving`` the changes that took identifiers away while a hand-over is on its way that
     may bring what goes with them, each with the number of records parked before it; ``held`` are messages that wait;
     ``births`` the ids of all that were merged into it, by which holdouts are drawn as by its own;
-    ``variants`` what each play has said to it; ``treated`` the plays that were ever sent.
+    ``variants`` what each play has said to it; ``treated`` the plays that were ever sent; ``once`` the keys (hashed)
+    that plays have decided on which do so once.
     """
 
     customer: str
@@ -170,6 +170,7 @@ class Profile(msgspec.Struct, array_like=True):
     births: list[str] = []
     variants: dict[str, str] = {}
     treated: list[str] = []
+    once: dict[str, list[str]] = {}
 
 
 class Part(msgspec.Struct, array_like=True):

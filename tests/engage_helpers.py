@@ -10,6 +10,7 @@ from base64 import urlsafe_b64encode
 from collections import Counter
 from collections.abc import Iterable
 from hashlib import blake2b
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -66,19 +67,19 @@ def living_in(shard: int, name: str = "customer") -> str:
     return next(f"{name}-{n}" for n in range(1_000) if shard_of(f"{name}-{n}", SHARDS) == shard)
 
 
-#: The starter set.
-PLAYS = playfile.load()
+#: Four plays, one of each kind.
+PLAYS = playfile.load(Path(__file__).parent / "data" / "plays.yaml")
 BOOK = PlayBook(PLAYS)
 
 
 def capped(messages: int, within: str = "7d") -> PlayFile:
-    """The starter set with another frequency cap."""
+    """Those plays with another frequency cap."""
     limits = msgspec.structs.replace(PLAYS.limits, caps=(Cap(messages=messages, within=within),))
     return msgspec.structs.replace(PLAYS, limits=limits)
 
 
 def views_of(profile: Profile) -> list[tuple[str, int]]:
-    """The product views that count for the starter set's play, as (sku, time)."""
+    """The product views that count for `repeat_view`, as (sku, time)."""
     counted = profile.progress.get("repeat_view", {})
     return sorted(((sku, time) for sku, each in counted.items() for time in each.times), key=lambda view: view[::-1])
 

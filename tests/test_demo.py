@@ -104,7 +104,7 @@ def test_the_account_closes_without_the_text_beside_offsets() -> None:
     settled = account.settle(status(Found(None, 7, 2, 0, None, None), 10), figures, 5.0)
     assert (settled.consumed, settled.dead_letters, settled.closes, settled.missing) == (10, 1, True, 0)
     assert (settled.customers, settled.merges) == (3, 2)
-    assert settled.triggers == {"welcome": 1, "repeat_view": 0, "cart_abandoned": 0, "churn_warning": 0}
+    assert settled.triggers == {"welcome": 1}
     assert "The account closes" in account.lines(settled, figures)[-1]
     assert msgspec.json.decode(msgspec.json.encode(settled))["latency_ms"] == {"p50": 30, "p99": 30}
 

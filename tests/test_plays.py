@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from flows import playfile
 from operators import fold, progress
+from operators.governance import KEPT_DECISIONS
 from operators.plays import PlayBook, crossed
 from operators.progress import KEPT_KEYS
 from schemas.plays import PlayFile
@@ -34,6 +35,7 @@ from tests.engage_helpers import (
     reachable,
     signed_up,
     tick,
+    token,
     viewed,
 )
 from tests.identity_worlds import thorough
@@ -91,6 +93,22 @@ def test_once_is_once_for_ever_and_else_every_event_is_another_occasion() -> Non
     file = plays(once=on("Tier Changed") | {"once": True}, each=on("Tier Changed"))
     told = world(file).feed(tier("gold"), tier("silver", T + HOUR)).run().told()
     assert sorted(told) == [("each", "emitted"), ("each", "emitted"), ("once", "duplicate"), ("once", "emitted")]
+
+
+def test_once_is_remembered_longer_than_decisions_are() -> None:
+    file = plays(gained=on("Tier Changed", by="event.tier") | {"once": True, "cool_down": "1m"})
+    some = [tier(f"t{n}", T + n * HOUR) for n in range(KEPT_DECISIONS + 5)]
+    told = world(file).feed(*some, tier("t0", T + DAY * 3)).run()
+    assert told.decisions[-1].code == "duplicate"
+    assert len({each.id for each in told.triggers}) == len(told.triggers) == len(some)
+
+
+def test_what_was_waited_from_begins_no_second_wait() -> None:
+    again = msgspec.structs.replace(checkout("one", T), eid=token("told twice"), at=T + 50 * MINUTE)
+    told = world(plays({"caps": [], "start_within": "2h"}, left=waiting())).feed(checkout("one", T), again)
+    late = msgspec.structs.replace(checkout("one", T), eid=token("told late"), at=T + 61 * MINUTE)
+    told.feed(tick(T + HOUR), late, tick(T + 5 * HOUR)).run()
+    assert told.told() == [("left", "emitted")]
 
 
 def test_once_per_key() -> None:
@@ -186,7 +204,7 @@ def test_a_wait_for_a_play_that_was_removed_ends_with_that() -> None:
     told.books[other.version] = other
     told.feed(Control(T, "plays", "", other.version), tick(T + 3 * HOUR)).run()
     assert told.told() == [("left", "play_removed")]
-    assert (told.profile(A).timers, told.profile(A).progress) == ([], {})
+    assert (told.profile(A).timers, told.profile(A).progress["left"]["one"].due) == ([], 0)
 
 
 #: After, without, their keys, and minutes.
@@ -258,6 +276,37 @@ def test_what_is_long_over_is_forgotten() -> None:
     }}})  # fmt: skip
     told = world(file).feed(viewed(A, "tea", T), ordered(A, T, "cup"), viewed(A, "mug", T + 9 * DAY)).run()
     assert list(told.profile(A).progress["thrice"]) == ["mug"]
+
+
+# -- delay and silence -------------------------------------------------------------------------------------
+
+
+def test_each_touchpoint_waits_for_itself() -> None:
+    file = plays(care={"when": {"delay": {"after": {"event": "Order Completed"}, "wait": "3d"}}})
+    some = [order("one", T, 1.0), order("two", T + DAY, 1.0)]
+    told = world(file).feed(*some, tick(T + 3 * DAY - 1)).run()
+    assert told.told() == []
+    assert told.feed(tick(T + 3 * DAY)).run().told() == [("care", "emitted")]
+    told.feed(tick(T + 5 * DAY)).run()
+    assert [each.touchpoint for each in told.decisions] == [each.eid for each in some]
+
+
+def test_of_those_with_one_key_the_latest_waits() -> None:
+    when = {"delay": {"after": {"event": "Order Completed", "by": "event.skus"}, "wait": "3d"}}
+    file = plays(again={"when": when, "values": {"sku": "key"}})
+    some = [order("one", T, 1.0, "tea", "cup"), order("two", T + DAY, 1.0, "tea")]
+    told = world(file).feed(*some, tick(T + 3 * DAY), tick(T + 4 * DAY)).run()
+    assert [(each.business_key, each.at) for each in told.decisions] == [("cup", T + 3 * DAY), ("tea", T + 4 * DAY)]
+    assert [each.data.values for each in told.triggers] == [{"sku": "cup"}, {"sku": "tea"}]
+
+
+def test_who_has_been_silent_for_so_long_is_told_once() -> None:
+    file = plays(back={"when": {"silence": {"of": {"event": "Order Completed"}, "wait": "30d"}}})
+    told = world(file).feed(order("one", T, 1.0), order("two", T + 20 * DAY, 1.0), viewed(A, "tea", T + 40 * DAY))
+    assert told.feed(tick(T + 50 * DAY - 1)).run().told() == []
+    assert told.feed(tick(T + 50 * DAY), tick(T + 99 * DAY)).run().told() == [("back", "emitted")]
+    told.feed(order("three", T + 100 * DAY, 1.0), tick(T + 131 * DAY)).run()
+    assert len(told.told()) == 2
 
 
 # -- who, and limits ---------------------------------------------------------------------------------------

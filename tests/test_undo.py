@@ -145,7 +145,7 @@ def test_what_happens_in_between_stays_on_the_side_that_sent_it(
     end = tick(T + 120 * MINUTE - 2, T + 120 * MINUTE)
     for each in (apart, world):
         each.run()
-    sent = ("sent", "decided", "cooling", "progress", "score", "band", "scored_at", "timers", "carts")
+    sent = ("sent", "decided", "cooling", "once", "progress", "score", "band", "scored_at", "timers", "carts")
     for customer in (A, B):
         assert did(world.profile(customer), without=sent) == did(apart.profile(customer), without=sent)
     world.feed(end).run()

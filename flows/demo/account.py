@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from flows.demo.figures import PLAYS, Figures
+from flows.demo.figures import Figures
 from flows.status import STITCH, Status
 
 
@@ -55,7 +55,7 @@ def settle(status: Status, figures: Figures, seconds: float) -> Account:
         erased=found.erased,
         dead_letters=dead,
         closes=balanced and whole,
-        triggers={play: figures.triggers[play] for play in PLAYS},
+        triggers={play: figures.triggers[play] for play in figures.plays},
         latency_ms={"p50": figures.latency.p50, "p99": figures.latency.p99},
         customers=figures.customers,
         merges=figures.merges,

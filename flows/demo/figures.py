@@ -6,12 +6,10 @@ import time
 from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from schemas.outputs import DeadLetter, Score, Trigger
 
-#: In the order in which they are shown.
-PLAYS: Final = ("welcome", "repeat_view", "cart_abandoned", "churn_warning")
 #: Latencies shown live are those of the last triggers; the account's, of the whole run (its last 200,000).
 RECENT, KEPT, LISTED = 500, 200_000, 200
 
@@ -107,6 +105,12 @@ class Figures:
         """Customers known now."""
         return self.counts.get("identity_created", 0) - self.merges
 
+    @property
+    def plays(self) -> list[str]:
+        """Every play that has decided anything, the one with the most triggers first."""
+        decided = {name.split("/")[1] for name in self.counts if name.startswith("decision/")}
+        return sorted(decided | self.triggers.keys(), key=lambda play: (-self.triggers[play], play))
+
     def decided(self, play: str) -> dict[str, int]:
         """Decisions of a play by code, ``emitted`` among them."""
         start = f"decision/{play}/"
@@ -115,7 +119,7 @@ class Figures:
     @property
     def decided_triggers(self) -> int:
         """Triggers that engage has committed."""
-        return sum(self.decided(play).get("emitted", 0) for play in PLAYS)
+        return sum(self.decided(play).get("emitted", 0) for play in self.plays)
 
     @property
     def total_lag(self) -> int | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from typing import Final
+from zlib import crc32
 
 from rich.console import Console, Group, RenderableType
 from rich.layout import Layout
@@ -14,14 +15,16 @@ from rich.table import Table
 from rich.text import Text
 
 from flows.demo.account import shown_ms
-from flows.demo.figures import PLAYS, Emitted, Figures
+from flows.demo.figures import Emitted, Figures
 from flows.demo.lines import log_time, short, stamp
 from operators.churn import BANDS
 
-COLOURS: Final = {"welcome": "green", "repeat_view": "cyan", "cart_abandoned": "yellow", "churn_warning": "magenta"}
+COLOURS: Final = ("green", "cyan", "yellow", "magenta", "blue", "bright_green", "bright_cyan", "bright_magenta")
 REFRESHES_A_SECOND: Final = 5
 #: Rows of the page that are not triggers: header, figures, frames, footer.
-HEADER, FIGURES, DEAD, FOOTER, FRAME = 1, 9, 1, 1, 3
+HEADER, FIGURES, DEAD, FOOTER, FRAME = 1, 11, 1, 1, 3
+#: Plays shown one by one; the others in one row.
+SHOWN: Final = 6
 _WAITING: Final = "triggers appear here as they happen"
 
 
@@ -103,17 +106,27 @@ def plays(figures: Figures) -> RenderableType:
     table.add_column("triggers", justify="right", min_width=8)
     table.add_column("stopped", justify="right", min_width=7)
     table.add_column("because of", ratio=1, no_wrap=True, overflow="ellipsis", style="dim")
-    for play in PLAYS:
-        stopped = Counter({code: n for code, n in figures.decided(play).items() if code != "emitted"})
-        table.add_row(
-            Text(play, COLOURS[play]),
-            f"{figures.triggers[play]:,}",
-            f"{stopped.total():,}",
-            _reasons(stopped),
-        )
-    table.add_row("")
+    shown, others = figures.plays[:SHOWN], figures.plays[SHOWN:]
+    for play in shown:
+        _decided(table, Text(play, colour(play)), figures, [play])
+    if others:
+        _decided(table, Text(f"{len(others)} more", "dim"), figures, others)
     table.add_row(Text("all", "bold"), f"[bold]{figures.triggers.total():,}[/]", "", "")
     return Panel(table, title="plays", title_align="left", border_style="dim")
+
+
+def _decided(table: Table, name: Text, figures: Figures, plays: Iterable[str]) -> None:
+    """A row: triggers, and what stopped the others."""
+    stopped, sent = Counter[str](), 0
+    for play in plays:
+        sent += figures.triggers[play]
+        stopped.update({code: n for code, n in figures.decided(play).items() if code != "emitted"})
+    table.add_row(name, f"{sent:,}", f"{stopped.total():,}", _reasons(stopped))
+
+
+def colour(play: str) -> str:
+    """The same for a play wherever it is shown."""
+    return COLOURS[crc32(play.encode()) % len(COLOURS)]
 
 
 def triggers(figures: Figures, rows: int) -> RenderableType:
@@ -127,7 +140,7 @@ def triggers(figures: Figures, rows: int) -> RenderableType:
     table.add_column("", ratio=1, no_wrap=True, overflow="ellipsis", style="dim")
     for each in list(figures.emitted)[: -rows - 1 : -1]:
         after = Text("timer", "dim") if each.latency is None else Text(shown_ms(each.latency))
-        play = Text(each.play, COLOURS.get(each.play, ""))
+        play = Text(each.play, colour(each.play))
         table.add_row(log_time(each.at), play, short(each.customer), each.channel, after, Text(each.detail))
     body: RenderableType = table if figures.emitted else Group(Text(_WAITING, "dim"))
     return Panel(body, title="triggers", title_align="left", border_style="dim")

@@ -19,7 +19,6 @@ from schemas.plays import milliseconds
 from tests.system.pipeline import PLAYS
 from tests.system.reading import Read
 
-_TIMED = ("cart_abandoned", "churn_warning")
 _DAY = 86_400_000
 
 
@@ -87,6 +86,8 @@ def _check_consent(data: dict[str, Any], histories: Mapping[str, list[_Step]], o
     steps = histories[person]
     if len({step.partition for step in steps}) > 1:
         return []
+    # Of what a timer has sent, or released, it is not known here what had been read by then.
+    timed = not data["touchpoint_ts"]
     start = next(at for at, step in enumerate(steps) if step.eid == data["touchpoint"])
     newest, allowed = (-1, False), False
     for at, step in enumerate(steps):
@@ -94,7 +95,7 @@ def _check_consent(data: dict[str, Any], histories: Mapping[str, list[_Step]], o
         if given is not None and (given[0] > newest[0] or (given[0] == newest[0] and not given[1])):
             newest = given
         allowed = allowed or (at >= start and newest[1])
-        if at >= start and data["play"] not in _TIMED:
+        if at >= start and not timed:
             break
     return [] if allowed else [f"trigger without consent: {data}"]
 
