@@ -14,6 +14,7 @@ import time
 import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from itertools import islice
 from pathlib import Path
 
 import msgspec
@@ -25,6 +26,7 @@ from flows import admin, playfile, plays_control
 from flows.embedded import free_port
 from flows.status import Account, status
 from schemas.config import Config, Kafka, Keys, Limits, Redis, Topics
+from schemas.plays import PlayFile
 from state.shards import ShardStore
 from tests.servers import KafkaServer, ValkeyServer
 
@@ -100,6 +102,15 @@ class Pipeline:
         """The account of engage."""
         return self._store.counts(range(self.config.topics.shards))
 
+    def profile_bytes(self) -> dict[str, int]:
+        """Packed profiles of customers: median, 90th percentile, largest, of up to 5,000."""
+        keys = islice(self._redis.scan_iter(f"{{{self.config.prefix}.*}}c:*", count=5_000), 5_000)
+        pipe = self._redis.pipeline(transaction=False)
+        for key in keys:
+            pipe.strlen(key)
+        sizes = sorted(pipe.execute()) or [0]
+        return {"p50": sizes[len(sizes) // 2], "p90": sizes[len(sizes) * 9 // 10], "max": sizes[-1]}
+
     def account(self) -> Account:
         """Where the touchpoints are."""
         return status(self.config).account
@@ -149,14 +160,16 @@ def accounted(account: Account) -> int:
 
 
 @contextmanager
-def pipeline(folder: Path, **options: object) -> Iterator[Pipeline]:
-    """Real Kafka and Valkey with an empty deployment; everything is stopped at the end."""
+def pipeline(folder: Path, plays: PlayFile | None = None, **options: object) -> Iterator[Pipeline]:
+    """Real Kafka and Valkey with an empty deployment in which ``plays`` (None: the starter set) are in force.
+
+    Everything is stopped at the end."""
     with ExitStack() as stack:
         kafka = stack.enter_context(KafkaServer(folder / "kafka"))
         valkey = stack.enter_context(ValkeyServer(folder / "valkey"))
         config = new_config(kafka.bootstrap, valkey.url, **options)  # type: ignore[arg-type]
         admin.create(config)
-        plays_control.apply(config, playfile.load())
+        plays_control.apply(config, playfile.load() if plays is None else plays)
         running = Pipeline(folder, config, {"kafka": kafka.pid, "redis": valkey.pid})
         stack.callback(running.stop)
         yield running

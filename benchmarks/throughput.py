@@ -20,6 +20,8 @@ from typing import Any
 import msgspec
 
 from benchmarks.pipeline import Pipeline, accounted, pipeline
+from flows import playfile
+from schemas.plays import PlayFile
 from schemas.topics import topic_name
 
 STAGES = ("stitch", "engage", "redis")
@@ -33,8 +35,11 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--json", action="store_true", help="print the result as one line of JSON")
     parser.add_argument("--keep", type=Path, help="folder for logs and data (default: a temporary one)")
+    parser.add_argument("--plays", type=Path, help="file of plays (default: the starter set)")
+    parser.add_argument("--no-plays", action="store_true", help="without any: the difference is what plays cost")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as temporary, pipeline(options.keep or Path(temporary)) as running:
+    plays = PlayFile(plays={}) if options.no_plays else playfile.load(options.plays or playfile.STARTER)
+    with tempfile.TemporaryDirectory() as temporary, pipeline(options.keep or Path(temporary), plays) as running:
         result = measure(running, options.events, options.customers, options.seed)
     print(json.dumps(result) if options.json else _table(result))
     return 0 if result["account_closes"] else 1
@@ -63,6 +68,7 @@ def measure(running: Pipeline, events: int, customers: int, seed: int) -> dict[s
         "records_per_batch": {flow: round(mean) for flow, mean in running.mean_batch().items()},
         "account": msgspec.to_builtins(account),
         "counts": running.counts(),
+        "profile_bytes": running.profile_bytes(),
         "account_closes": account.consumed == accounted(account) == written["written"],
         "python": platform.python_version(),
     }

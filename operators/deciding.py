@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from hashlib import blake2b
 from uuid import UUID
 from zlib import crc32
 
@@ -45,6 +46,18 @@ def _ids(candidate: Candidate, profile: Profile) -> tuple[str, str]:
 
 def _best_first(candidate: Candidate) -> tuple[int, float, str]:
     return -candidate.play.priority, -candidate.worth, candidate.play.name
+
+
+def _traceparent(touchpoint: str, decision: str) -> str:
+    """The trace of a touchpoint, the span of a decision."""
+    trace = blake2b(touchpoint.encode(), digest_size=16).hexdigest()
+    return f"00-{trace}-{decision.replace('-', '')[:16]}-01"
+
+
+def _consent(play: Play, verdict: Verdict, profile: Profile) -> list[str | int]:
+    """What proves that the message may be sent, if it has to be proven."""
+    _, time = profile.consent.get(f"{verdict.channel}/{play.purpose}", (False, 0))
+    return [] if "consent" in play.skips else [play.purpose, time]
 
 
 class Decider:
@@ -172,6 +185,7 @@ class Decider:
             type=f"touchstream.trigger.{candidate.play.name}",
             subject=profile.customer,
             time=rfc3339(at),
+            traceparent=_traceparent(candidate.touchpoint, own_id),
             data=outputs.TriggerData(
                 play=candidate.play.name,
                 play_version=version,
@@ -186,5 +200,8 @@ class Decider:
                 values={**candidate.values, **said},
                 score=candidate.score,
                 variant=verdict.variant,
+                channels=list(verdict.channels),
+                consent=_consent(candidate.play, verdict, profile),
+                expires_at=None if candidate.play.expires is None else at + candidate.play.expires,
             ),
         )

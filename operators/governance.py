@@ -38,13 +38,14 @@ GLOBAL, OF_PLAY = "holdout_global", "holdout_play"
 
 class Verdict(NamedTuple):
     """``code`` is None for an emitted message: ``channel`` and ``namespace`` say how it goes out. So they do for one
-    that is held out. ``until`` (ms): it is held, not stopped."""
+    that is held out. ``until`` (ms): it is held, not stopped. ``channels``: all that it could go out on."""
 
     code: str | None
     channel: str | None = None
     namespace: str | None = None
     variant: str | None = None
     until: int = 0
+    channels: tuple[str, ...] = ()
 
     @property
     def outcome(self) -> str:
@@ -103,11 +104,12 @@ def _timely(play: Play, channels: list[str], profile: Profile, given: Circumstan
         channels = open_now
     code = None if "holdout" in play.skips else held_out(play, profile, given.book)
     chosen = variant(play, profile)
-    for channel in channels:
-        for namespace in ADDRESS[channel]:
-            if namespace in profile.contacts:
-                return Verdict(code, channel, namespace, chosen)
-    return Verdict("unreachable")
+    reachable = [
+        (channel, namespace) for channel in channels for namespace in ADDRESS[channel] if namespace in profile.contacts
+    ]
+    if not reachable:
+        return Verdict("unreachable")
+    return Verdict(code, *reachable[0], chosen, channels=tuple(dict.fromkeys(channel for channel, _ in reachable)))
 
 
 def _held(profile: Profile, code: str, until: int) -> Verdict:

@@ -43,7 +43,8 @@ Role = Literal["event", "count", "reset", "after", "each", "without"]
 
 class Play(NamedTuple):
     """One play, compiled. ``channels`` in order of preference; ``cool_down`` and ``within`` (of a count or an absence)
-    in ms; ``times`` of a count; ``who`` is None if it is for everyone; ``budget``: messages, period (ms)."""
+    in ms; ``times`` of a count; ``who`` is None if it is for everyone; ``budget``: messages, period (ms);
+    ``expires`` in ms."""
 
     name: str
     channels: tuple[str, ...]
@@ -63,6 +64,7 @@ class Play(NamedTuple):
     holdout: float = 0.0
     variants: Mapping[str, written.Variant] = MappingProxyType({})
     skips: tuple[str, ...] = ()
+    expires: int | None = None
 
 
 class Reaction(NamedTuple):
@@ -211,6 +213,7 @@ class _Compiling:
             given.holdout,
             given.variants,
             given.skips,
+            milliseconds(given.expires) if given.expires else None,
         )
         if given.variants and not any(variant.weight for variant in given.variants.values()):
             self._fault("variants", "none has any weight; allowed: at least one above 0")

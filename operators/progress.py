@@ -38,11 +38,13 @@ def observe(profile: Profile, event: Event | Gist, body: Body | None, book: Play
 
 def clear(profile: Profile, play: str, key: str) -> Progress | None:
     """Begin anew what a play has counted or waited for under a key; how far it was. What it has waited from, or what
-    happened before that, does not begin another wait."""
+    happened before that, does not begin another wait, where the key is not that of a single touchpoint."""
     known = profile.progress.get(play, {})
     before = known.pop(key, None)
-    if before is not None and (before.due or before.ended):
-        known[key] = Progress(ended=max([before.ended, *before.times] if before.due else [before.ended]))
+    if before is not None:
+        ended = max([before.ended, *before.times]) if before.due and before.touchpoint != key else before.ended
+        if ended:
+            known[key] = Progress(ended=ended)
     if not known:
         profile.progress.pop(play, None)
     if before is not None and before.due:

@@ -51,6 +51,8 @@ class Fenced(TouchstreamError):
 
 #: How long one step of a transaction is tried again (seconds). The broker gives the transaction itself up far sooner.
 PATIENCE = 60.0
+#: What says that a trigger's value is a CloudEvent, whole (Kafka protocol binding of CloudEvents 1.0, structured mode).
+CLOUD_EVENT = [("content-type", b"application/cloudevents+json; charset=UTF-8")]
 #: How often the broker's clock is compared with ours (seconds).
 CLOCK_EVERY = 5.0
 
@@ -66,6 +68,7 @@ class Transactions:
         self._flow = flow
         # With the log's clock nothing is stamped with ours.
         self._stitched = topic_name(config, STITCHED) if config.clock == "process" else None
+        self._triggers = topic_name(config, "triggers")
         self._tolerated_ms = config.limits.clock_skew_seconds * 1000
         self._compared_at = 0.0
         self._skew_ms = 0
@@ -123,7 +126,7 @@ class Transactions:
     def _produce(self, outputs: Sequence[Publishable]) -> None:
         produce, probe = self._producer.produce, self._probe(outputs)
         for output in outputs:
-            options: dict[str, Any] = {}
+            options: dict[str, Any] = {"headers": CLOUD_EVENT} if output.topic == self._triggers else {}
             if output is probe:
                 options["on_delivery"] = partial(self._compare_clocks, time.time_ns() // 1_000_000)
             try:

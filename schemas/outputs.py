@@ -11,9 +11,11 @@ import msgspec
 class TriggerData(msgspec.Struct, omit_defaults=True):
     """Why and to whom: everything a marketing system needs to act.
 
-    ``contact`` is the sealed address (namespace, data key id, base64 AES-256-GCM); times in ms;
+    ``channel`` is the one to use, ``channels`` all that were open and have an address, in the play's order. ``contact``
+    is the sealed address for it (namespace, data key id, base64 AES-256-GCM). ``consent``: the purpose and when (event
+    time) the customer agreed to it on this channel; empty where the play does not ask. Times in ms;
     ``touchpoint_time`` is event time, ``touchpoint_ts`` the broker's time of the source record (0 for
-    timers), ``decided_at`` the log's clock.
+    timers), ``decided_at`` the log's clock; after ``expires_at`` it must not be sent any more.
     """
 
     play: str
@@ -29,16 +31,22 @@ class TriggerData(msgspec.Struct, omit_defaults=True):
     values: dict[str, str | int | float] = {}
     score: float | None = None
     variant: str | None = None
+    channels: list[str] = []
+    consent: list[str | int] = []
+    expires_at: int | None = None
 
 
 class Trigger(msgspec.Struct, kw_only=True):
-    """A CloudEvents 1.0 message in structured JSON; ``id`` is UUIDv5 of play, customer, business key, occurrence."""
+    """A CloudEvents 1.0 message in structured JSON; ``id`` is UUIDv5 of play, customer, business key, occurrence.
+    ``traceparent`` (W3C Trace Context, a CloudEvents extension): the trace is that of the touchpoint, the span that of
+    the decision, both derived from their ids."""
 
     id: str
     source: str
     type: str
     subject: str
     time: str
+    traceparent: str
     data: TriggerData
     specversion: str = "1.0"
     datacontenttype: str = "application/json"

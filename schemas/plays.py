@@ -111,8 +111,8 @@ class Play(Section, frozen=True):
     ``who``: a condition on the profile. ``channels`` in order of preference; consent is asked for ``purpose``.
     ``cool_down``: so long after a message of this play no other of it. ``once``: at most one decision per customer and
     key, ever. ``values``: what the message says, by name. Plays of one ``group`` compete: the highest ``priority``,
-    then the highest ``worth`` wins. ``holdout``: this share of customers is never sent it. ``skips``: steps of
-    governance that a message of service does not have to pass.
+    then the highest ``worth`` wins. ``holdout``: this share of customers is never sent it. ``expires``: so long after
+    the decision the message may be sent. ``skips``: steps of governance that one of service does not have to pass.
     """
 
     when: When
@@ -130,6 +130,7 @@ class Play(Section, frozen=True):
     budget: Budget | None = None
     holdout: Share = 0.0
     variants: dict[PlayName, Variant] = {}
+    expires: Duration | None = None
     skips: tuple[Literal["consent", "cool_down", "caps", "quiet_hours", "holdout"], ...] = ()
 
 

@@ -1,4 +1,4 @@
-"""Planted mutations: each breaks a promise of identity in a copy of the tree, and the test named for it must fail.
+"""Planted mutations: each breaks a promise of identity or plays in a copy of the tree; the test named for it must fail.
 
 ::
 
@@ -199,6 +199,112 @@ MUTATIONS = [
         "hand-overs-count-once-also-after-a-split", "operators/parts.py",
         "setattr(left, field, getattr(current, field))", "pass",
         "tests/test_undo.py::test_a_hand_over_told_again_after_the_split_is_not_taken_again",
+    ),
+    # -- plays
+    Mutation(
+        "missing-compares-false", "operators/expressions.py",
+        """return _Part(type, f"({' and '.join(tests)} and {code})")""", "return _Part(type, code)",
+        "tests/test_expressions.py::test_what_is_missing_is_missing_however_deep",
+    ),
+    Mutation(
+        "what-was-ended-later-is-not-waited-for", "operators/progress.py",
+        "if not moment.fresh or event.time <= _ended(known, key) or", "if not moment.fresh or",
+        "tests/test_plays.py::test_an_absence_goes_by_event_time",
+    ),
+    Mutation(
+        "counts-go-by-event-time", "operators/progress.py",
+        "        if time <= _ended(known, key):\n            continue\n", "",
+        "tests/test_plays.py::test_a_count_goes_by_event_time",
+    ),
+    Mutation(
+        "what-was-waited-from-begins-no-second-wait", "operators/progress.py",
+        "if before.due and before.touchpoint != key else", "if False else",
+        "tests/test_plays.py::test_what_was_waited_from_begins_no_second_wait",
+    ),
+    Mutation(
+        "consent-is-asked", "operators/governance.py",
+        "return granted is not None and granted[0]", "return True",
+        "tests/test_engage.py::test_consent_and_reach",
+    ),
+    Mutation(
+        "who-is-asked", "operators/governance.py",
+        "if play.who is not None and not play.who(", "if play.who is not None and not True and not play.who(",
+        "tests/test_plays.py::test_who_is_asked_of_the_profile_when_it_is_decided",
+    ),
+    Mutation(
+        "what-is-held-is-held-once", "operators/governance.py",
+        ", *(each.id for each in profile.held)]", "]",
+        "tests/test_limits.py::test_what_is_held_is_held_once",
+    ),
+    Mutation(
+        "once-is-for-ever", "operators/governance.py",
+        "if play.once and candidate.held is None and mark(", "if False and mark(",
+        "tests/test_plays.py::test_once_is_remembered_longer_than_decisions_are",
+    ),
+    Mutation(
+        "plays-cool-down", "operators/governance.py",
+        "< play.cool_down:", "< 0:",
+        "tests/test_engage.py::test_a_play_cools_down",
+    ),
+    Mutation(
+        "one-of-a-group-is-chosen", "operators/deciding.py",
+        "if play.group is not None and verdict.outcome in (", "if False and verdict.outcome in (",
+        "tests/test_limits.py::test_of_what_one_touchpoint_wakes_the_best_of_a_group_is_sent",
+    ),
+    Mutation(
+        "windows-are-waited-for", "operators/governance.py",
+        "if play.group in given.book.windows and not given.waited:", "if False:",
+        "tests/test_limits.py::test_a_window_waits_for_others_and_then_takes_the_best",
+    ),
+    Mutation(
+        "caps-are-sliding", "operators/governance.py",
+        "at - sent.at < cap.within and", "at - sent.at < cap.within - 86_400_000 and",
+        "tests/test_governance.py::test_the_cap_is_sliding_and_exact",
+    ),
+    Mutation(
+        "caps-of-a-channel-leave-the-others", "operators/governance.py",
+        "return cap.channel in (None, channel) and", "return",
+        "tests/test_plays.py::test_a_cap_of_one_channel_leaves_the_others",
+    ),
+    Mutation(
+        "budgets-are-used-up", "operators/governance.py",
+        "if given.left is not None and given.left <= 0:", "if given.left is not None and given.left < 0:",
+        "tests/test_limits.py::test_a_budget_is_shared_out_and_used_up_exactly",
+    ),
+    Mutation(
+        "quiet-hours-are-quiet", "operators/quiet.py",
+        "after or before):", "after and before):",
+        "tests/test_limits.py::test_no_release_lies_in_quiet_hours_nor_long_after_them",
+    ),
+    Mutation(
+        "all-is-asked-anew-at-release", "operators/deciding.py",
+        "            known.decided = [each for each in known.decided if each.id not in ids]\n", "",
+        "tests/test_limits.py::test_what_would_be_sent_in_quiet_hours_is_held_and_sent_when_they_end",
+    ),
+    Mutation(
+        "pausing-cancels-what-is-held", "operators/deciding.py",
+        "paused_at.get(EVERY, -1)) >= each.at", "paused_at.get(EVERY, -1)) > each.at + 1",
+        "tests/test_limits.py::test_pausing_cancels_what_is_held",
+    ),
+    Mutation(
+        "who-is-held-out-stays-so-through-a-merge", "operators/governance.py",
+        "births = [profile.customer, *profile.births]", "births = [profile.customer]",
+        "tests/test_limits.py::test_a_holdout_stays_one_through_a_merge_and_who_was_treated_is_flagged",
+    ),
+    Mutation(
+        "who-is-held-out-uses-up-no-cap", "operators/governance.py",
+        "    if verdict.code is None:\n        sent = [", "    if True:\n        sent = [",
+        "tests/test_limits.py::test_who_is_held_out_is_decided_on_to_the_end_but_never_sent_anything",
+    ),
+    Mutation(
+        "variants-stick", "operators/governance.py",
+        "    if known in play.variants:\n        return known\n", "",
+        "tests/test_limits.py::test_a_variant_stays_though_weights_change_but_not_when_it_is_gone",
+    ),
+    Mutation(
+        "what-is-held-does-not-vanish-when-customers-part", "operators/parts.py",
+        "    left.held = [held for held in current.held if held.id not in theirs]\n", "",
+        "tests/test_limits.py::test_what_is_held_goes_along_when_customers_merge_and_stays_when_they_part",
     ),
 ]  # fmt: skip
 

@@ -28,7 +28,8 @@ AT = 1_767_225_600_000
 
 def trigger(number: int, play: str = "welcome", ts: int = AT, **more: Any) -> Trigger:
     data = TriggerData(play, "v1", f"customer-{number}", "sms", "signup", "t", AT, ts, AT, **more)
-    return Trigger(id=f"{play}/{number}", source="s", type="t", subject="c", time="2026-01-01T00:00:00Z", data=data)
+    made = {"source": "s", "type": "t", "subject": "c", "time": "2026-01-01T00:00:00Z", "traceparent": "00"}
+    return Trigger(id=f"{play}/{number}", data=data, **made)
 
 
 def dead_letter(offset: int, reason: str = "invalid") -> DeadLetter:

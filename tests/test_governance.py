@@ -16,6 +16,7 @@ from schemas.touchpoint import MAX_TIME, MIN_TIME
 from state.profile import Contact, Decided, Profile, Sent
 from tests.engage_helpers import BOOK, DAY, PLAYS, A, B, T, capped
 
+BY_SMS = Verdict(None, "sms", "phone", channels=("sms",))
 PHONE = Contact("kid", "sealed", T)
 
 
@@ -41,16 +42,19 @@ CAP = [Sent(T - 7 * DAY + 1 + n, "welcome", "sms") for n in range(3)]
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({}, Verdict(None, "sms", "phone")),
+        ({}, BY_SMS),
         ({"consent": {}}, Verdict("no_consent")),
         ({"consent": {"sms/marketing": (False, 1)}}, Verdict("no_consent")),
         ({"consent": {"sms/service": (True, 1)}}, Verdict("no_consent")),
         ({"decided": [Decided("own", 1, "repeat_view", "unreachable")]}, Verdict("duplicate")),
-        ({"decided": [Decided("other", 1, "repeat_view", "emitted")]}, Verdict(None, "sms", "phone")),
+        (
+            {"decided": [Decided("other", 1, "repeat_view", "emitted")]},
+            BY_SMS,
+        ),
         ({"cooling": {"repeat_view": T - 14 * DAY + 1}}, Verdict("cool_down")),
-        ({"cooling": {"repeat_view": T - 14 * DAY, "welcome": T}}, Verdict(None, "sms", "phone")),
+        ({"cooling": {"repeat_view": T - 14 * DAY, "welcome": T}}, BY_SMS),
         ({"sent": CAP}, Verdict("frequency_cap")),
-        ({"sent": [Sent(T - 7 * DAY, "welcome", "sms"), *CAP[:2]]}, Verdict(None, "sms", "phone")),
+        ({"sent": [Sent(T - 7 * DAY, "welcome", "sms"), *CAP[:2]]}, BY_SMS),
         ({"contacts": {}}, Verdict("unreachable")),
         ({"contacts": {"email": PHONE}}, Verdict("unreachable")),
     ],

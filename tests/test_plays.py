@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from typing import Any
 
 import msgspec
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from flows import playfile
 from operators import fold, progress
+from operators.deciding import rfc3339
 from operators.governance import KEPT_DECISIONS
 from operators.plays import PlayBook, crossed
 from operators.progress import KEPT_KEYS
@@ -120,6 +122,29 @@ def test_once_per_key() -> None:
 def test_a_type_of_nobodys_schema_can_wake_too() -> None:
     file = plays(spun=on("Spun Around"))
     assert world(file).feed(event(A, "Spun Around", {"any": "thing"}, T)).run().told() == [("spun", "emitted")]
+
+
+def test_a_trigger_says_all_that_a_marketing_system_needs() -> None:
+    file = plays(each=on("Tier Changed") | {"channels": ["email", "sms"], "expires": "2h"})
+    told = world(file).feed(*reachable_by_mail(A), tier("gold", T + HOUR)).run()
+    (trigger,) = told.triggers
+    data = trigger.data
+    assert (data.channel, data.channels, data.contact) == (
+        "email",
+        ["email", "sms"],
+        ["email", "kid", f"sealed {A} email"],
+    )
+    assert (data.consent, data.expires_at) == (["marketing", T - DAY + 1], T + 3 * HOUR)
+    assert (trigger.specversion, trigger.subject, trigger.time) == ("1.0", A, rfc3339(T + HOUR))
+    again = world(file).feed(*reachable_by_mail(A), tier("gold", T + HOUR), tier("x", T + 2 * HOUR)).run().triggers
+    assert again[0].traceparent == trigger.traceparent != again[1].traceparent
+    assert re.fullmatch(r"00-[0-9a-f]{32}-[0-9a-f]{16}-01", trigger.traceparent)
+
+
+def test_a_message_that_does_not_ask_for_consent_proves_none() -> None:
+    file = plays(each=on("Tier Changed") | {"skips": ["consent"]})
+    (trigger,) = World(plays=file).feed(created(A, T - DAY, "phone"), tier("gold")).run().triggers
+    assert (trigger.data.consent, trigger.data.expires_at) == ([], None)
 
 
 def test_what_is_missing_is_left_out_of_the_message() -> None:

@@ -33,6 +33,7 @@ from operators.normalise import normalise
 from operators.partition import partition
 from operators.reading import NOBODY, Reader
 from operators.succession import MAX_HOPS
+from operators.transactions import CLOUD_EVENT
 from schemas import stitched
 from schemas.config import Config
 from schemas.outputs import DeadLetter
@@ -81,10 +82,17 @@ def judge(config: Config, client: redis.Redis) -> Verdict:
     verdict.faults += faults
     verdict.faults += replay.check()
     triggers = [json.loads(value or b"{}") for _, value in replay.outputs(topic_name(config, "triggers")).elements()]
+    verdict.faults += _check_headers(config)
     returned = {each.customer for shard in replay.shards for each in shard.profiles.values() if each.lives}
     verdict.faults += check_promises(config, good, people.token_of, people.customer, triggers, people.divided, returned)
     verdict.figures = {**_figures(inputs, bad, replay, people, triggers), "changes": kinds}
     return verdict
+
+
+def _check_headers(config: Config) -> list[str]:
+    """Triggers say that they are CloudEvents."""
+    published = read_topic(config, topic_name(config, "triggers"))
+    return [f"trigger {read.key!r} has headers {read.headers}" for read in published if read.headers != CLOUD_EVENT]
 
 
 class Union:
