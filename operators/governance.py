@@ -74,7 +74,7 @@ def decide(candidate: Candidate, decision_id: str, profile: Profile, given: Circ
         return Verdict("no_consent")
     if play.who is not None and not play.who(None, None, profile, at, "", 0):
         return Verdict("filter")
-    if decision_id in [*(each.id for each in profile.decided), *(each.id for each in profile.held)]:
+    if any([each.id == decision_id for each in profile.decided]):
         return Verdict("duplicate")
     if play.once and candidate.held is None and mark(candidate.business_key) in profile.once.get(play.name, ()):
         return Verdict("duplicate")

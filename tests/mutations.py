@@ -232,11 +232,6 @@ MUTATIONS = [
         "tests/test_plays.py::test_who_is_asked_of_the_profile_when_it_is_decided",
     ),
     Mutation(
-        "what-is-held-is-held-once", "operators/governance.py",
-        ", *(each.id for each in profile.held)]", "]",
-        "tests/test_limits.py::test_what_is_held_is_held_once",
-    ),
-    Mutation(
         "once-is-for-ever", "operators/governance.py",
         "if play.once and candidate.held is None and mark(", "if False and mark(",
         "tests/test_plays.py::test_once_is_remembered_longer_than_decisions_are",

@@ -113,7 +113,7 @@ def test_what_is_remembered_is_bounded() -> None:
     assert [each.at for each in profile.sent] == [T + 8 * DAY]
 
 
-@given(st.lists(st.integers(0, 20 * DAY), max_size=40), st.integers(1, 5))
+@given(st.lists(st.integers(0, 40).map(lambda n: n * DAY // 2), min_size=5, max_size=40), st.integers(1, 5))
 @settings(deadline=None)
 def test_the_cap_is_sliding_and_exact(times: list[int], cap: int) -> None:
     book = PlayBook(capped(cap))
