@@ -98,7 +98,7 @@ class Candidate(NamedTuple):
     ts: int
     values: dict[str, Value]
     score: float | None = None
-    worth: float = 0.0
+    worth: int | float = 0
     held: Held | None = None
     cancelled: bool = False
 
@@ -155,9 +155,9 @@ class PlayBook:
         return self.plays[play].group if play in self.plays else None
 
 
-def worth(play: Play, profile: Profile, at: int) -> float:
+def worth(play: Play, profile: Profile, at: int) -> int | float:
     """What the message of a play is worth that no touchpoint has woken."""
-    return 0.0 if play.worth is None else play.worth(None, None, profile, at, "", 0) or 0.0
+    return 0 if play.worth is None else play.worth(None, None, profile, at, "", 0) or 0
 
 
 def gone(name: str) -> Play:

@@ -7,7 +7,6 @@ go by event time: what happened before the end does not count, also if it arrive
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
 
 import msgspec
 
@@ -19,6 +18,8 @@ from state.profile import Profile, Progress, Timer
 
 #: Keys (products, carts) that one play follows of one customer: the latest stay.
 KEPT_KEYS = 20
+#: With more keys than so many, those go that no longer matter.
+CROWDED = 4
 #: The times of two counts that become one.
 KEPT_TIMES = 20
 #: The kinds of timers that end a wait and release what is held; what stands between play and key in the key of one.
@@ -29,11 +30,16 @@ _ALL = ""
 
 def observe(profile: Profile, event: Event | Gist, body: Body | None, book: PlayBook) -> list[Candidate]:
     """Move on every play that reacts to a touchpoint, in place; those that it wakes."""
-    woken: list[Candidate] = []
-    for reaction in book.reactions.get(event.type, ()):
+    reactions = book.reactions.get(event.type)
+    if reactions is None:
+        return []
+    moment = _Moment(profile, event, body, book)
+    for reaction in reactions:
         if reaction.where is None or reaction.where(event, body, profile, event.at, "", 0):
-            _ROLES[reaction.role](_Moment(profile, event, body, book, woken), reaction)
-    return woken
+            _ROLES[reaction.role](moment, reaction)
+    if moment.moved:
+        follow(profile)
+    return moment.woken
 
 
 def clear(profile: Profile, play: str, key: str) -> Progress | None:
@@ -86,19 +92,23 @@ def join(mine: Profile, other: Profile) -> None:
     mine.progress = {play: known for play, known in mine.progress.items() if known}
 
 
-class _Moment(NamedTuple):
-    """One touchpoint of one customer, and whom it has woken so far."""
+NO_PROGRESS = Progress()
 
-    profile: Profile
-    event: Event | Gist
-    body: Body | None
-    book: PlayBook
-    woken: list[Candidate]
 
-    @property
-    def fresh(self) -> bool:
-        """Whether it may start something: history only counts."""
-        return self.event.at - self.event.time <= self.book.start_within
+class _Moment:
+    """One touchpoint of one customer, and what it has done so far: whom it has woken, whether timers have to follow. It
+    is ``fresh`` if it may start something; history only counts."""
+
+    __slots__ = ("body", "book", "event", "fresh", "moved", "profile", "woken")
+
+    def __init__(self, profile: Profile, event: Event | Gist, body: Body | None, book: PlayBook) -> None:
+        self.profile = profile
+        self.event = event
+        self.body = body
+        self.book = book
+        self.fresh = event.at - event.time <= book.start_within
+        self.woken: list[Candidate] = []
+        self.moved = False
 
     def keys(self, reaction: Reaction) -> list[str]:
         """The keys it stands for, `_ALL` where the play has none; empty if they are missing."""
@@ -120,24 +130,30 @@ class _Moment(NamedTuple):
         worth = self.worth(play, key, count)
         self.woken.append(Candidate(play, key, occurrence, event.eid, event.time, event.ts, values, None, worth))
 
-    def worth(self, play: Play, key: str, count: int = 0) -> float:
+    def worth(self, play: Play, key: str, count: int = 0) -> int | float:
         """What the play's message is worth beside those of others; 0 if that is missing."""
         if play.worth is None:
-            return 0.0
-        return play.worth(self.event, self.body, self.profile, self.event.at, key, count) or 0.0
+            return 0
+        return play.worth(self.event, self.body, self.profile, self.event.at, key, count) or 0
 
     def known(self, play: Play) -> dict[str, Progress]:
-        """How far the play is, by key. What is too old to matter is forgotten."""
-        known = self.profile.progress.get(play.name, {})
-        since = self.event.at - play.within - self.book.start_within
-        kept = {key: each for key, each in known.items() if max(each.ended, *each.times, 0) > since or each.due}
-        return kept
+        """How far the play is, by key; may be changed, and is then to be kept."""
+        return self.profile.progress.get(play.name) or {}
 
-    def settle(self, play: Play, known: dict[str, Progress]) -> None:
-        """Keep the latest keys, and timers as they follow from them."""
-        self.profile.progress[play.name] = _latest(known)
-        if not known:
-            del self.profile.progress[play.name]
+    def keep(self, play: Play, known: dict[str, Progress]) -> None:
+        """Keep how far the play is. Of many keys those stay that still matter, and of these the latest."""
+        if len(known) > CROWDED:
+            counts = self.event.at - play.within - self.book.start_within
+            ends = self.event.at - self.book.start_within
+            known = _latest({
+                key: each
+                for key, each in known.items()
+                if each.due or each.ended > ends or (each.times and each.times[-1] > counts)
+            })  # fmt: skip
+        if known:
+            self.profile.progress[play.name] = known
+        else:
+            self.profile.progress.pop(play.name, None)
 
 
 def _event(moment: _Moment, reaction: Reaction) -> None:
@@ -153,43 +169,50 @@ def _count(moment: _Moment, reaction: Reaction) -> None:
         known = moment.known(play)
         if time <= _ended(known, key):
             continue
-        progress = known.get(key) or Progress()
-        times = sorted([*progress.times, time])
-        known[key] = Progress([each for each in times if each > times[-1] - play.within][-play.times :], progress.ended)
-        moment.settle(play, known)
-        counted = sum(each > time - play.within for each in known[key].times) if key in known else 0
+        before = known.get(key) or NO_PROGRESS
+        times = sorted([*before.times, time])
+        times = [each for each in times if each > times[-1] - play.within][-play.times :]
+        counted = sum([each > time - play.within for each in times])
         if moment.fresh and counted >= play.times:
             moment.wake(play, key, moment.event.eid, counted)
-            clear(moment.profile, play.name, key)
+            times = []
+        known[key] = Progress(times, before.ended)
+        if not _says(known[key]):
+            del known[key]
+        moment.keep(play, known)
 
 
 def _after(moment: _Moment, reaction: Reaction) -> None:
-    play, event, profile = reaction.play, moment.event, moment.profile
-    for key in moment.keys(reaction):
+    play, event = reaction.play, moment.event
+    for key in moment.keys(reaction) if moment.fresh else ():
         known = moment.known(play)
-        before = known.get(key) or Progress()
-        if not moment.fresh or event.time <= _ended(known, key) or event.time < max(before.times, default=0):
+        before = known.get(key) or NO_PROGRESS
+        if event.time <= _ended(known, key) or (before.times and event.time < before.times[-1]):
             continue
-        due = event.time + play.within
         values = before.values | moment.values(play, key)
-        known[key] = Progress([event.time], before.ended, due, event.eid, values, moment.worth(play, key))
-        moment.settle(play, known)
-        follow(profile)
+        worth = moment.worth(play, key)
+        known[key] = Progress([event.time], before.ended, event.time + play.within, event.eid, values, worth)
+        moment.moved = True
+        moment.keep(play, known)
 
 
 def _end(moment: _Moment, reaction: Reaction) -> None:
     """What resets a count or is not absent: it ends what was before, under its keys or, if it has none, under all."""
     play, time = reaction.play, moment.event.time
     known = moment.known(play)
-    for key in moment.keys(reaction) or [_ALL]:
-        before = known.get(key) or Progress()
-        known[key] = msgspec.structs.replace(before, ended=max(before.ended, time))
-    waits = [key for key, progress in known.items() if progress.due]
-    for key, progress in list(known.items()):
-        known[key] = _not_ended(progress, _ended(known, key))
-    moment.settle(play, {key: progress for key, progress in known.items() if _says(progress)})
-    if waits:
-        follow(moment.profile)
+    keys = moment.keys(reaction) or [_ALL]
+    for key in keys:
+        before = known.get(key) or NO_PROGRESS
+        if time > before.ended:
+            known[key] = msgspec.structs.replace(before, ended=time)
+    for key in list(known) if _ALL in keys else keys:
+        before = known[key]
+        left = _not_ended(before, _ended(known, key))
+        moment.moved = moment.moved or before.due != left.due
+        known[key] = left
+        if not _says(left):
+            del known[key]
+    moment.keep(play, known)
 
 
 _ROLES = {"event": _event, "count": _count, "reset": _end, "after": _after, "each": _after, "without": _end}

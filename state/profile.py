@@ -41,7 +41,7 @@ class Progress(msgspec.Struct, array_like=True, frozen=True):
     due: int = 0
     touchpoint: str = ""
     values: dict[str, str | int | float] = {}
-    worth: float = 0.0
+    worth: int | float = 0  # packed in one byte where a play has none
 
 
 class Contact(msgspec.Struct, array_like=True):
@@ -87,7 +87,7 @@ class Held(msgspec.Struct, array_like=True, frozen=True):
     time: int
     values: dict[str, str | int | float] = {}
     score: float | None = None
-    worth: float = 0.0
+    worth: int | float = 0
 
 
 class Park(msgspec.Struct, array_like=True):

@@ -17,7 +17,7 @@ from operators import fold, progress
 from operators.deciding import rfc3339
 from operators.governance import KEPT_DECISIONS
 from operators.plays import PlayBook, crossed
-from operators.progress import KEPT_KEYS
+from operators.progress import CROWDED, KEPT_KEYS
 from schemas.plays import PlayFile
 from schemas.stitched import EVERY, Control, Event
 from schemas.touchpoint import TYPES
@@ -299,7 +299,8 @@ def test_what_is_long_over_is_forgotten() -> None:
         "of": {"event": "Product Viewed", "by": "event.product.sku"}, "times": 3, "within": "7d",
         "reset": {"event": "Order Completed", "by": "event.skus"},
     }}})  # fmt: skip
-    told = world(file).feed(viewed(A, "tea", T), ordered(A, T, "cup"), viewed(A, "mug", T + 9 * DAY)).run()
+    some = [viewed(A, f"tea{n}", T) for n in range(CROWDED - 1)]
+    told = world(file).feed(*some, ordered(A, T, "cup"), viewed(A, "mug", T + 9 * DAY)).run()
     assert list(told.profile(A).progress["thrice"]) == ["mug"]
 
 
