@@ -3,7 +3,7 @@
 ::
 
     scope = Scope({"event.value": Name("number", "body.value", maybe=True)}, ("body", "now"))
-    big = compile_condition("event.value >= 100 and event.value < 1000", scope)
+    big = compile_expression("event.value >= 100 and event.value < 1000", scope, ("bool",))
     big(cart, now)   # True or False
 
 Python's syntax and a small part of its meaning: literals, names of the scope, ``and or not``, comparisons, ``in`` a
@@ -59,21 +59,7 @@ class ExpressionError(Exception):
         super().__init__("; ".join(f"character {at}: {text}" for at, text in self.faults))
 
 
-class Compiled(NamedTuple):
-    """A compiled expression: the function, its type, whether it may be missing, and the names that it reads."""
-
-    function: Callable[..., Any]
-    type: Type
-    maybe: bool
-    names: frozenset[str]
-
-
-def compile_condition(source: str, scope: Scope) -> Callable[..., bool]:
-    """The function that says whether ``source`` holds. Raises `ExpressionError`."""
-    return compile_expression(source, scope, ("bool",)).function
-
-
-def compile_expression(source: str, scope: Scope, wanted: tuple[Type, ...] = ()) -> Compiled:
+def compile_expression(source: str, scope: Scope, wanted: tuple[Type, ...] = ()) -> Callable[..., Any]:
     """Compile ``source`` to a function of ``scope.arguments``. ``wanted``: types it may have, if not any. Raises
     `ExpressionError`."""
     tree = _parsed(source)
@@ -85,8 +71,8 @@ def compile_expression(source: str, scope: Scope, wanted: tuple[Type, ...] = ())
         raise ExpressionError(source, compiler.faults)
     code = f"lambda {', '.join(scope.arguments)}: {part.code}"
     # All of the text is made here, of the fragments below; nothing of the source but checked constants is in it.
-    function = eval(code, {"__builtins__": {}, **RUNTIME, **scope.constants})
-    return Compiled(function, part.type, part.maybe, frozenset(compiler.names))
+    function: Callable[..., Any] = eval(code, {"__builtins__": {}, **RUNTIME})
+    return function
 
 
 class _Part(NamedTuple):
@@ -151,11 +137,10 @@ def _syntax(source: str, error: SyntaxError, at: int) -> Fault:
 
 
 class _Compiler:
-    """One compilation: what has been found wrong, what was named, and how many values were given a name."""
+    """One compilation: what has been found wrong, and how many values were given a name."""
 
     def __init__(self, source: str, scope: Scope) -> None:
         self.faults: list[Fault] = []
-        self.names: set[str] = set()
         self._source = source
         self._scope = scope
         self._temporaries = 0
@@ -219,7 +204,6 @@ class _Compiler:
         written = _dotted(node)
         name = self._scope.names.get(written) if written else None
         if name is not None and written is not None:
-            self.names.add(written)
             return _Part(name.type, name.code, name.maybe)
         if written is None:
             return self.fault(node, "only event, profile and other names of the language have attributes")

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Mapping
-from types import MappingProxyType
-from typing import Any, Final, Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 Type = Literal["number", "text", "bool", "time", "duration", "texts", "unknown"]
 
@@ -19,12 +18,10 @@ class Name(NamedTuple):
 
 
 class Scope(NamedTuple):
-    """``names`` by what is written (``event.value``); ``arguments`` are those of the compiled function; ``constants``
-    what their code uses besides."""
+    """``names`` by what is written (``event.value``); ``arguments`` are those of the compiled function."""
 
     names: Mapping[str, Name]
     arguments: tuple[str, ...]
-    constants: Mapping[str, Any] = MappingProxyType({})
 
 
 class Function(NamedTuple):

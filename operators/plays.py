@@ -21,7 +21,7 @@ from typing import Any, Final, Literal, NamedTuple
 import msgspec
 
 from operators import quiet
-from operators.expressions import Compiled, ExpressionError, compile_expression
+from operators.expressions import ExpressionError, compile_expression
 from operators.language import Name, Type
 from operators.scope import COUNT, KEY, event_names, scope
 from schemas import plays as written
@@ -30,7 +30,7 @@ from schemas.plays import PlayFile, milliseconds
 from schemas.touchpoint import TYPES
 from state.profile import Held, Profile
 
-DAY, MINUTE = 86_400_000, 60_000
+DAY = 86_400_000
 #: Messages a customer may get within the longest window of any cap: all of them are remembered.
 KEPT_SENT: Final = 200
 
@@ -280,12 +280,11 @@ class _Compiling:
         if text is None:
             return None
         try:
-            compiled: Compiled = compile_expression(text, scope(names), wanted)
+            return compile_expression(text, scope(names), wanted)
         except ExpressionError as error:
             for at, wrong in error.faults:
                 self._fault(path, f"character {at}: {wrong}: {_around(text, at)}")
             return None
-        return compiled.function
 
 
 def _quiet(hours: written.QuietHours | None) -> quiet.Quiet | None:

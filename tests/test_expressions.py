@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators.expressions import DEEPEST, LONGEST, LONGEST_LIST, ExpressionError, compile_condition, compile_expression
+from operators.expressions import DEEPEST, LONGEST, LONGEST_LIST, ExpressionError, compile_expression
 from operators.language import FUNCTIONS, Name, Scope
 from tests.identity_worlds import thorough
 
@@ -35,7 +35,7 @@ MISSING = {**KNOWN, "m": None, "text": None, "then": None}
 
 
 def value(source: str, given: dict[str, Any] = KNOWN) -> Any:
-    return compile_expression(source, SCOPE).function(*given.values())
+    return compile_expression(source, SCOPE)(*given.values())
 
 
 @pytest.mark.parametrize(
@@ -196,7 +196,7 @@ def test_all_faults_are_listed_by_place_and_count_characters_not_bytes() -> None
 def test_the_type_that_is_wanted() -> None:
     assert faults("n", "bool") == [(1, "is a number, but a bool is wanted here; compare it: x > 0")]
     assert faults("now", "text", "number")[0][1].startswith("is a time, but a text or number is wanted here")
-    assert compile_condition("n > 1", SCOPE)(*KNOWN.values()) is True
+    assert compile_expression("n > 1", SCOPE, ("bool",))(*KNOWN.values()) is True
 
 
 def test_what_python_cannot_even_read_is_refused() -> None:
@@ -234,7 +234,7 @@ _WORDS = [
 @thorough
 def test_rubbish_is_refused_with_places_inside_and_never_crashes(source: str) -> None:
     try:
-        function = compile_expression(source, SCOPE).function
+        function = compile_expression(source, SCOPE)
     except ExpressionError as error:
         assert error.faults
         assert all(1 <= at <= max(1, len(source)) and text for at, text in error.faults)
@@ -286,7 +286,3 @@ def test_what_is_missing_is_missing_however_deep(truth: tuple[str, bool], number
         found = value(source, MISSING)
         assert found == expected
         assert found is None or isfinite(found)
-
-
-def test_the_names_that_are_read() -> None:
-    assert compile_expression("n > 1 and default(m, 2) > n", SCOPE).names == {"n", "m"}
