@@ -10,7 +10,7 @@ import click
 from flows.cli_base import examples, load_config, print_json, with_config
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
 
     from flows.plays_control import InForce
     from schemas.config import Config
@@ -154,7 +154,7 @@ def resume(names: tuple[str, ...], every: bool, wait: float, path: str | None) -
     config = load_config(path)
     wanted = _named(config, names, every=every)
     plays_control.resume(config, wanted)
-    _reached(config, lambda found: found.shards - max(found.paused.get(name, 0) for name in wanted), wait)
+    _reached(config, lambda found: found.shards - _held_back(found.paused, wanted, every=every), wait)
 
 
 @plays.command(epilog=examples("touchstream plays schema > plays.schema.json"))
@@ -188,6 +188,11 @@ def _in_force(config: Config) -> PlayFile:
     client = connect(config)
     version = plays_control.in_force(config, client).version
     return plays_control.content(config, client, version) if version else PlayFile(plays={})
+
+
+def _held_back(paused: Mapping[str, int], names: Sequence[str], *, every: bool) -> int:
+    """In how many shards one of ``names`` is still paused, or anything."""
+    return max([shards for name, shards in paused.items() if every or name in names], default=0)
 
 
 def _named(config: Config, names: tuple[str, ...], *, every: bool) -> list[str]:
