@@ -35,34 +35,19 @@ from operators.language import (
     Scope,
     Type,
 )
+from operators.syntax import ExpressionError, Fault, parsed, plain, position
 
-#: A condition is at most so long (characters), has so many parts, and a list so many entries. Python reads up to 200
-#: brackets in each other, and every level may become three.
-LONGEST, MOST_PARTS, LONGEST_LIST, DEEPEST = 2_000, 200, 200, 50
+#: A list has so many entries, and parts stand in each other so deep: Python reads up to 200 brackets in each other, and
+#: every level may become three.
+LONGEST_LIST, DEEPEST = 200, 50
 #: Numbers beyond are typing errors; sums of them stay finite.
 LARGEST: Final = 10**15
-
-
-class Fault(NamedTuple):
-    """What is wrong, and at which character (from 1)."""
-
-    at: int
-    text: str
-
-
-class ExpressionError(Exception):
-    """A condition that cannot be used. ``faults`` lists all that is wrong with it."""
-
-    def __init__(self, source: str, faults: Sequence[Fault]) -> None:
-        self.source = source
-        self.faults = sorted(faults)
-        super().__init__("; ".join(f"character {at}: {text}" for at, text in self.faults))
 
 
 def compile_expression(source: str, scope: Scope, wanted: tuple[Type, ...] = ()) -> Callable[..., Any]:
     """Compile ``source`` to a function of ``scope.arguments``. ``wanted``: types it may have, if not any. Raises
     `ExpressionError`."""
-    tree = _parsed(source)
+    tree = parsed(source)
     compiler = _Compiler(source, scope)
     part = compiler.part(tree)
     if wanted and part.type not in (*wanted, "unknown"):
@@ -92,50 +77,6 @@ _AS_BOOL: dict[Type, str] = {
 }
 
 
-def _parsed(source: str) -> ast.expr:
-    """The syntax tree. Raises `ExpressionError` for what is not even an expression."""
-    if not source.strip():
-        raise ExpressionError(source, [Fault(1, "is empty")])
-    if len(source) > LONGEST:
-        raise ExpressionError(source, [Fault(LONGEST + 1, f"is longer than {LONGEST} characters")])
-    try:
-        # In brackets, or space before it would be an indentation and a line break its end.
-        tree = ast.parse(f"({_plain(source)}\n)", mode="eval").body
-    except SyntaxError as error:
-        at = _place(source, error.lineno or 1, (error.offset or 1) - 1)
-        raise ExpressionError(source, [_syntax(source, error, at)]) from None
-    except (ValueError, RecursionError, MemoryError):  # null characters; nested beyond what Python reads
-        raise ExpressionError(
-            source, [Fault(1, "cannot be read: nested too deeply, or unreadable characters")]
-        ) from None
-    if sum(1 for _ in ast.walk(tree)) > MOST_PARTS * 2:  # a name is two nodes: itself and how it is used
-        raise ExpressionError(source, [Fault(1, f"has more than {MOST_PARTS} parts; split it")])
-    return tree
-
-
-def _plain(source: str) -> str:
-    """As many characters, but of all kinds of space only blanks and line feeds."""
-    return "".join([" " if each.isspace() and each != "\n" else each for each in source])
-
-
-def _place(source: str, line: int, column: int) -> int:
-    """Which character of ``source`` (from 1) stands in ``line`` (from 1) after ``column`` others; the first line has a
-    bracket before it."""
-    before = sum([len(each) + 1 for each in source.split("\n")[: line - 1]])
-    at = before + column + (line > 1)
-    return max(1, min(at, len(source)))
-
-
-def _syntax(source: str, error: SyntaxError, at: int) -> Fault:
-    """What is wrong, with the words of this language where those of another were used."""
-    for foreign, meant in (("&&", "and"), ("||", "or"), ("<>", "!=")):
-        if foreign in source:
-            return Fault(source.index(foreign) + 1, f"is not an expression; write `{meant}` for `{foreign}`")
-    if "=" in source.replace("==", "").replace("<=", "").replace(">=", "").replace("!=", ""):
-        return Fault(at, "is not an expression; equality is written `==`")
-    return Fault(at, f"is not an expression ({error.msg.partition('. ')[0]})")
-
-
 class _Compiler:
     """One compilation: what has been found wrong, and how many values were given a name."""
 
@@ -148,9 +89,9 @@ class _Compiler:
 
     def fault(self, node: ast.expr, text: str) -> _Part:
         """Note a fault at ``node``."""
-        line = f"({_plain(self._source)}".split("\n")[node.lineno - 1]
+        line = f"({plain(self._source)}".split("\n")[node.lineno - 1]
         column = len(line.encode()[: node.col_offset].decode())  # columns count bytes
-        self.faults.append(Fault(_place(self._source, node.lineno, column), text))
+        self.faults.append(Fault(position(self._source, node.lineno, column), text))
         return _UNKNOWN
 
     def wrong(self, node: ast.expr, type: Type, *wanted: Type) -> None:

@@ -21,9 +21,10 @@ from typing import Any, Final, Literal, NamedTuple
 import msgspec
 
 from operators import quiet
-from operators.expressions import ExpressionError, compile_expression
+from operators.expressions import compile_expression
 from operators.language import Name, Type
 from operators.scope import COUNT, KEY, event_names, scope
+from operators.syntax import ExpressionError
 from schemas import plays as written
 from schemas.errors import ConfigError
 from schemas.plays import PlayFile, milliseconds

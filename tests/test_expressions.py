@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators.expressions import DEEPEST, LONGEST, LONGEST_LIST, ExpressionError, compile_expression
+from operators.expressions import DEEPEST, LONGEST_LIST, compile_expression
 from operators.language import FUNCTIONS, Name, Scope
+from operators.syntax import LONGEST, ExpressionError
 from tests.identity_worlds import thorough
 
 DAY = 86_400_000
