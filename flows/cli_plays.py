@@ -33,7 +33,7 @@ def plays() -> None:
 def check(ctx: click.Context, file: Path, as_json: bool) -> None:
     """Check FILE as engage would, and list every fault; exit code 2 if there is one."""
     from flows import playfile
-    from operators.plays import PlayBook
+    from operators.playbook import PlayBook
     from schemas.errors import ConfigError
 
     try:

@@ -9,7 +9,7 @@ import msgspec
 import yaml
 
 from flows.checking import Checker, YamlLoader, problem
-from operators.plays import PlayBook, faults_of
+from operators.playbook import PlayBook, faults_of
 from schemas.errors import ConfigError
 from schemas.plays import Play, PlayFile
 

@@ -15,7 +15,7 @@ import redis
 from confluent_kafka import KafkaException
 
 from flows.identity_commands import now
-from operators.plays import PlayBook
+from operators.playbook import PlayBook
 from operators.shard import ShardState
 from operators.transactions import Transactions
 from schemas import stitched

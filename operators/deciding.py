@@ -10,7 +10,8 @@ from zlib import crc32
 
 from operators import fold, governance, progress
 from operators.governance import Circumstances, Verdict
-from operators.plays import Candidate, Play, PlayBook, gone
+from operators.playbook import PlayBook
+from operators.plays import Candidate, Play, gone
 from operators.shard import Shard
 from operators.uuids import uuid5_text
 from schemas import outputs, stitched

@@ -15,7 +15,8 @@ import msgspec
 from operators import fold, parts, progress, scoring
 from operators.churn import Model
 from operators.deciding import Decider
-from operators.plays import NO_PLAYS, Candidate, PlayBook, crossed, gone, worth
+from operators.playbook import NO_PLAYS, PlayBook
+from operators.plays import Candidate, crossed, gone, worth
 from operators.shard import Shard
 from operators.succession import MAX_HOPS, Succession
 from schemas import stitched

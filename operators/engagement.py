@@ -17,7 +17,7 @@ from operators.engage import Engage
 from operators.failpoints import failpoint
 from operators.kafka import Partition
 from operators.ownership import Ownership
-from operators.plays import PlayBook
+from operators.playbook import PlayBook
 from operators.shard import Shard, ShardState
 from operators.subscription import Received, Start
 from operators.timers import KEPT

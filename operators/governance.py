@@ -15,7 +15,8 @@ from typing import NamedTuple
 
 from operators import quiet
 from operators.chance import share, weighted
-from operators.plays import KEPT_SENT, Candidate, Cap, Play, PlayBook
+from operators.playbook import PlayBook
+from operators.plays import KEPT_SENT, Candidate, Cap, Play
 from state.profile import Decided, Profile, Sent
 
 #: channel -> namespaces of the identifier a message is addressed to.

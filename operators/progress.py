@@ -11,7 +11,8 @@ from collections.abc import Mapping
 import msgspec
 
 from operators import fold
-from operators.plays import Candidate, Play, PlayBook, Reaction, Value
+from operators.playbook import PlayBook
+from operators.plays import Candidate, Play, Reaction, Value
 from schemas.stitched import Event, Gist
 from schemas.touchpoint import Body
 from state.profile import Profile, Progress, Timer

@@ -1,4 +1,4 @@
-"""The plays of a retailer as they are written: ``plays.yaml``, checked by `operators.plays` before use.
+"""The plays of a retailer as they are written: ``plays.yaml``, checked by `operators.playbook` before use.
 
 Durations are a number and a unit: ``30m``, ``12h``, ``7d``. Conditions and values are expressions of
 `operators.expressions`.

@@ -18,7 +18,7 @@ import msgspec
 from flows import playfile
 from operators.churn import PRIOR, Model
 from operators.engage import Engage
-from operators.plays import PlayBook
+from operators.playbook import PlayBook
 from operators.shard import Shard, ShardState
 from schemas import stitched
 from schemas.config import Churn, Config, Keys, Limits, Topics

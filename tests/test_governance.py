@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from operators import governance
 from operators.deciding import decision_id, rfc3339
 from operators.governance import KEPT_DECISIONS, Circumstances, Verdict, consented
-from operators.plays import KEPT_SENT, Candidate, PlayBook
+from operators.playbook import PlayBook
+from operators.plays import KEPT_SENT, Candidate
 from schemas.touchpoint import MAX_TIME, MIN_TIME
 from state.profile import Contact, Decided, Profile, Sent
 from tests.engage_helpers import BOOK, DAY, PLAYS, A, B, T, capped

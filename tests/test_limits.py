@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from operators import chance, governance, quiet
 from operators.governance import GLOBAL, KEPT_HELD, OF_PLAY
-from operators.plays import PlayBook
+from operators.playbook import PlayBook
 from operators.quiet import Quiet
 from schemas.outputs import Decision
 from schemas.stitched import Control, Event

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from flows import playfile
 from flows.cli import main
-from operators.plays import PlayBook
+from operators.playbook import PlayBook
 from schemas.errors import ConfigError
 
 GOOD: dict[str, Any] = {

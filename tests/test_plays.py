@@ -16,7 +16,8 @@ from flows import playfile
 from operators import fold, progress
 from operators.deciding import rfc3339
 from operators.governance import KEPT_DECISIONS
-from operators.plays import PlayBook, crossed
+from operators.playbook import PlayBook
+from operators.plays import crossed
 from operators.progress import CROWDED, KEPT_KEYS
 from schemas.plays import PlayFile
 from schemas.stitched import EVERY, Control, Event

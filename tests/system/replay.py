@@ -15,7 +15,7 @@ import redis
 
 from operators.churn import Model
 from operators.engage import Engage
-from operators.plays import PlayBook
+from operators.playbook import PlayBook
 from operators.shard import Shard, ShardState
 from schemas import stitched
 from schemas.config import Config

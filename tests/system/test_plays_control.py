@@ -16,7 +16,7 @@ from confluent_kafka import Producer
 
 from flows import plays_control
 from flows.cli import main
-from operators.plays import PlayBook
+from operators.playbook import PlayBook
 from schemas.config import Config, Metrics
 from schemas.outputs import Decision
 from schemas.topics import PLAYS, topic_name

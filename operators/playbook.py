@@ -1,0 +1,244 @@
+"""The plays in force as a set: compiled from what is written, checked, and indexed by what wakes them.
+
+::
+
+    book = PlayBook(file)                     # checks it all: ConfigError lists every fault
+    for reaction in book.reactions["Product Viewed"]: ...
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from datetime import time
+from difflib import get_close_matches
+from typing import Any, Final
+
+import msgspec
+
+from operators import quiet
+from operators.expressions import compile_expression
+from operators.language import Name, Type
+from operators.plays import DAY, KEPT_SENT, Cap, Play, Reaction, Role, Value
+from operators.scope import COUNT, KEY, event_names, scope
+from operators.syntax import ExpressionError
+from schemas import plays as written
+from schemas.errors import ConfigError
+from schemas.plays import PlayFile, milliseconds
+from schemas.touchpoint import TYPES
+
+_file = msgspec.json.Decoder(PlayFile)
+
+
+class PlayBook:
+    """A set of plays. ``version`` names its ``content``; ``reactions`` are indexed by the type of touchpoint: one costs
+    only the plays that could react to it. Raises `ConfigError` that lists every fault."""
+
+    def __init__(self, file: PlayFile) -> None:
+        self.content = msgspec.json.encode(file, order="deterministic")
+        self.version = hashlib.blake2b(self.content, digest_size=8).hexdigest()
+        self.start_within = milliseconds(file.limits.start_within)
+        self.caps = [Cap(cap.messages, milliseconds(cap.within), cap.channel, cap.category) for cap in file.limits.caps]
+        self.timezone = file.limits.timezone
+        self.quiet_hours = _quiet(file.limits.quiet_hours)
+        self.holdout = file.limits.holdout
+        #: So long (ms) the plays of a group wait for others.
+        self.windows = {name: milliseconds(group.window) for name, group in file.limits.groups.items() if group.window}
+        #: So long (ms) messages are remembered.
+        self.remembered = max([cap.within for cap in self.caps], default=0)
+        self.plays: dict[str, Play] = {}
+        self.reactions: dict[str, list[Reaction]] = {}
+        faults = [*_limits(self.caps)]
+        if quiet.zone(self.timezone) is None:
+            faults.append(f"limits.timezone: {self.timezone!r} is no time zone; allowed: such as Asia/Shanghai")
+        for name, play in file.plays.items():
+            compiling = _Compiling(name, play)
+            self.plays[name] = compiling.play
+            for type, reaction in compiling.reactions:
+                self.reactions.setdefault(type, []).append(reaction)
+            faults += compiling.faults
+            if play.group is not None and play.group not in file.limits.groups:
+                known = ", ".join(file.limits.groups) or "none yet"
+                faults.append(f"plays.{name}.group: {play.group!r} is not among limits.groups: {known}")
+        if faults:
+            raise ConfigError(faults)
+        #: Plays that wait for the score to cross into a band.
+        self.scored = [play for play in self.plays.values() if play.band is not None]
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> PlayBook:
+        """What was put in force. Raises `ConfigError` if this version of the product cannot carry it out."""
+        try:
+            return cls(_file.decode(content))
+        except msgspec.ValidationError as error:
+            raise ConfigError([f"plays in force: {error}"]) from None
+
+    def category(self, play: str) -> str | None:
+        """The category of a play, None of one that is no longer there."""
+        return self.plays[play].category if play in self.plays else None
+
+    def group(self, play: str) -> str | None:
+        """The group that a play competes in, if it is there and does."""
+        return self.plays[play].group if play in self.plays else None
+
+
+def faults_of(name: str, play: written.Play) -> list[str]:
+    """What is wrong with one play of a file that cannot be used as a whole."""
+    return _Compiling(name, play).faults
+
+
+class _Compiling:
+    """One play: its `Play`, its reactions by type of touchpoint, and what is wrong with it."""
+
+    def __init__(self, name: str, given: written.Play) -> None:
+        self.faults: list[str] = []
+        self.reactions: list[tuple[str, Reaction]] = []
+        self._path = f"plays.{name}"
+        self._given = given
+        when = given.when
+        kinds = written.kinds_of(when)
+        if len(kinds) != 1:
+            there, known = " and ".join(kinds) or "nothing", ", ".join(written.When.__struct_fields__)
+            self._fault("when", f"has {there}; allowed: exactly one of {known}")
+        self.play = Play(
+            name=name,
+            channels=tuple(dict.fromkeys(given.channels)),
+            purpose=given.purpose,
+            category=given.category,
+            cool_down=milliseconds(given.cool_down),
+            once=given.once,
+            who=self._compiled("who", given.who, {}, "bool"),
+            values=self._values(),
+            times=when.count.times if when.count else 0,
+            within=_within(when),
+            band=when.score,
+            group=given.group,
+            priority=given.priority,
+            worth=self._compiled("worth", given.worth, self._telling(), "number"),
+            budget=(given.budget.messages, milliseconds(given.budget.per)) if given.budget else None,
+            holdout=given.holdout,
+            variants=given.variants,
+            skips=given.skips,
+            expires=milliseconds(given.expires) if given.expires else None,
+        )
+        if given.variants and not any(variant.weight for variant in given.variants.values()):
+            self._fault("variants", "none has any weight; allowed: at least one above 0")
+        self._react()
+
+    def _fault(self, key: str, text: str) -> None:
+        self.faults.append(f"{self._path}.{key}: {text}")
+
+    def _react(self) -> None:
+        when = self._given.when
+        if when.event:
+            self._pattern("when.event", "event", when.event)
+        if when.count:
+            self._pattern("when.count.of", "count", when.count.of)
+            if when.count.reset:
+                self._pattern("when.count.reset", "reset", when.count.reset, beside=when.count.of)
+        if when.absence:
+            self._pattern("when.absence.after", "after", when.absence.after)
+            self._pattern("when.absence.without", "without", when.absence.without, beside=when.absence.after)
+        if when.delay:
+            self._pattern("when.delay.after", "after" if when.delay.after.by else "each", when.delay.after)
+        if when.silence:
+            self._pattern("when.silence.of", "after", when.silence.of)
+            if when.silence.of.by:
+                self._fault("when.silence.of.by", "has no meaning: it is the customer who is silent; leave it out")
+        if when.score and (when.score.rises_to is None) == (when.score.falls_to is None):
+            self._fault("when.score", "allowed: exactly one of rises_to, falls_to")
+
+    def _pattern(self, path: str, role: Role, pattern: written.Pattern, beside: written.Pattern | None = None) -> None:
+        """Compile one pattern. ``beside``: the one whose keys it ends; with keys where that has none it would end
+        nothing."""
+        types = _types(pattern)
+        for type in types:
+            near = get_close_matches(type.lower(), [each.lower() for each in TYPES], 1, 0.85)
+            if near and type not in TYPES:
+                meant = next(each for each in TYPES if each.lower() == near[0])
+                self._fault(f"{path}.event", f"{type!r} is not a type of touchpoint; did you mean {meant!r}?")
+        if beside is not None and pattern.by and not beside.by:
+            self._fault(f"{path}.by", "ends what has no key; give both a key, or none")
+        names = event_names(types)
+        where = self._compiled(f"{path}.where", pattern.where, names, "bool")
+        by = self._compiled(f"{path}.by", pattern.by, names, "text", "texts")
+        for type in dict.fromkeys(types):
+            self.reactions.append((type, Reaction(self.play, role, where, by)))
+
+    def _telling(self) -> dict[str, Name]:
+        """What a message can tell of."""
+        waking = _waking(self._given.when)
+        names: dict[str, Name] = event_names(_types(waking)) if waking else {}
+        names |= KEY if waking and waking.by else {}
+        return names | (COUNT if self._given.when.count else {})
+
+    def _values(self) -> tuple[tuple[str, Callable[..., Value | None]], ...]:
+        names, found = self._telling(), []
+        for name, text in self._given.values.items():
+            function = self._compiled(f"values.{name}", text, names, "text", "number", "bool")
+            if function is not None:
+                found.append((name, function))
+        return tuple(found)
+
+    def _compiled(
+        self, path: str, text: str | None, names: Mapping[str, Name], *wanted: Type
+    ) -> Callable[..., Any] | None:
+        if text is None:
+            return None
+        try:
+            return compile_expression(text, scope(names), wanted)
+        except ExpressionError as error:
+            for at, wrong in error.faults:
+                self._fault(path, f"character {at}: {wrong}: {_around(text, at)}")
+            return None
+
+
+def _quiet(hours: written.QuietHours | None) -> quiet.Quiet | None:
+    if hours is None:
+        return None
+    start, end = time.fromisoformat(hours.start), time.fromisoformat(hours.end)
+    return quiet.Quiet(start, end, hours.channels, hours.then == "hold")
+
+
+def _waking(when: written.When) -> written.Pattern | None:
+    """The touchpoints whose fields a message can tell of."""
+    waits = when.absence or when.delay
+    if waits is not None:
+        return waits.after
+    counts = when.count or when.silence
+    return counts.of if counts is not None else when.event
+
+
+def _within(when: written.When) -> int:
+    """The time that a play counts over or waits (ms)."""
+    bounded, waits = when.count or when.absence, when.delay or when.silence
+    if bounded is not None:
+        return milliseconds(bounded.within)
+    return milliseconds(waits.wait) if waits is not None else 0
+
+
+def _types(pattern: written.Pattern) -> tuple[str, ...]:
+    return (pattern.event,) if isinstance(pattern.event, str) else pattern.event
+
+
+def _around(text: str, at: int) -> str:
+    """The place in an expression, with an arrow before it."""
+    flat = " ".join(text.splitlines())
+    start, end = max(0, at - 21), at + 30
+    return f"{'...' if start else ''}{flat[start : at - 1]}>>>{flat[at - 1 : end]}{'...' if end < len(flat) else ''}"
+
+
+def _limits(caps: list[Cap]) -> list[str]:
+    """Caps count what is remembered: no more than `KEPT_SENT` messages may be sent within the longest window."""
+    longest = max([cap.within for cap in caps], default=0)
+    overall = [cap.messages * -(-longest // cap.within) for cap in caps if not cap.channel and not cap.category]
+    if caps and min(overall, default=KEPT_SENT + 1) > KEPT_SENT:
+        return [
+            f"limits.caps: more than {KEPT_SENT} messages could be sent within the longest window, {longest // DAY} "
+            "days, and so many are not remembered; add a cap without channel and category that is low enough"
+        ]
+    return []
+
+
+#: What is in force before any were put in force.
+NO_PLAYS: Final = PlayBook(PlayFile(plays={}))
