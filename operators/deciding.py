@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from hashlib import blake2b
 from uuid import UUID
 from zlib import crc32
@@ -13,6 +12,7 @@ from operators.governance import Circumstances, Verdict
 from operators.playbook import PlayBook
 from operators.plays import Candidate, Play, gone
 from operators.shard import Shard
+from operators.texts import rfc3339
 from operators.uuids import uuid5_text
 from schemas import outputs, stitched
 from schemas.config import Config
@@ -29,11 +29,6 @@ def decision_id(candidate: Candidate, customer: str) -> str:
     same id."""
     parts = (candidate.play.name, customer, candidate.business_key, candidate.occurrence)
     return uuid5_text(DECISIONS, "\x1f".join(parts))
-
-
-def rfc3339(ms: int) -> str:
-    """UTC time with milliseconds."""
-    return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _ids(candidate: Candidate, profile: Profile) -> tuple[str, str]:
@@ -72,12 +67,12 @@ class Decider:
 
     def decide(self, shard: Shard, profile: Profile, candidates: Sequence[Candidate], book: PlayBook) -> None:
         """Decide on what was woken together, the best first: of a group one is chosen."""
-        chosen: set[str] = set()
+        chosen: dict[str, str] = {}
         for candidate in sorted(candidates, key=_best_first):
             play = candidate.play
-            verdict = self._decide(shard, profile, candidate, book, lost=play.group in chosen)
+            verdict = self._decide(shard, profile, candidate, book, chosen.get(play.group or "", ""))
             if play.group is not None and verdict.outcome in ("emitted", "held_out"):
-                chosen.add(play.group)
+                chosen[play.group] = play.name
 
     def release(self, shard: Shard, profile: Profile, held: Sequence[Held], book: PlayBook) -> None:
         """Decide anew, together, on what has waited long enough."""
@@ -104,13 +99,14 @@ class Decider:
         return [profile, *[part.profile for part in kept]]
 
     def _decide(
-        self, shard: Shard, profile: Profile, candidate: Candidate, book: PlayBook, *, lost: bool
+        self, shard: Shard, profile: Profile, candidate: Candidate, book: PlayBook, lost: str
     ) -> governance.Verdict:
         play, at, held = candidate.play, shard.state.at, candidate.held
         known_id, own_id = (held.id, held.own) if held else _ids(candidate, profile)
         given = Circumstances(at, book, self._left(shard, play), lost, waited=held is not None)
         stopped = self._stopped(shard, candidate, book)
-        verdict = Verdict(stopped) if stopped else governance.decide(candidate, known_id, profile, given)
+        rests = None if stopped else governance.grounds(candidate, known_id, profile, given)
+        verdict = governance.decide(play, profile.customer, at, rests, book) if rests else Verdict(stopped)
         treated = play.name in profile.treated
         for each in self._all(shard, profile):
             governance.record(candidate, known_id, verdict, each, given)
@@ -128,6 +124,7 @@ class Decider:
             variant=verdict.variant,
             until=verdict.until or None,
             treated=treated and verdict.outcome == "held_out",
+            grounds=rests,
         )
         shard.emit(self._decisions, -1, profile.customer, stitched.encode(decision))
         shard.count(f"decision/{play.name}/{verdict.code or 'emitted'}")

@@ -18,7 +18,7 @@ with it is false, also with ``!=``. ``known(x)`` asks for it, ``default(x, y)`` 
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from math import isfinite
 from typing import Any, Final, NamedTuple
@@ -32,6 +32,7 @@ from operators.language import (
     RESULTS,
     RUNTIME,
     Function,
+    Name,
     Scope,
     Type,
 )
@@ -47,6 +48,30 @@ LARGEST: Final = 10**15
 def compile_expression(source: str, scope: Scope, wanted: tuple[Type, ...] = ()) -> Callable[..., Any]:
     """Compile ``source`` to a function of ``scope.arguments``. ``wanted``: types it may have, if not any. Raises
     `ExpressionError`."""
+    return _function(scope.arguments, _compiled(source, scope, wanted)[1].code)
+
+
+class Condition(NamedTuple):
+    """A condition in two steps: ``read`` gives what it names, by name, of the arguments of its scope; ``holds`` whether
+    it holds of that at a time (ms). What was read can be kept, and the condition asked again."""
+
+    read: Callable[..., dict[str, Any]]
+    holds: Callable[[Mapping[str, Any], int], bool]
+
+
+def compile_condition(source: str, scope: Scope) -> Condition:
+    """Compile ``source``. Raises `ExpressionError`."""
+    compiler, _ = _compiled(source, scope, ("bool",))
+    names = {written: name for written, name in sorted(compiler.named.items()) if name.code != "now"}
+    read = ", ".join([f"{written!r}: {name.code}" for written, name in names.items()])
+    kept = {written: name._replace(code=f"read[{written!r}]") for written, name in names.items()}
+    again = Scope({**scope.names, **kept}, ("read", "now"))
+    return Condition(
+        _function(scope.arguments, f"{{{read}}}"), _function(again.arguments, _compiled(source, again, ())[1].code)
+    )
+
+
+def _compiled(source: str, scope: Scope, wanted: tuple[Type, ...]) -> tuple[_Compiler, _Part]:
     tree = parsed(source)
     compiler = _Compiler(source, scope)
     part = compiler.part(tree)
@@ -54,9 +79,12 @@ def compile_expression(source: str, scope: Scope, wanted: tuple[Type, ...] = ())
         compiler.wrong(tree, part.type, *wanted)
     if compiler.faults:
         raise ExpressionError(source, compiler.faults)
-    code = f"lambda {', '.join(scope.arguments)}: {part.code}"
+    return compiler, part
+
+
+def _function(arguments: Sequence[str], code: str) -> Callable[..., Any]:
     # All of the text is made here, of the fragments below; nothing of the source but checked constants is in it.
-    function: Callable[..., Any] = eval(code, {"__builtins__": {}, **RUNTIME})
+    function: Callable[..., Any] = eval(f"lambda {', '.join(arguments)}: {code}", {"__builtins__": {}, **RUNTIME})
     return function
 
 
@@ -78,10 +106,11 @@ _AS_BOOL: dict[Type, str] = {
 
 
 class _Compiler:
-    """One compilation: what has been found wrong, and how many values were given a name."""
+    """One compilation: what has been found wrong, what is ``named``, and how many values were given a name."""
 
     def __init__(self, source: str, scope: Scope) -> None:
         self.faults: list[Fault] = []
+        self.named: dict[str, Name] = {}
         self._source = source
         self._scope = scope
         self._temporaries = 0
@@ -145,6 +174,7 @@ class _Compiler:
         written = _dotted(node)
         name = self._scope.names.get(written) if written else None
         if name is not None and written is not None:
+            self.named[written] = name
             return _Part(name.type, name.code, name.maybe)
         if written is None:
             return self.fault(node, "only event, profile and other names of the language have attributes")

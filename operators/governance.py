@@ -4,12 +4,14 @@ consent → filter → duplicate → cool-down → arbitration → frequency cap
 channel. Each step narrows the open channels; the decision stops when none is left, with the code of the step that
 removed the last one. Quiet hours and the window of a group may hold it instead: then all of this is asked anew.
 
-`decide` takes nothing yet; what a decision uses up is taken by `record`, in the same commit.
+`grounds` collects what the decision rests on, `decide` takes it from them and nothing else, `record` takes what it uses
+up, in the same commit.
 """
 
 from __future__ import annotations
 
 from base64 import b64encode
+from collections.abc import Sequence
 from hashlib import blake2b
 from typing import NamedTuple
 
@@ -17,6 +19,7 @@ from operators import quiet
 from operators.chance import share, weighted
 from operators.playbook import PlayBook
 from operators.plays import KEPT_SENT, Candidate, Cap, Play
+from schemas.outputs import Grounds
 from state.profile import Decided, Profile, Sent
 
 #: channel -> namespaces of the identifier a message is addressed to.
@@ -33,6 +36,8 @@ KEPT_DECISIONS, KEPT_HELD = 20, 20
 KEPT_ONCE = 50
 #: Why a message waits.
 QUIET_HOURS, ARBITRATION = "quiet_hours", "arbitration"
+#: Consent of which nothing is known: silence is no consent.
+_SILENT = (False, 0)
 #: The holdout of all plays, and that of one.
 GLOBAL, OF_PLAY = "holdout_global", "holdout_play"
 
@@ -58,64 +63,86 @@ class Verdict(NamedTuple):
 
 class Circumstances(NamedTuple):
     """What a decision depends on beside candidate and profile: the clock (ms), the plays in force, messages left of the
-    play's budget (None: any), whether another play of its group was chosen, and whether it has waited for others."""
+    play's budget (None: any), which other play of its group was chosen ("": none), and whether it has waited for
+    others."""
 
     at: int
     book: PlayBook
     left: int | None = None
-    lost: bool = False
+    lost: str = ""
     waited: bool = False
 
 
-def decide(candidate: Candidate, decision_id: str, profile: Profile, given: Circumstances) -> Verdict:
-    """The verdict on ``candidate``."""
-    play, at, skips = candidate.play, given.at, candidate.play.skips
-    channels = [each for each in play.channels if "consent" in skips or consented(profile, each, play.purpose)]
+def grounds(candidate: Candidate, decision_id: str, profile: Profile, given: Circumstances) -> Grounds:
+    """All that the decision will rest on."""
+    play = candidate.play
+    marks = profile.once.get(play.name, ()) if play.once and candidate.held is None else ()
+    return Grounds(
+        left=given.left,
+        lost=given.lost,
+        waited=given.waited,
+        who=play.who.read(None, None, profile, given.at, "", 0) if play.who is not None else {},
+        consent={each: known for each in play.channels if (known := profile.consent.get(f"{each}/{play.purpose}"))},
+        decided=any([each.id == decision_id for each in profile.decided])
+        or (bool(marks) and mark(candidate.business_key) in marks),
+        last=profile.cooling.get(play.name),
+        sent=[(each.at, each.play, each.channel) for each in profile.sent],
+        held=len(profile.held),
+        window=_window_ends(play.group or "", profile, given) if play.group in given.book.windows else 0,
+        timezone=profile.timezone,
+        births=list(profile.births),
+        variant=profile.variants.get(play.name),
+        addresses=list(profile.contacts),
+    )
+
+
+def decide(play: Play, customer: str, at: int, rests: Grounds, book: PlayBook) -> Verdict:
+    """The verdict at ``at`` (ms), from its grounds alone: whoever has kept them can take the decision again."""
+    skips = play.skips
+    channels = [each for each in play.channels if "consent" in skips or rests.consent.get(each, _SILENT)[0]]
     if not channels:
         return Verdict("no_consent")
-    if play.who is not None and not play.who(None, None, profile, at, "", 0):
+    if play.who is not None and not play.who.holds(rests.who, at):
         return Verdict("filter")
-    if any([each.id == decision_id for each in profile.decided]):
+    if rests.decided:
         return Verdict("duplicate")
-    if play.once and candidate.held is None and mark(candidate.business_key) in profile.once.get(play.name, ()):
-        return Verdict("duplicate")
-    if "cool_down" not in skips and at - profile.cooling.get(play.name, -play.cool_down) < play.cool_down:
+    if "cool_down" not in skips and rests.last is not None and at - rests.last < play.cool_down:
         return Verdict("cool_down")
-    if given.lost:
+    if rests.lost:
         return Verdict(ARBITRATION)
-    if play.group in given.book.windows and not given.waited:
-        return _held(profile, ARBITRATION, _window_ends(play.group or "", profile, given))
+    if rests.window and not rests.waited:
+        return _held(rests, ARBITRATION, rests.window)
     if "caps" not in skips:
-        channels = [each for each in channels if not _capped(play, each, profile, given)]
+        channels = [each for each in channels if capped_until(play, each, at, rests, book) is None]
         if not channels:
             return Verdict("frequency_cap")
-    if given.left is not None and given.left <= 0:
+    if rests.left is not None and rests.left <= 0:
         return Verdict("budget")
-    return _timely(play, channels, profile, given)
+    return _timely(play, customer, at, channels, rests, book)
 
 
-def _timely(play: Play, channels: list[str], profile: Profile, given: Circumstances) -> Verdict:
+def _timely(play: Play, customer: str, at: int, channels: list[str], rests: Grounds, book: PlayBook) -> Verdict:
     """The verdict from quiet hours on."""
-    hours = given.book.quiet_hours
+    hours = book.quiet_hours
     if hours is not None and "quiet_hours" not in play.skips:
-        until = quiet.ends(hours, given.at, profile.timezone, given.book.timezone)
+        until = quiet.ends(hours, at, rests.timezone, book.timezone)
         open_now = [each for each in channels if not until or (hours.channels and each not in hours.channels)]
         if not open_now:
-            return _held(profile, QUIET_HOURS, until) if hours.hold else Verdict(QUIET_HOURS)
+            return _held(rests, QUIET_HOURS, until) if hours.hold else Verdict(QUIET_HOURS)
         channels = open_now
-    code = None if "holdout" in play.skips else held_out(play, profile, given.book)
-    chosen = variant(play, profile)
+    code = None if "holdout" in play.skips else held_out(play, [customer, *rests.births], book)
+    chosen = variant(play, customer, rests.variant)
     reachable = [
-        (channel, namespace) for channel in channels for namespace in ADDRESS[channel] if namespace in profile.contacts
+        (channel, namespace) for channel in channels for namespace in ADDRESS[channel] if namespace in rests.addresses
     ]
     if not reachable:
         return Verdict("unreachable")
     return Verdict(code, *reachable[0], chosen, channels=tuple(dict.fromkeys(channel for channel, _ in reachable)))
 
 
-def _held(profile: Profile, code: str, until: int) -> Verdict:
+def _held(rests: Grounds, code: str, until: int) -> Verdict:
     """Held, if there is room."""
-    return Verdict("too_many_held") if len(profile.held) >= KEPT_HELD else Verdict(code, until=until)
+    return Verdict("too_many_held") if rests.held >= KEPT_HELD else Verdict(code, until=until)
 
 
 def _window_ends(group: str, profile: Profile, given: Circumstances) -> int:
@@ -125,25 +152,28 @@ def _window_ends(group: str, profile: Profile, given: Circumstances) -> int:
     return min([each.until for each in waiting], default=given.at + book.windows[group])
 
 
-def _capped(play: Play, channel: str, profile: Profile, given: Circumstances) -> bool:
-    """Whether one more message would be too many for any cap that it counts against."""
-    at, book = given.at, given.book
-    return any([
-        sum([
-            at - sent.at < cap.within and _counts(cap, sent.channel, book.category(sent.play)) for sent in profile.sent
-        ]) >= cap.messages
-        for cap in book.caps
-        if _counts(cap, channel, play.category)
-    ])  # fmt: skip
+def capped_until(play: Play, channel: str, at: int, rests: Grounds, book: PlayBook) -> int | None:
+    """Until when (ms) one more message would be too many for a cap that it counts against; None if it would not."""
+    full: list[int] = []
+    for cap in book.caps:
+        if _counts(cap, channel, play.category):
+            times = [
+                time
+                for time, name, used in rests.sent
+                if at - time < cap.within and _counts(cap, used, book.category(name))
+            ]
+            if len(times) >= cap.messages:
+                full.append(sorted(times)[-cap.messages] + cap.within)
+    return max(full, default=None)
 
 
 def _counts(cap: Cap, channel: str, category: str | None) -> bool:
     return cap.channel in (None, channel) and cap.category in (None, category)
 
 
-def held_out(play: Play, profile: Profile, book: PlayBook) -> str | None:
-    """Which holdout keeps the play from the customer, if one does. Who was merged with someone held out is held out."""
-    births = [profile.customer, *profile.births]
+def held_out(play: Play, births: Sequence[str], book: PlayBook) -> str | None:
+    """Which holdout keeps the play from a customer of these birth ids, if one does. Who was merged with someone held
+    out is held out."""
     if book.holdout and any([share("holdout", birth) < book.holdout for birth in births]):
         return GLOBAL
     if play.holdout and any([share("holdout", play.name, birth) < play.holdout for birth in births]):
@@ -151,13 +181,12 @@ def held_out(play: Play, profile: Profile, book: PlayBook) -> str | None:
     return None
 
 
-def variant(play: Play, profile: Profile) -> str | None:
+def variant(play: Play, customer: str, known: str | None = None) -> str | None:
     """What the play says to this customer: what it said before or, the first time, what is drawn."""
-    known = profile.variants.get(play.name)
     if known in play.variants:
         return known
     weights = {name: each.weight for name, each in play.variants.items()}
-    return weighted(weights, "variant", play.name, profile.customer)
+    return weighted(weights, "variant", play.name, customer)
 
 
 def record(candidate: Candidate, decision_id: str, verdict: Verdict, profile: Profile, given: Circumstances) -> None:
@@ -183,9 +212,3 @@ def record(candidate: Candidate, decision_id: str, verdict: Verdict, profile: Pr
 def mark(key: str) -> str:
     """What is remembered of a key: 48 bits of its hash."""
     return b64encode(blake2b(key.encode(), digest_size=6).digest()).decode()
-
-
-def consented(profile: Profile, channel: str, purpose: str) -> bool:
-    """Whether the customer allowed ``purpose`` on ``channel``; silence is no consent."""
-    granted = profile.consent.get(f"{channel}/{purpose}")
-    return granted is not None and granted[0]

@@ -12,12 +12,12 @@ import hashlib
 from collections.abc import Callable, Mapping
 from datetime import time
 from difflib import get_close_matches
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 
 from operators import quiet
-from operators.expressions import compile_expression
+from operators.expressions import Condition, compile_condition, compile_expression
 from operators.language import Name, Type
 from operators.plays import DAY, KEPT_SENT, Cap, Play, Reaction, Role, Value
 from operators.scope import COUNT, KEY, event_names, scope
@@ -28,13 +28,16 @@ from schemas.plays import PlayFile, milliseconds
 from schemas.touchpoint import TYPES
 
 _file = msgspec.json.Decoder(PlayFile)
+T = TypeVar("T")
 
 
 class PlayBook:
-    """A set of plays. ``version`` names its ``content``; ``reactions`` are indexed by the type of touchpoint: one costs
-    only the plays that could react to it. Raises `ConfigError` that lists every fault."""
+    """A set of plays. ``version`` names its ``content``, which says what ``file`` says; ``reactions`` are indexed by
+    the type of touchpoint: one costs only the plays that could react to it. Raises `ConfigError` that lists every
+    fault."""
 
     def __init__(self, file: PlayFile) -> None:
+        self.file = file
         self.content = msgspec.json.encode(file, order="deterministic")
         self.version = hashlib.blake2b(self.content, digest_size=8).hexdigest()
         self.start_within = milliseconds(file.limits.start_within)
@@ -107,7 +110,7 @@ class _Compiling:
             category=given.category,
             cool_down=milliseconds(given.cool_down),
             once=given.once,
-            who=self._compiled("who", given.who, {}, "bool"),
+            who=self._who(),
             values=self._values(),
             times=when.count.times if when.count else 0,
             within=_within(when),
@@ -180,13 +183,21 @@ class _Compiling:
                 found.append((name, function))
         return tuple(found)
 
+    def _who(self) -> Condition | None:
+        text = self._given.who
+        return None if text is None else self._noted("who", text, lambda: compile_condition(text, scope()))
+
     def _compiled(
         self, path: str, text: str | None, names: Mapping[str, Name], *wanted: Type
     ) -> Callable[..., Any] | None:
         if text is None:
             return None
+        return self._noted(path, text, lambda: compile_expression(text, scope(names), wanted))
+
+    def _noted(self, path: str, text: str, compiled: Callable[[], T]) -> T | None:
+        """What ``text`` compiles to; None if that is at fault, which is noted."""
         try:
-            return compile_expression(text, scope(names), wanted)
+            return compiled()
         except ExpressionError as error:
             for at, wrong in error.faults:
                 self._fault(path, f"character {at}: {wrong}: {_around(text, at)}")

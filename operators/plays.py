@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, Final, Literal, NamedTuple
 
+from operators.expressions import Condition
 from schemas import plays as written
 from state.profile import Held, Profile
 
@@ -17,7 +18,6 @@ DAY = 86_400_000
 #: Messages a customer may get within the longest window of any cap: all of them are remembered.
 KEPT_SENT: Final = 200
 
-Condition = Callable[..., bool]
 Value = str | int | float
 #: ``each``: every touchpoint waits for itself.
 Role = Literal["event", "count", "reset", "after", "each", "without"]
@@ -54,7 +54,7 @@ class Reaction(NamedTuple):
 
     play: Play
     role: Role
-    where: Condition | None
+    where: Callable[..., bool] | None
     by: Callable[..., Any] | None
 
 

@@ -48,6 +48,14 @@ def parsed(source: str) -> ast.expr:
     return tree
 
 
+def terms(source: str) -> list[str]:
+    """What must all hold for an expression to hold. Raises `ExpressionError`."""
+    tree, text = parsed(source), f"({plain(source)}\n)"
+    both = isinstance(tree, ast.BoolOp) and isinstance(tree.op, ast.And)
+    parts = tree.values if both and isinstance(tree, ast.BoolOp) else [tree]
+    return [" ".join((ast.get_source_segment(text, part) or source).split()) for part in parts]
+
+
 def plain(source: str) -> str:
     """As many characters, but of all kinds of space only blanks and line feeds."""
     return "".join([" " if each.isspace() and each != "\n" else each for each in source])

@@ -52,8 +52,35 @@ class Trigger(msgspec.Struct, kw_only=True):
     datacontenttype: str = "application/json"
 
 
+class Grounds(msgspec.Struct, omit_defaults=True):
+    """What a decision rests on, beside the plays in force and its time: from these it can be taken again. Times in ms.
+
+    ``who``: what the play's condition names, by name (null: missing); ``consent`` by channel, for the play's purpose:
+    whether it was given, and when; ``decided``: this very decision was taken before; ``last``: when the play was last
+    decided for; ``lost``: the play of its group that was chosen; ``waited``: it was held before; ``window``: when the
+    window of its group closes; ``sent``: messages that count, as time, play, channel; ``left`` of the play's budget in
+    this shard; ``held``: messages that wait; ``births``: the ids of all who were merged into the customer, by which
+    holdouts are drawn as by its own; ``variant``: what the play said before; ``addresses``: namespaces of those known.
+    """
+
+    who: dict[str, int | float | str | bool | list[str] | None] = {}
+    consent: dict[str, tuple[bool, int]] = {}
+    decided: bool = False
+    last: int | None = None
+    lost: str = ""
+    waited: bool = False
+    window: int = 0
+    sent: list[tuple[int, str, str]] = []
+    left: int | None = None
+    held: int = 0
+    timezone: str = ""
+    births: list[str] = []
+    variant: str | None = None
+    addresses: list[str] = []
+
+
 class Decision(msgspec.Struct, omit_defaults=True):
-    """The outcome of a play for a customer.
+    """The outcome of a play for a customer, and the ``grounds`` it was taken on (none if the play is gone or paused).
 
     ``outcome``: ``emitted``; ``held_out`` (as if it were, but for the holdout ``code``: global or play); ``stopped`` by
     the step ``code``; or ``held`` by it ``until`` (ms), and then decided anew under the same id. ``treated``: who is
@@ -73,6 +100,7 @@ class Decision(msgspec.Struct, omit_defaults=True):
     variant: str | None = None
     until: int | None = None
     treated: bool = False
+    grounds: Grounds | None = None
 
 
 class IdentityChange(msgspec.Struct, omit_defaults=True):

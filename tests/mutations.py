@@ -223,17 +223,17 @@ MUTATIONS = [
     ),
     Mutation(
         "consent-is-asked", "operators/governance.py",
-        "return granted is not None and granted[0]", "return True",
+        "if \"consent\" in skips or rests.consent.get(each, _SILENT)[0]]", "if True]",
         "tests/test_engage.py::test_consent_and_reach",
     ),
     Mutation(
         "who-is-asked", "operators/governance.py",
-        "if play.who is not None and not play.who(", "if play.who is not None and not True and not play.who(",
+        "if play.who is not None and not play.who.holds(", "if play.who is not None and False and not play.who.holds(",
         "tests/test_plays.py::test_who_is_asked_of_the_profile_when_it_is_decided",
     ),
     Mutation(
         "once-is-for-ever", "operators/governance.py",
-        "if play.once and candidate.held is None and mark(", "if False and mark(",
+        "or (bool(marks) and mark(", "or (False and mark(",
         "tests/test_plays.py::test_once_is_remembered_longer_than_decisions_are",
     ),
     Mutation(
@@ -248,12 +248,12 @@ MUTATIONS = [
     ),
     Mutation(
         "windows-are-waited-for", "operators/governance.py",
-        "if play.group in given.book.windows and not given.waited:", "if False:",
+        "if rests.window and not rests.waited:", "if False:",
         "tests/test_limits.py::test_a_window_waits_for_others_and_then_takes_the_best",
     ),
     Mutation(
         "caps-are-sliding", "operators/governance.py",
-        "at - sent.at < cap.within and", "at - sent.at < cap.within - 86_400_000 and",
+        "at - time < cap.within and", "at - time < cap.within - 86_400_000 and",
         "tests/test_governance.py::test_the_cap_is_sliding_and_exact",
     ),
     Mutation(
@@ -263,7 +263,7 @@ MUTATIONS = [
     ),
     Mutation(
         "budgets-are-used-up", "operators/governance.py",
-        "if given.left is not None and given.left <= 0:", "if given.left is not None and given.left < 0:",
+        "if rests.left is not None and rests.left <= 0:", "if rests.left is not None and rests.left < 0:",
         "tests/test_limits.py::test_a_budget_is_shared_out_and_used_up_exactly",
     ),
     Mutation(
@@ -283,7 +283,7 @@ MUTATIONS = [
     ),
     Mutation(
         "who-is-held-out-stays-so-through-a-merge", "operators/governance.py",
-        "births = [profile.customer, *profile.births]", "births = [profile.customer]",
+        "[customer, *rests.births]", "[customer]",
         "tests/test_limits.py::test_a_holdout_stays_one_through_a_merge_and_who_was_treated_is_flagged",
     ),
     Mutation(

@@ -9,10 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from operators import governance
-from operators.deciding import decision_id, rfc3339
-from operators.governance import KEPT_DECISIONS, Circumstances, Verdict, consented
+from operators.deciding import decision_id
+from operators.governance import KEPT_DECISIONS, Circumstances, Verdict
 from operators.playbook import PlayBook
 from operators.plays import KEPT_SENT, Candidate
+from operators.texts import rfc3339
 from schemas.touchpoint import MAX_TIME, MIN_TIME
 from state.profile import Contact, Decided, Profile, Sent
 from tests.engage_helpers import BOOK, DAY, PLAYS, A, B, T, capped
@@ -34,7 +35,12 @@ def willing(**changes: object) -> Profile:
 
 
 def verdict(profile: Profile, at: int = T) -> Verdict:
-    return governance.decide(candidate(), "own", profile, Circumstances(at, BOOK))
+    return decide(candidate(), "own", profile, Circumstances(at, BOOK))
+
+
+def decide(candidate: Candidate, id: str, profile: Profile, given: Circumstances) -> Verdict:
+    rests = governance.grounds(candidate, id, profile, given)
+    return governance.decide(candidate.play, profile.customer, given.at, rests, given.book)
 
 
 CAP = [Sent(T - 7 * DAY + 1 + n, "welcome", "sms") for n in range(3)]
@@ -121,7 +127,7 @@ def test_the_cap_is_sliding_and_exact(times: list[int], cap: int) -> None:
     profile, emitted = willing(), list[int]()
     for n, time in enumerate(sorted(times)):
         profile.cooling.clear()
-        found = governance.decide(candidate(), str(n), profile, Circumstances(T + time, book))
+        found = decide(candidate(), str(n), profile, Circumstances(T + time, book))
         assert (found.code is None) == (sum(time - each < 7 * DAY for each in emitted) < cap)
         governance.record(candidate(), str(n), found, profile, Circumstances(T + time, book))
         if found.code is None:
@@ -129,7 +135,7 @@ def test_the_cap_is_sliding_and_exact(times: list[int], cap: int) -> None:
 
 
 def test_silence_is_no_consent() -> None:
-    assert not consented(Profile(A), "sms", "marketing")
+    assert verdict(willing(consent={})) == Verdict("no_consent")
 
 
 parts = st.tuples(st.text("ab\x1f", max_size=4), st.text("ab\x1f", max_size=4))

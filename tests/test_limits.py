@@ -10,13 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators import chance, governance, quiet
+from operators import chance, governance, quiet, reasons
 from operators.governance import GLOBAL, KEPT_HELD, OF_PLAY
 from operators.playbook import PlayBook
 from operators.quiet import Quiet
 from schemas.outputs import Decision
 from schemas.stitched import Control, Event
-from state.profile import Profile
 from tests.engage_helpers import DAY, MINUTE, SHARDS, A, B, T, World, created, event, reachable, replayed, tick, token
 from tests.identity_worlds import thorough
 from tests.test_plays import HOUR, checkout, on, plays, reachable_by_mail, tier, waiting, world
@@ -244,7 +243,7 @@ def test_who_was_never_treated_is_not_flagged() -> None:
 
 def test_holdouts_have_the_size_they_say() -> None:
     book = PlayBook(plays({"caps": [], "holdout": 0.1}, each=on("Tier Changed") | {"holdout": 0.2}))
-    found = [governance.held_out(book.plays["each"], Profile(f"customer-{n}"), book) for n in range(20_000)]
+    found = [governance.held_out(book.plays["each"], [f"customer-{n}"], book) for n in range(20_000)]
     assert found.count(GLOBAL) / 20_000 == pytest.approx(0.1, abs=0.01)
     assert found.count(OF_PLAY) / 20_000 == pytest.approx(0.9 * 0.2, abs=0.01)
 
@@ -276,7 +275,7 @@ def test_a_variant_stays_though_weights_change_but_not_when_it_is_gone() -> None
 
 def test_variants_come_as_often_as_their_weights_say() -> None:
     play = PlayBook(plays(each=on("Tier Changed") | variants(a=3, b=1, never=0))).plays["each"]
-    found = [governance.variant(play, Profile(f"customer-{n}")) for n in range(20_000)]
+    found = [governance.variant(play, f"customer-{n}") for n in range(20_000)]
     assert found.count("a") / 20_000 == pytest.approx(0.75, abs=0.01)
     assert found.count("never") == 0
 
@@ -412,4 +411,9 @@ def test_decisions_reconcile_and_promises_hold_whatever_happens(some: list[tuple
         times = sorted(each.data.decided_at for each in found.triggers if each.subject == customer)
         assert all(later - first >= DAY for first, later in zip(times, times[2:], strict=False))
     assert len({each.id for each in found.triggers}) == len(found.triggers)
+    book = PlayBook(_ALL)
+    for decision in found.decisions:
+        assert reasons.recorded(reasons.again(decision, book), decision)
+        steps = reasons.checks(decision, book)
+        assert [each.passed for each in steps if not each.passed] == [False] * (decision.outcome != "emitted")
     assert replayed(found, [3, 1, 7]).everything() == found.everything()

@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 
 from flows import playfile
 from operators import fold, progress
-from operators.deciding import rfc3339
 from operators.governance import KEPT_DECISIONS
 from operators.playbook import PlayBook
 from operators.plays import crossed
 from operators.progress import CROWDED, KEPT_KEYS
+from operators.texts import rfc3339
 from schemas.plays import PlayFile
 from schemas.stitched import EVERY, Control, Event
 from schemas.touchpoint import TYPES

@@ -13,12 +13,14 @@ from typing import Any
 import msgspec
 import redis
 
+from operators import reasons
 from operators.churn import Model
 from operators.engage import Engage
 from operators.playbook import PlayBook
 from operators.shard import Shard, ShardState
 from schemas import stitched
 from schemas.config import Config
+from schemas.outputs import Decision
 from schemas.stitched import Absorb, Change, Event, Tick
 from schemas.topics import OUTPUTS, STITCHED, topic_name
 from state.profile import pack, unpack, unpack_parts
@@ -42,6 +44,7 @@ class Replay:
         plays = scan(client, f"{{{config.prefix}.plays}}")
         loaded = {key.decode(): Model.from_bytes(value) for key, value in models.items()}
         books = {key.decode(): PlayBook.from_bytes(value) for key, value in plays.items()}
+        self._books = books
         self._engage = Engage(config, loaded, books)
         numbers = range(config.topics.shards)
         self.shards = [Shard(number, 0, None, ShardState(), 0) for number in numbers]
@@ -69,7 +72,7 @@ class Replay:
 
     def check(self) -> list[str]:
         """Every difference."""
-        faults = [*self.faults, *self._check_topics(), *self._check_loop()]
+        faults = [*self.faults, *self._check_topics(), *self._check_decisions(), *self._check_loop()]
         for shard in self.shards:
             faults += self._check_shard(shard)
         return faults
@@ -85,6 +88,16 @@ class Replay:
             actual = Counter((read.key, read.value) for read in read_topic(self._config, topic))
             faults += differences(name, self.outputs(topic), actual)
         return faults
+
+    def _check_decisions(self) -> list[str]:
+        """Each decision follows from the grounds recorded with it."""
+        written = read_topic(self._config, topic_name(self._config, "decisions"))
+        decisions = [msgspec.json.decode(read.value or b"", type=Decision) for read in written]
+        return [
+            f"decision {each.id} says {each.outcome} {each.code}, its grounds {verdict}"
+            for each in decisions
+            if not reasons.recorded(verdict := reasons.again(each, self._books[each.play_version]), each)
+        ]
 
     def _check_loop(self) -> list[str]:
         """What engage wrote to ``stitched``. Changes it passed on look like those of stitch: at least those."""

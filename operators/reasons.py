@@ -1,0 +1,204 @@
+"""A recorded decision, taken again from its grounds, and every check of it in words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import msgspec
+
+from operators import governance, quiet
+from operators.expressions import compile_condition
+from operators.governance import ADDRESS, Verdict
+from operators.playbook import PlayBook
+from operators.plays import Play
+from operators.scope import scope
+from operators.syntax import terms
+from operators.texts import duration, rfc3339
+from schemas.outputs import Decision, Grounds
+
+
+class Check(msgspec.Struct, frozen=True):
+    """One step of governance: whether it was ``passed``, what it looked at, and what it found."""
+
+    step: str
+    passed: bool
+    text: str
+
+
+def again(decision: Decision, book: PlayBook) -> Verdict:
+    """The verdict that follows from what was recorded; ``book``: the plays that were in force."""
+    if decision.grounds is None:
+        return Verdict(decision.code)
+    return governance.decide(book.plays[decision.play], decision.customer, decision.at, decision.grounds, book)
+
+
+def recorded(verdict: Verdict, decision: Decision) -> bool:
+    """Whether a decision says what this verdict does."""
+    said = decision.outcome, decision.code, decision.channel, decision.variant, decision.until or 0
+    found = verdict.outcome, verdict.code, verdict.channel, verdict.variant, verdict.until
+    return said == found
+
+
+def checks(decision: Decision, book: PlayBook) -> list[Check]:
+    """Every check that was made, in order, up to the one that decided."""
+    rests = decision.grounds
+    if rests is None:
+        return [Check(decision.code or "", False, _ENDED.get(decision.code or "", ""))]
+    asked = _Asked(decision, rests, book)
+    stop = _STOPS.get(decision.code or "", decision.code)
+    found: list[Check] = []
+    for step, tell in _STEPS.items():
+        found.append(Check(step, step != stop, tell(asked)))
+        if step == stop and decision.outcome != "held_out":
+            break
+    return found
+
+
+def false_terms(text: str, read: dict[str, Any], at: int) -> list[str]:
+    """Those parts of a condition that do not hold of what was read, at ``at`` (ms)."""
+    return [term for term in terms(text) if not compile_condition(term, scope()).holds(read, at)]
+
+
+class _Asked:
+    """A decision, and all that its checks look at."""
+
+    def __init__(self, decision: Decision, rests: Grounds, book: PlayBook) -> None:
+        self.decision = decision
+        self.rests = rests
+        self.book = book
+        self.play: Play = book.plays[decision.play]
+        self.who = book.file.plays[decision.play].who
+
+    def ago(self, time: int) -> str:
+        return f"{rfc3339(time)}, {duration(self.decision.at - time)} before"
+
+
+def _consent(asked: _Asked) -> str:
+    if "consent" in asked.play.skips:
+        return "is not asked for by this play"
+    said = {channel: asked.rests.consent.get(channel) for channel in asked.play.channels}
+    purpose = asked.play.purpose
+    return "; ".join([
+        f"{channel}/{purpose}: nothing known"
+        if known is None
+        else f"{channel}/{purpose}: {'agreed' if known[0] else 'refused'} {rfc3339(known[1])}"
+        for channel, known in said.items()
+    ])  # fmt: skip
+
+
+def _filter(asked: _Asked) -> str:
+    if asked.who is None:
+        return "is for everyone"
+    read = ", ".join([f"{name} = {_value(name, value)}" for name, value in asked.rests.who.items()])
+    if wrong := false_terms(asked.who, asked.rests.who, asked.decision.at):
+        return f"does not hold: {'; '.join(wrong)} (with {read})"
+    return f"holds: {asked.who} (with {read})"
+
+
+def _value(name: str, value: Any) -> str:
+    """A value as it is read: times are those of names that say so."""
+    if value is None:
+        return "missing"
+    return rfc3339(value) if scope().names[name].type == "time" else repr(value)
+
+
+def _duplicate(asked: _Asked) -> str:
+    return "was decided before" if asked.rests.decided else "was not decided before"
+
+
+def _cool_down(asked: _Asked) -> str:
+    last, wanted = asked.rests.last, duration(asked.play.cool_down)
+    if "cool_down" in asked.play.skips:
+        return "is not asked for by this play"
+    return f"last {'never' if last is None else asked.ago(last)}; waits {wanted}"
+
+
+def _arbitration(asked: _Asked) -> str:
+    rests, group = asked.rests, asked.play.group
+    if group is None:
+        return "competes with no other"
+    if rests.lost:
+        return f"{rests.lost} was chosen of group {group}"
+    if rests.window and not rests.waited:
+        return f"waits for others of group {group} until {rfc3339(rests.window)}"
+    return f"no other of group {group} was chosen"
+
+
+def _caps(asked: _Asked) -> str:
+    if "caps" in asked.play.skips:
+        return "is not asked for by this play"
+    decision, rests = asked.decision, asked.rests
+    said = []
+    for channel in asked.play.channels:
+        until = governance.capped_until(asked.play, channel, decision.at, rests, asked.book)
+        said.append(f"{channel}: {'free' if until is None else f'full until {rfc3339(until)}'}")
+    return f"{len(rests.sent)} messages remembered; {', '.join(said)}"
+
+
+def _budget(asked: _Asked) -> str:
+    left = asked.rests.left
+    return "has none" if left is None else f"{left} left of this shard's share"
+
+
+def _quiet(asked: _Asked) -> str:
+    hours, book = asked.book.quiet_hours, asked.book
+    if hours is None or "quiet_hours" in asked.play.skips:
+        return "are not asked for"
+    zone = asked.rests.timezone or f"{book.timezone} (the customer's is not known)"
+    until = quiet.ends(hours, asked.decision.at, asked.rests.timezone, book.timezone)
+    return f"{zone}: {f'quiet until {rfc3339(until)}' if until else 'not now'}"
+
+
+def _holdout(asked: _Asked) -> str:
+    births = [asked.decision.customer, *asked.rests.births]
+    code = governance.held_out(asked.play, births, asked.book)
+    if "holdout" in asked.play.skips:
+        return "is not asked for by this play"
+    return {None: "in none", governance.GLOBAL: "in that of all plays"}.get(code, "in that of this play")
+
+
+def _variant(asked: _Asked) -> str:
+    if not asked.play.variants:
+        return "has none"
+    chosen = governance.variant(asked.play, asked.decision.customer, asked.rests.variant)
+    return f"{chosen}, as before" if chosen == asked.rests.variant else f"{chosen}, drawn"
+
+
+def _channel(asked: _Asked) -> str:
+    known = asked.rests.addresses
+    wanted = {channel: [each for each in ADDRESS[channel] if each in known] for channel in asked.play.channels}
+    return "; ".join([f"{channel}: {', '.join(found) or 'no address'}" for channel, found in wanted.items()])
+
+
+#: Steps in their order, each with what tells of it.
+_STEPS: dict[str, Callable[[_Asked], str]] = {
+    "consent": _consent,
+    "filter": _filter,
+    "duplicate": _duplicate,
+    "cool_down": _cool_down,
+    "arbitration": _arbitration,
+    "frequency_cap": _caps,
+    "budget": _budget,
+    "quiet_hours": _quiet,
+    "holdout": _holdout,
+    "variant": _variant,
+    "channel": _channel,
+}
+#: Codes whose step has another name.
+_STOPS = {
+    "no_consent": "consent",
+    "unreachable": "channel",
+    governance.GLOBAL: "holdout",
+    governance.OF_PLAY: "holdout",
+}
+_ENDED = {
+    "paused": "the play was paused by an operator",
+    "play_removed": "the play is no longer in force",
+}
+
+
+def readable(found: list[Check]) -> Iterator[str]:
+    """Lines for people."""
+    for check in found:
+        yield f"  {'ok  ' if check.passed else 'STOP'} {check.step:14} {check.text}"
