@@ -73,14 +73,16 @@ def _end_offsets(admin: AdminClient, partitions: Sequence[Partition]) -> dict[Pa
     return {(each.topic, each.partition): int(future.result().offset) for each, future in answers.items()}
 
 
-def read(config: Config, topic: str, *, start: int | None, follow: bool) -> Generator[list[Message], None, None]:
-    """Batches of messages of ``topic``, in order per partition.
+def read(
+    config: Config, topic: str, *, start: int | None, follow: bool, partition: int | None = None
+) -> Generator[list[Message], None, None]:
+    """Batches of messages of ``topic``, in order per partition; of one ``partition``, or of all.
 
     From offset ``start`` of each partition (0 from the first record there is; None from the end as it is
     now), up to the end, or for ever with ``follow``: then an empty batch whenever nothing came.
     """
     admin = admin_client(config)
-    partitions = partitions_of(admin, topic)
+    partitions = [each for each in partitions_of(admin, topic) if partition in (None, each[1])]
     ends = end_offsets(admin, partitions) if start is None else {}
     first = start or OFFSET_BEGINNING
     positions = [TopicPartition(*each, ends.get(each, first)) for each in partitions]

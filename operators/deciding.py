@@ -11,7 +11,7 @@ from operators import fold, governance, progress
 from operators.governance import Circumstances, Verdict
 from operators.playbook import PlayBook
 from operators.plays import Candidate, Play, gone
-from operators.shard import Shard
+from operators.shard import Shard, ShardState
 from operators.texts import rfc3339
 from operators.uuids import uuid5_text
 from schemas import outputs, stitched
@@ -54,6 +54,16 @@ def _consent(play: Play, verdict: Verdict, profile: Profile) -> list[str | int]:
     """What proves that the message may be sent, if it has to be proven."""
     _, time = profile.consent.get(f"{verdict.channel}/{play.purpose}", (False, 0))
     return [] if "consent" in play.skips else [play.purpose, time]
+
+
+def budget_left(play: Play, shard: int, shards: int, state: ShardState) -> int | None:
+    """Messages left of a shard's share of a play's budget; shards that get one more differ from play to play."""
+    if play.budget is None:
+        return None
+    messages, per = play.budget
+    period, used = state.budgets.get(play.name, (0, 0))
+    extra = (shard + crc32(play.name.encode())) % shards < messages % shards
+    return messages // shards + extra - (used if period == state.at // per else 0)
 
 
 class Decider:
@@ -103,7 +113,8 @@ class Decider:
     ) -> governance.Verdict:
         play, at, held = candidate.play, shard.state.at, candidate.held
         known_id, own_id = (held.id, held.own) if held else _ids(candidate, profile)
-        given = Circumstances(at, book, self._left(shard, play), lost, waited=held is not None)
+        left = budget_left(play, shard.number, self._shards, shard.state)
+        given = Circumstances(at, book, left, lost, waited=held is not None)
         stopped = self._stopped(shard, candidate, book)
         rests = None if stopped else governance.grounds(candidate, known_id, profile, given)
         verdict = governance.decide(play, profile.customer, at, rests, book) if rests else Verdict(stopped)
@@ -140,15 +151,6 @@ class Decider:
         if name not in book.plays:
             return "play_removed"
         return "paused" if candidate.cancelled or not {name, EVERY}.isdisjoint(shard.state.paused) else None
-
-    def _left(self, shard: Shard, play: Play) -> int | None:
-        """Messages left of this shard's share of a play's budget; shards that get one more differ from play to play."""
-        if play.budget is None:
-            return None
-        messages, per = play.budget
-        period, used = shard.state.budgets.get(play.name, (0, 0))
-        extra = (shard.number + crc32(play.name.encode())) % self._shards < messages % self._shards
-        return messages // self._shards + extra - (used if period == shard.state.at // per else 0)
 
     def _hold(self, profile: Profile, candidate: Candidate, ids: tuple[str, str], verdict: Verdict, at: int) -> None:
         held = Held(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -196,9 +196,3 @@ _ENDED = {
     "paused": "the play was paused by an operator",
     "play_removed": "the play is no longer in force",
 }
-
-
-def readable(found: list[Check]) -> Iterator[str]:
-    """Lines for people."""
-    for check in found:
-        yield f"  {'ok  ' if check.passed else 'STOP'} {check.step:14} {check.text}"

@@ -45,8 +45,12 @@ class Shop:
 
     def operator(self, *arguments: str) -> Result:
         """Run ``touchstream plays``."""
+        return self.command("plays", *arguments)
+
+    def command(self, *arguments: str) -> Result:
+        """Run ``touchstream``."""
         file = str(self._folder / "touchstream.yaml")
-        return CliRunner().invoke(main, ["plays", *arguments], env={"TOUCHSTREAM_CONFIG": file})
+        return CliRunner().invoke(main, list(arguments), env={"TOUCHSTREAM_CONFIG": file})
 
     def file(self, tree: object) -> str:
         """A file of plays."""
@@ -135,3 +139,42 @@ def test_plays_change_without_a_restart_and_a_bad_file_changes_nothing(shop: Sho
     late = shop.operator("pause", "--all", "--wait", "0")
     assert (late.exit_code, late.stdout) == (0, "in force in 0 of 4 shards\n")
     assert "touchstream status" in late.stderr
+
+
+def test_why_says_what_was_decided_on_and_why_a_play_was_silent(shop: Shop) -> None:
+    tree = plays("gone", "one")
+    who = {"skips": ["consent"], "who": "profile.tier == 'tier 2' and profile.orders == 0"}
+    tree["plays"]["one"] = tree["plays"]["one"] | who
+    tree["plays"]["never"] = {"when": {"score": {"rises_to": "high"}}, "channels": ["sms"], "cool_down": "1d"}
+    shop.operator("apply", shop.file(tree))
+    assert shop.decide() == [("gone", "no_consent"), ("one", "filter")]
+    decision = next(each for each in shop.decisions() if each.play == "one")
+
+    listed = shop.command("why", "member:1001", "--json")
+    assert listed.exit_code == 0, listed.output
+    rows = [json.loads(line) for line in listed.stdout.splitlines()]
+    assert [(row["play"], row["code"]) for row in rows] == [("one", "filter"), ("gone", "no_consent")]
+    assert rows[0]["id"] == decision.id
+
+    told = json.loads(shop.command("why", decision.id, "--json").stdout)
+    assert told["decision"]["grounds"]["who"] == {"profile.tier": "tier 1", "profile.orders": 0}
+    assert told["happened"]["type"] == "Tier Changed"
+    assert told["happened"]["customer"] == decision.customer
+    assert [each["step"] for each in told["checks"]] == ["consent", "filter"]
+    assert told["checks"][1]["text"].startswith("does not hold: profile.tier == 'tier 2' (with ")
+    text = shop.command("why", decision.customer, "--play", "one").stdout
+    assert text.startswith("one: stopped by filter\n")
+    assert "STOP filter         does not hold: profile.tier == 'tier 2' (with" in text
+
+    silent = shop.command("why", "member:1001", "--play", "never").stdout
+    assert "never has decided nothing" in silent
+    assert "wakes when the churn score rises to high; it was never computed" in silent
+    assert "STOP consent        sms/marketing: nothing known" in silent
+    for arguments, code, text in [
+        (("member:1001", "--play", "nothing"), 1, "no play 'nothing' is in force; there are: gone, never, one"),
+        (("member:7",), 1, "has never been seen"),
+        (("00000000-0000-0000-0000-000000000000",), 1, "is neither a customer nor a decision that is still kept"),
+        (("00000000-0000-0000-0000-000000000000", "--play", "one"), 2, "is no customer"),
+    ]:
+        answer = shop.command("why", *arguments)
+        assert (answer.exit_code, text in answer.output) == (code, True), answer.output
