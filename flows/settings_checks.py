@@ -56,6 +56,8 @@ def _words(info: inspect.Type) -> str:
             return " or ".join(_words(each) for each in types)
         case inspect.BoolType():
             return "true or false"
+        case inspect.DateTimeType():
+            return "a time with its zone: 2026-11-27T00:00:00+08:00"
         case inspect.NoneType():
             return "nothing"
         case inspect.VarTupleType(item_type=item):

@@ -10,16 +10,18 @@ from zlib import crc32
 from operators import fold, governance, progress
 from operators.governance import Circumstances, Verdict
 from operators.playbook import PlayBook
-from operators.plays import Candidate, Play, gone
+from operators.plays import ERROR, Candidate, Play, gone
 from operators.shard import Shard, ShardState
 from operators.texts import rfc3339
 from operators.uuids import uuid5_text
 from schemas import outputs, stitched
 from schemas.config import Config
 from schemas.stitched import EVERY
-from schemas.topics import topic_name
+from schemas.topics import ALERTS, topic_name
 from state.profile import Held, Profile
 
+#: A play that could not be evaluated so often in a shard is paused there.
+FAILURES = 5
 #: Namespace of decision ids.
 DECISIONS = UUID("5f1d7c0e-7f0a-5b7e-9a53-1c0c6d0a7e11")
 
@@ -66,6 +68,17 @@ def budget_left(play: Play, shard: int, shards: int, state: ShardState) -> int |
     return messages // shards + extra - (used if period == state.at // per else 0)
 
 
+def _taken(
+    candidate: Candidate, decision_id: str, profile: Profile, given: Circumstances
+) -> tuple[outputs.Grounds | None, Verdict]:
+    """What governance says, and on which grounds."""
+    try:
+        rests = governance.grounds(candidate, decision_id, profile, given)
+        return rests, governance.decide(candidate.play, profile.customer, given.at, rests, given.book)
+    except Exception:  # of whatever kind: it is the play's, not ours
+        return None, Verdict(ERROR)
+
+
 class Decider:
     """Takes decisions and writes them: every one to ``decisions``, emitted ones to ``triggers`` as well."""
 
@@ -74,6 +87,7 @@ class Decider:
         self._source = f"touchstream/{config.prefix}"
         self._triggers = topic_name(config, "triggers")
         self._decisions = topic_name(config, "decisions")
+        self._alerts = topic_name(config, ALERTS)
 
     def decide(self, shard: Shard, profile: Profile, candidates: Sequence[Candidate], book: PlayBook) -> None:
         """Decide on what was woken together, the best first: of a group one is chosen."""
@@ -93,12 +107,12 @@ class Decider:
         candidates = []
         for each in held:
             # Who was paused meanwhile is cancelled, also if it may speak again by now.
-            cancelled = max(paused_at.get(each.play, -1), paused_at.get(EVERY, -1)) >= each.at
+            paused = max(paused_at.get(each.play, -1), paused_at.get(EVERY, -1)) >= each.at
             play = book.plays.get(each.play) or gone(each.play)
             candidates.append(
                 Candidate(
                     play, each.key, each.occurrence, each.touchpoint, each.time, 0, each.values, each.score,
-                    each.worth, each, cancelled,
+                    each.worth, each, "paused" if paused else None,
                 )
             )  # fmt: skip
         self.decide(shard, profile, candidates, book)
@@ -116,8 +130,9 @@ class Decider:
         left = budget_left(play, shard.number, self._shards, shard.state)
         given = Circumstances(at, book, left, lost, waited=held is not None)
         stopped = self._stopped(shard, candidate, book)
-        rests = None if stopped else governance.grounds(candidate, known_id, profile, given)
-        verdict = governance.decide(play, profile.customer, at, rests, book) if rests else Verdict(stopped)
+        rests, verdict = (None, Verdict(stopped)) if stopped else _taken(candidate, known_id, profile, given)
+        if verdict.code == ERROR:
+            self._failed(shard, profile, play, book)
         treated = play.name in profile.treated
         for each in self._all(shard, profile):
             governance.record(candidate, known_id, verdict, each, given)
@@ -145,12 +160,28 @@ class Decider:
             self._emit(shard, profile, candidate, own_id, verdict, book)
         return verdict
 
+    def _failed(self, shard: Shard, profile: Profile, play: Play, book: PlayBook) -> None:
+        """A play could not be evaluated: tell it once, and take it out if that goes on."""
+        state = shard.state
+        count = state.failed[play.name] = state.failed.get(play.name, 0) + 1
+        if count not in (1, FAILURES):
+            return
+        text = f"play {play.name} of version {book.version} could not be evaluated"
+        if count == FAILURES:
+            state.paused = sorted({*state.paused, play.name})
+            state.paused_at[play.name] = state.at
+            text += f" {count} times and is paused in shard {shard.number}; mend it, apply it, and resume it"
+        alert = outputs.Alert("play_error", state.at, profile.customer, text)
+        shard.emit(self._alerts, -1, profile.customer, stitched.encode(alert))
+
     def _stopped(self, shard: Shard, candidate: Candidate, book: PlayBook) -> str | None:
         """What stops a candidate before anything is asked."""
-        name = candidate.play.name
-        if name not in book.plays:
+        play, (start, end) = candidate.play, candidate.play.valid
+        if play.name not in book.plays:
             return "play_removed"
-        return "paused" if candidate.cancelled or not {name, EVERY}.isdisjoint(shard.state.paused) else None
+        if not {play.name, EVERY}.isdisjoint(shard.state.paused):
+            return "paused"
+        return candidate.stop if start <= shard.state.at < end else "not_valid"
 
     def _hold(self, profile: Profile, candidate: Candidate, ids: tuple[str, str], verdict: Verdict, at: int) -> None:
         held = Held(

@@ -12,11 +12,11 @@ from functools import lru_cache
 
 import msgspec
 
-from operators import fold, parts, progress, scoring
+from operators import fold, parts, progress, scoring, yearly
 from operators.churn import Model
 from operators.deciding import Decider
 from operators.playbook import NO_PLAYS, PlayBook
-from operators.plays import Candidate, crossed, gone, worth
+from operators.plays import LATE, Candidate, crossed, gone, unasked
 from operators.shard import Shard
 from operators.succession import MAX_HOPS, Succession
 from schemas import stitched
@@ -85,21 +85,27 @@ class Engage:
         self._schedule(shard, profile)
 
     def _fire(self, shard: Shard, profile: Profile, watermark: int) -> None:
+        book = self._book(shard)
+        self._notice(shard, profile, book)
         due = sorted((each for each in profile.timers if each.due <= watermark), key=_by_due)
         woken: list[Candidate] = []
         for timer in due:
             fold.set_timer(profile, timer.kind, timer.key, None)
             if timer.kind == progress.WAIT:
                 woken += self._waited(shard, profile, *progress.waiting(timer))
+            elif timer.kind == yearly.YEARLY:
+                play = book.plays.get(timer.key)
+                told = yearly.speak(profile, play, timer.due, book, shard.state.at) if play and play.yearly else None
+                woken += [told] if told else []
             elif timer.kind == "undo":
                 self._succession.forget_parts(shard, profile)
             elif timer.kind != progress.HELD:
                 self._score_timer(shard, profile, timer.kind, timer.due)
         if woken:
-            self._decider.decide(shard, profile, woken, self._book(shard))
+            self._decider.decide(shard, profile, [_in_time(each, shard.state.at, book) for each in woken], book)
         released = [each for each in profile.held if each.until <= watermark]
         if released:
-            self._decider.release(shard, profile, released, self._book(shard))
+            self._decider.release(shard, profile, released, book)
 
     # -- events ------------------------------------------------------------------------------------------
 
@@ -124,13 +130,15 @@ class Engage:
         shard.count("applied")
         body, book = _body(event), self._book(shard)
         fold.fold(profile, event, body)
+        self._notice(shard, profile, book, event.type)
         woken = progress.observe(profile, event, body, book)
         part = self._side(shard, profile, raw) if profile.parted else None
         if part is not None and not fold.seen(part, event.eid):
             fold.fold(part, event, body)
+            self._notice(shard, part, book, event.type)
             progress.observe(part, event, body, book)
         for candidate in woken:
-            if candidate.play.times:
+            if candidate.play.times and candidate.stop is None:
                 self._begin_anew(shard, profile, candidate.play.name, candidate.business_key)
         if woken:
             self._decider.decide(shard, profile, woken, book)
@@ -138,6 +146,13 @@ class Engage:
             self._score(shard, profile, event.time, warn=event.at - event.time <= book.start_within)
             if all(timer.kind != "grid" for timer in profile.timers):
                 scoring.schedule_grid(profile, shard.state.at, self._config.churn)
+
+    def _notice(self, shard: Shard, profile: Profile, book: PlayBook, type: str = "") -> None:
+        """Let what follows from the plays in force follow, if others are since the customer was last looked at, or if a
+        touchpoint may have told a day of its."""
+        if profile.applied != shard.state.applied or type in book.dating:
+            profile.applied = shard.state.applied
+            yearly.follow(profile, book, shard.state.at)
 
     def _book(self, shard: Shard) -> PlayBook:
         """The plays in force in a shard."""
@@ -165,7 +180,11 @@ class Engage:
         if before is None or not before.due:
             return []
         (time,), play = before.times, self._book(shard).plays.get(name) or gone(name)
-        return [Candidate(play, key, str(time), before.touchpoint, time, 0, before.values, None, before.worth)]
+        return [
+            Candidate(
+                play, key, str(time), before.touchpoint, time, 0, before.values, worth=before.worth, due=before.due
+            )
+        ]
 
     def _score_timer(self, shard: Shard, profile: Profile, kind: str, due: int) -> None:
         churn = self._config.churn
@@ -185,9 +204,7 @@ class Engage:
         score = self._scorer.score(shard, profile, time, examples)
         book = self._book(shard)
         woken = [
-            Candidate(
-                play, "churn", str(time), f"score:{time}", time, 0, {}, score.probability, worth(play, profile, time)
-            )
+            unasked(play, profile, "churn", str(time), f"score:{time}", time, time)._replace(score=score.probability)
             for play in book.scored
             if warn and play.band is not None and crossed(play.band, before, score.band)
         ]
@@ -223,11 +240,21 @@ class Engage:
             shard.count("activations")
         elif control.what == "plays":
             state.plays = control.hash
+            state.applied += 1
+            state.failed.clear()
         elif control.what == "pause":
             state.paused = sorted({*state.paused, control.key})
             state.paused_at[control.key] = state.at
         elif control.what == "resume":
-            state.paused = [] if control.key == EVERY else [each for each in state.paused if each != control.key]
+            every = control.key == EVERY
+            state.paused = [] if every else [each for each in state.paused if each != control.key]
+            state.failed = {} if every else {each: n for each, n in state.failed.items() if each != control.key}
+
+
+def _in_time(candidate: Candidate, at: int, book: PlayBook) -> Candidate:
+    """A candidate that a timer has woken, stopped if it is too late for its play at ``at`` (ms)."""
+    late = candidate.play.drops_late and at - candidate.due > book.start_within
+    return candidate._replace(stop=LATE) if late else candidate
 
 
 def _by_due(timer: Timer) -> tuple[int, str, str]:

@@ -98,6 +98,7 @@ def _registration(profile: Profile, event: Event | Gist, body: Registration) -> 
     profile.language = body.language or profile.language
     profile.timezone = body.timezone or profile.timezone
     profile.country = body.country or profile.country
+    profile.birth_day = body.birth_day or profile.birth_day
 
 
 def _service(profile: Profile, event: Event | Gist, body: Body) -> None:

@@ -40,6 +40,10 @@ QUIET_HOURS, ARBITRATION = "quiet_hours", "arbitration"
 _SILENT = (False, 0)
 #: The holdout of all plays, and that of one.
 GLOBAL, OF_PLAY = "holdout_global", "holdout_play"
+#: Of a play that does everything but send.
+SHADOW = "shadow"
+#: Outcomes of what was decided to the end but not sent, by code.
+_NOT_SENT = {GLOBAL: "held_out", OF_PLAY: "held_out", SHADOW: "shadow"}
 
 
 class Verdict(NamedTuple):
@@ -58,7 +62,7 @@ class Verdict(NamedTuple):
         """As on ``decisions``."""
         if self.code is None:
             return "emitted"
-        return "held" if self.until else "held_out" if self.code in (GLOBAL, OF_PLAY) else "stopped"
+        return "held" if self.until else _NOT_SENT.get(self.code, "stopped")
 
 
 class Circumstances(NamedTuple):
@@ -99,6 +103,8 @@ def grounds(candidate: Candidate, decision_id: str, profile: Profile, given: Cir
 def decide(play: Play, customer: str, at: int, rests: Grounds, book: PlayBook) -> Verdict:
     """The verdict at ``at`` (ms), from its grounds alone: whoever has kept them can take the decision again."""
     skips = play.skips
+    if play.mode == "test" and book.testers.isdisjoint([customer, *rests.births]):
+        return Verdict("not_a_tester")
     channels = [each for each in play.channels if "consent" in skips or rests.consent.get(each, _SILENT)[0]]
     if not channels:
         return Verdict("no_consent")
@@ -131,6 +137,7 @@ def _timely(play: Play, customer: str, at: int, channels: list[str], rests: Grou
             return _held(rests, QUIET_HOURS, until) if hours.hold else Verdict(QUIET_HOURS)
         channels = open_now
     code = None if "holdout" in play.skips else held_out(play, [customer, *rests.births], book)
+    code = SHADOW if code is None and play.mode == "shadow" else code
     chosen = variant(play, customer, rests.variant)
     reachable = [
         (channel, namespace) for channel in channels for namespace in ADDRESS[channel] if namespace in rests.addresses

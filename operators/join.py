@@ -64,7 +64,8 @@ def absorb(mine: Profile, other: Profile) -> None:
     mine.leaving = [*other.leaving, *mine.leaving]
     mine.changes = [*other.changes, *mine.changes][-KEPT_CHANGES:]
     mine.absorbed = [*other.absorbed, *mine.absorbed][-KEPT_CHANGES:]
-    for field in ("tier", "language", "timezone", "country"):
+    mine.applied = min(mine.applied, other.applied)
+    for field in ("tier", "language", "timezone", "country", "birth_day"):
         setattr(mine, field, getattr(mine, field) or getattr(other, field))
 
 

@@ -10,16 +10,17 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from datetime import time
+from datetime import datetime, time
 from difflib import get_close_matches
 from typing import Any, Final, TypeVar
 
 import msgspec
 
 from operators import quiet
+from operators.dates import Offset
 from operators.expressions import Condition, compile_condition, compile_expression
 from operators.language import Name, Type
-from operators.plays import DAY, KEPT_SENT, Cap, Play, Reaction, Role, Value
+from operators.plays import ALWAYS, DAY, KEPT_SENT, Cap, Play, Reaction, Role, Value
 from operators.scope import COUNT, KEY, event_names, scope
 from operators.syntax import ExpressionError
 from schemas import plays as written
@@ -29,6 +30,8 @@ from schemas.touchpoint import TYPES
 
 _file = msgspec.json.Decoder(PlayFile)
 T = TypeVar("T")
+#: What tells the days that come every year.
+_DATING: Final = {"birthday": "Signed Up", "first_order": "Order Completed"}
 
 
 class PlayBook:
@@ -65,6 +68,10 @@ class PlayBook:
                 faults.append(f"plays.{name}.group: {play.group!r} is not among limits.groups: {known}")
         if faults:
             raise ConfigError(faults)
+        #: Plays that speak on a day of the year, and the touchpoints that may tell which that is.
+        self.yearly = [play for play in self.plays.values() if play.yearly is not None]
+        self.dating = frozenset([_DATING[play.yearly] for play in self.yearly if play.yearly])
+        self.testers = frozenset(file.limits.testers)
         #: Plays that wait for the score to cross into a band.
         self.scored = [play for play in self.plays.values() if play.band is not None]
 
@@ -114,6 +121,9 @@ class _Compiling:
             values=self._values(),
             times=when.count.times if when.count else 0,
             within=_within(when),
+            date=self._date(),
+            offset=_offset(when.date or when.yearly),
+            yearly=when.yearly.day if when.yearly else None,
             band=when.score,
             group=given.group,
             priority=given.priority,
@@ -123,6 +133,9 @@ class _Compiling:
             variants=given.variants,
             skips=given.skips,
             expires=milliseconds(given.expires) if given.expires else None,
+            valid=self._valid(),
+            mode=given.mode,
+            drops_late=given.late == "drop",
         )
         if given.variants and not any(variant.weight for variant in given.variants.values()):
             self._fault("variants", "none has any weight; allowed: at least one above 0")
@@ -148,6 +161,13 @@ class _Compiling:
             self._pattern("when.silence.of", "after", when.silence.of)
             if when.silence.of.by:
                 self._fault("when.silence.of.by", "has no meaning: it is the customer who is silent; leave it out")
+        if when.date:
+            self._pattern("when.date.of", "after" if when.date.of.by else "each", when.date.of)
+            if when.date.without:
+                self._pattern("when.date.without", "without", when.date.without, beside=when.date.of)
+        for date in (when.date, when.yearly):
+            if date is not None and date.before and date.after:
+                self._fault("when", "has before and after; allowed: one of them, or none")
         if when.score and (when.score.rises_to is None) == (when.score.falls_to is None):
             self._fault("when.score", "allowed: exactly one of rises_to, falls_to")
 
@@ -167,6 +187,19 @@ class _Compiling:
         by = self._compiled(f"{path}.by", pattern.by, names, "text", "texts")
         for type in dict.fromkeys(types):
             self.reactions.append((type, Reaction(self.play, role, where, by)))
+
+    def _date(self) -> Callable[..., int | None] | None:
+        date = self._given.when.date
+        if date is None:
+            return None
+        return self._compiled("when.date.time", date.time, event_names(_types(date.of)), "time")
+
+    def _valid(self) -> tuple[int, int]:
+        start, end = self._given.valid_from, self._given.valid_until
+        valid = (_ms(start) if start else ALWAYS[0], _ms(end) if end else ALWAYS[1])
+        if valid[0] >= valid[1]:
+            self._fault("valid_until", f"{end} is not after valid_from, {start}")
+        return valid
 
     def _telling(self) -> dict[str, Name]:
         """What a message can tell of."""
@@ -211,12 +244,26 @@ def _quiet(hours: written.QuietHours | None) -> quiet.Quiet | None:
     return quiet.Quiet(start, end, hours.channels, hours.then == "hold")
 
 
+def _offset(date: written.Date | written.Yearly | None) -> Offset:
+    """How far from a date a play speaks; whole days are those of the calendar."""
+    if date is None:
+        return Offset()
+    sign, distance = (-1, date.before) if date.before else (1, date.after)
+    days = int(distance[:-1]) if distance and distance[-1] == "d" else 0
+    ms = milliseconds(distance) if distance and not days else 0
+    return Offset(sign * days, sign * ms, time.fromisoformat(date.at) if date.at else None)
+
+
+def _ms(moment: datetime) -> int:
+    return round(moment.timestamp() * 1000)
+
+
 def _waking(when: written.When) -> written.Pattern | None:
     """The touchpoints whose fields a message can tell of."""
     waits = when.absence or when.delay
     if waits is not None:
         return waits.after
-    counts = when.count or when.silence
+    counts = when.count or when.silence or when.date
     return counts.of if counts is not None else when.event
 
 

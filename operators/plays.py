@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, Final, Literal, NamedTuple
 
+from operators.dates import Offset
 from operators.expressions import Condition
 from schemas import plays as written
 from state.profile import Held, Profile
@@ -18,6 +19,10 @@ DAY = 86_400_000
 #: Messages a customer may get within the longest window of any cap: all of them are remembered.
 KEPT_SENT: Final = 200
 
+#: What stops a candidate whose play cannot be evaluated, or that would only have been told in time.
+ERROR, TOO_OLD, LATE = "error", "too_old", "late"
+#: From the beginning, before the end.
+ALWAYS: Final = (0, 1 << 63)
 Value = str | int | float
 #: ``each``: every touchpoint waits for itself.
 Role = Literal["event", "count", "reset", "after", "each", "without"]
@@ -25,8 +30,9 @@ Role = Literal["event", "count", "reset", "after", "each", "without"]
 
 class Play(NamedTuple):
     """One play, compiled. ``channels`` in order of preference; ``cool_down`` and ``within`` (of a count or an absence)
-    in ms; ``times`` of a count; ``who`` is None if it is for everyone; ``budget``: messages, period (ms);
-    ``expires`` in ms."""
+    in ms; ``times`` of a count; ``date``: the time that a touchpoint tells, ``offset`` how far from it; ``yearly``:
+    which day; ``who`` is None if it is for everyone; ``budget``: messages, period (ms); ``expires`` in ms; ``valid``
+    from and before (ms)."""
 
     name: str
     channels: tuple[str, ...]
@@ -38,6 +44,9 @@ class Play(NamedTuple):
     values: tuple[tuple[str, Callable[..., Value | None]], ...] = ()
     times: int = 0
     within: int = 0
+    date: Callable[..., int | None] | None = None
+    offset: Offset = Offset()
+    yearly: str | None = None
     band: written.Band | None = None
     group: str | None = None
     priority: int = 0
@@ -47,6 +56,9 @@ class Play(NamedTuple):
     variants: Mapping[str, written.Variant] = MappingProxyType({})
     skips: tuple[str, ...] = ()
     expires: int | None = None
+    valid: tuple[int, int] = ALWAYS
+    mode: str = "live"
+    drops_late: bool = False
 
 
 class Reaction(NamedTuple):
@@ -70,7 +82,7 @@ class Cap(NamedTuple):
 class Candidate(NamedTuple):
     """A play that wants to speak. ``business_key`` and ``occurrence`` make its id; ``touchpoint`` is what woke it
     (the token of the event, or the timer), ``time`` its event time and ``ts`` its broker time (0 for timers). ``held``:
-    it has waited; ``cancelled``: in vain."""
+    it has waited; ``stop``: the code of what stops it before anything is asked; ``due``: when its timer was (ms)."""
 
     play: Play
     business_key: str
@@ -82,12 +94,31 @@ class Candidate(NamedTuple):
     score: float | None = None
     worth: int | float = 0
     held: Held | None = None
-    cancelled: bool = False
+    stop: str | None = None
+    due: int = 0
 
 
-def worth(play: Play, profile: Profile, at: int) -> int | float:
-    """What the message of a play is worth that no touchpoint has woken."""
-    return 0 if play.worth is None else play.worth(None, None, profile, at, "", 0) or 0
+def said(play: Play, *given: Any) -> dict[str, Value]:
+    """What a message of ``play`` says, of the arguments of expressions; what is missing is left out."""
+    found = [(name, value(*given)) for name, value in play.values]
+    return {name: value for name, value in found if value is not None}
+
+
+def worth(play: Play, *given: Any) -> int | float:
+    """What the play's message is worth beside those of others; 0 if that is missing."""
+    return 0 if play.worth is None else play.worth(*given) or 0
+
+
+def unasked(
+    play: Play, profile: Profile, business_key: str, occurrence: str, touchpoint: str, time: int, at: int
+) -> Candidate:
+    """A candidate that no touchpoint has woken, at ``at`` (ms)."""
+    bare = Candidate(play, business_key, occurrence, touchpoint, time, 0, {}, due=time)
+    given = (None, None, profile, at, "", 0)
+    try:
+        return bare._replace(values=said(play, *given), worth=worth(play, *given))
+    except Exception:  # of whatever kind: it is the play's, not ours
+        return bare._replace(stop=ERROR)
 
 
 def gone(name: str) -> Play:

@@ -45,6 +45,7 @@ def split(data: msgspec.Raw, body: Body | None, tokens: Tokens, unknown: dict[st
             personal["data"] = data
         return Split(EMPTY, _encode(personal) if personal else None)
     plan = _PLANS[type(body)]
+    body.reduce()
     for name, blank in plan.sealed:
         value = getattr(body, name)
         if value:

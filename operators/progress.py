@@ -7,12 +7,13 @@ go by event time: what happened before the end does not count, also if it arrive
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 
-from operators import fold
+from operators import dates, fold
 from operators.playbook import PlayBook
-from operators.plays import Candidate, Play, Reaction, Value
+from operators.plays import ERROR, TOO_OLD, Candidate, Play, Reaction, said, worth
 from schemas.stitched import Event, Gist
 from schemas.touchpoint import Body
 from state.profile import Profile, Progress, Timer
@@ -36,8 +37,11 @@ def observe(profile: Profile, event: Event | Gist, body: Body | None, book: Play
         return []
     moment = _Moment(profile, event, body, book)
     for reaction in reactions:
-        if reaction.where is None or reaction.where(event, body, profile, event.at, "", 0):
-            _ROLES[reaction.role](moment, reaction)
+        try:
+            if reaction.where is None or reaction.where(event, body, profile, event.at, "", 0):
+                _ROLES[reaction.role](moment, reaction)
+        except Exception:  # of whatever kind: it is the play's, not ours
+            moment.stopped(reaction.play, event.eid, event.eid, ERROR)
     if moment.moved:
         follow(profile)
     return moment.woken
@@ -115,27 +119,33 @@ class _Moment:
         """The keys it stands for, `_ALL` where the play has none; empty if they are missing."""
         if reaction.by is None:
             return [self.event.eid if reaction.role == "each" else _ALL]
-        found = reaction.by(self.event, self.body, self.profile, self.event.at, "", 0)
+        found = reaction.by(*self.given(""))
         keys = [found] if isinstance(found, str) else found or []
         return [key for key in dict.fromkeys(keys) if key]
 
-    def values(self, play: Play, key: str, count: int = 0) -> dict[str, Value]:
-        """What a message of ``play`` says; what is missing is left out."""
-        event, body, profile = self.event, self.body, self.profile
-        said = [(name, value(event, body, profile, event.at, key, count)) for name, value in play.values]
-        return {name: value for name, value in said if value is not None}
+    def given(self, key: str, count: int = 0) -> tuple[Any, ...]:
+        """The arguments of expressions."""
+        return self.event, self.body, self.profile, self.event.at, key, count
 
     def wake(self, play: Play, key: str, occurrence: str, count: int = 0) -> None:
         """Let the play speak."""
-        event, values = self.event, self.values(play, key, count)
-        worth = self.worth(play, key, count)
-        self.woken.append(Candidate(play, key, occurrence, event.eid, event.time, event.ts, values, None, worth))
+        event, given = self.event, self.given(key, count)
+        values, value = said(play, *given), worth(play, *given)
+        self.woken.append(Candidate(play, key, occurrence, event.eid, event.time, event.ts, values, None, value))
 
-    def worth(self, play: Play, key: str, count: int = 0) -> int | float:
-        """What the play's message is worth beside those of others; 0 if that is missing."""
-        if play.worth is None:
-            return 0
-        return play.worth(self.event, self.body, self.profile, self.event.at, key, count) or 0
+    def stopped(self, play: Play, key: str, occurrence: str, stop: str) -> None:
+        """Let the play be told that it may not speak, and why."""
+        event = self.event
+        self.woken.append(Candidate(play, key, occurrence, event.eid, event.time, event.ts, {}, stop=stop))
+
+    def due(self, play: Play, key: str) -> int | None:
+        """When a wait that begins now ends; None if it need not begin."""
+        if play.date is None:
+            return self.event.time + play.within
+        date = play.date(*self.given(key))
+        if date is None or date <= self.event.at:
+            return None
+        return dates.shifted(date, play.offset, self.profile.timezone, self.book.timezone)
 
     def known(self, play: Play) -> dict[str, Progress]:
         """How far the play is, by key; may be changed, and is then to be kept."""
@@ -158,10 +168,13 @@ class _Moment:
 
 
 def _event(moment: _Moment, reaction: Reaction) -> None:
-    if moment.fresh:
-        play, eid = reaction.play, moment.event.eid
-        for key in moment.keys(reaction):
-            moment.wake(play, key if reaction.by or play.once else eid, "1" if play.once else eid)
+    play, eid = reaction.play, moment.event.eid
+    for key in moment.keys(reaction):
+        of = key if reaction.by or play.once else eid, "1" if play.once else eid
+        if moment.fresh:
+            moment.wake(play, *of)
+        else:
+            moment.stopped(play, *of, TOO_OLD)
 
 
 def _count(moment: _Moment, reaction: Reaction) -> None:
@@ -190,9 +203,11 @@ def _after(moment: _Moment, reaction: Reaction) -> None:
         before = known.get(key) or NO_PROGRESS
         if event.time <= _ended(known, key) or (before.times and event.time < before.times[-1]):
             continue
-        values = before.values | moment.values(play, key)
-        worth = moment.worth(play, key)
-        known[key] = Progress([event.time], before.ended, event.time + play.within, event.eid, values, worth)
+        due, given = moment.due(play, key), moment.given(key)
+        if due is None:
+            continue
+        values = before.values | said(play, *given)
+        known[key] = Progress([event.time], before.ended, due, event.eid, values, worth(play, *given))
         moment.moved = True
         moment.keep(play, known)
 

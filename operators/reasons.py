@@ -74,6 +74,11 @@ class _Asked:
         return f"{rfc3339(time)}, {duration(self.decision.at - time)} before"
 
 
+def _mode(asked: _Asked) -> str:
+    known = {"live": "is sent", "shadow": "does everything but send", "test": "is sent to testers only"}
+    return known[asked.play.mode]
+
+
 def _consent(asked: _Asked) -> str:
     if "consent" in asked.play.skips:
         return "is not asked for by this play"
@@ -173,6 +178,7 @@ def _channel(asked: _Asked) -> str:
 
 #: Steps in their order, each with what tells of it.
 _STEPS: dict[str, Callable[[_Asked], str]] = {
+    "mode": _mode,
     "consent": _consent,
     "filter": _filter,
     "duplicate": _duplicate,
@@ -189,10 +195,15 @@ _STEPS: dict[str, Callable[[_Asked], str]] = {
 _STOPS = {
     "no_consent": "consent",
     "unreachable": "channel",
+    "not_a_tester": "mode",
     governance.GLOBAL: "holdout",
     governance.OF_PLAY: "holdout",
 }
 _ENDED = {
+    "error": "the play could not be evaluated; see the alert",
+    "too_old": "the touchpoint came too late to start anything (limits.start_within)",
+    "late": "the timer fired too late for this play (late: drop)",
+    "not_valid": "the play is only valid at another time",
     "paused": "the play was paused by an operator",
     "play_removed": "the play is no longer in force",
 }

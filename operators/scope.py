@@ -89,6 +89,9 @@ def _fields(struct: type, written: str, code: str, sealed: Sequence[str] = ()) -
         if field.name in sealed:
             continue
         name, reads = f"{written}.{field.name}", f"{code}.{field.name}"
+        if field.name in getattr(struct, "TIMES", ()):
+            yield name, Name("time", reads, maybe=True)
+            continue
         kind, maybe = _bare(field.type)
         if isinstance(kind, inspect.StructType) and kind.cls is Product:
             for inner, each in _fields(Product, name, reads):

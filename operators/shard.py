@@ -17,7 +17,8 @@ from state.shards import Output
 class ShardState(msgspec.Struct, array_like=True):
     """What is remembered of the shard itself: its clock (highest ``at``, ms), the active models by key, the hash of the
     plays in force, which of them are paused (`EVERY`: all), when each was paused last, and how much of its budget each
-    has used up: the number of the period, messages."""
+    has used up: the number of the period, messages; ``applied``: how often plays were put in
+    force; ``failed``: how often each could not be evaluated."""
 
     at: int = 0
     models: dict[str, str] = {}
@@ -25,6 +26,8 @@ class ShardState(msgspec.Struct, array_like=True):
     paused: list[str] = []
     paused_at: dict[str, int] = {}
     budgets: dict[str, tuple[int, int]] = {}
+    applied: int = 0
+    failed: dict[str, int] = {}
 
 
 class Shard:

@@ -82,7 +82,8 @@ class Grounds(msgspec.Struct, omit_defaults=True):
 class Decision(msgspec.Struct, omit_defaults=True):
     """The outcome of a play for a customer, and the ``grounds`` it was taken on (none if the play is gone or paused).
 
-    ``outcome``: ``emitted``; ``held_out`` (as if it were, but for the holdout ``code``: global or play); ``stopped`` by
+    ``outcome``: ``emitted``; ``held_out`` (as if it were, but for the holdout ``code``: global or play); ``shadow`` (as
+    if it were, but for the mode of the play); ``stopped`` by
     the step ``code``; or ``held`` by it ``until`` (ms), and then decided anew under the same id. ``treated``: who is
     held out now was sent this play before, under another id, and is not to be compared with.
     """
@@ -155,7 +156,7 @@ class Audit(msgspec.Struct, omit_defaults=True):
 
 class Alert(msgspec.Struct, omit_defaults=True):
     """Something that a person should look at. ``kind``: quarantined (an identifier that so many met at that it stands
-    for no person any more)."""
+    for no person any more) or play_error (a play could not be evaluated; ``customer``: on whom)."""
 
     kind: str
     at: int

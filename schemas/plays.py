@@ -6,6 +6,7 @@ Durations are a number and a unit: ``30m``, ``12h``, ``7d``. Conditions and valu
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated, Literal
 
 import msgspec
@@ -17,6 +18,8 @@ PlayName = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9_]{0,47}$")]
 Expression = Annotated[str, msgspec.Meta(min_length=1, max_length=2_000)]
 Channel = Literal["email", "sms", "wechat"]
 Clock = Annotated[str, msgspec.Meta(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")]
+#: A time of the calendar, with its zone: ``2026-11-27T00:00:00+08:00``.
+Moment = Annotated[datetime, msgspec.Meta(tz=True)]
 Category = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9_]{0,47}$")]
 
 _UNITS = {"m": 60_000, "h": 3_600_000, "d": 86_400_000}
@@ -67,6 +70,28 @@ class Silence(Section, frozen=True):
     wait: Duration
 
 
+class Date(Section, frozen=True):
+    """At the ``time`` that a touchpoint tells, so long ``before`` or ``after`` it, and ``at`` this time of that day
+    where the customer is. Of touchpoints with one key ``by`` the latest counts; ``without`` ends it."""
+
+    of: Pattern
+    time: Expression
+    before: Duration | None = None
+    after: Duration | None = None
+    at: Clock | None = None
+    without: Pattern | None = None
+
+
+class Yearly(Section, frozen=True):
+    """Every year on this ``day`` of the customer, or so long ``before`` or ``after`` it, ``at`` this time where it
+    is."""
+
+    day: Literal["birthday", "first_order"]
+    before: Duration | None = None
+    after: Duration | None = None
+    at: Clock = "09:00"
+
+
 class Band(Section, frozen=True):
     """The churn score crossed into a band, from below or from above."""
 
@@ -82,6 +107,8 @@ class When(Section, frozen=True):
     absence: Absence | None = None
     delay: Delay | None = None
     silence: Silence | None = None
+    date: Date | None = None
+    yearly: Yearly | None = None
     score: Band | None = None
 
 
@@ -113,6 +140,10 @@ class Play(Section, frozen=True):
     key, ever. ``values``: what the message says, by name. Plays of one ``group`` compete: the highest ``priority``,
     then the highest ``worth`` wins. ``holdout``: this share of customers is never sent it. ``expires``: so long after
     the decision the message may be sent. ``skips``: steps of governance that one of service does not have to pass.
+
+    ``valid_from`` and ``valid_until``: it speaks from then on, and before then. ``mode``: ``shadow`` does everything
+    but send; ``test`` sends only to the ``testers`` of the limits. ``late``: what falls due while nothing runs, and is
+    late by more than ``start_within``, is sent or dropped.
     """
 
     when: When
@@ -132,6 +163,10 @@ class Play(Section, frozen=True):
     variants: dict[PlayName, Variant] = {}
     expires: Duration | None = None
     skips: tuple[Literal["consent", "cool_down", "caps", "quiet_hours", "holdout"], ...] = ()
+    valid_from: Moment | None = None
+    valid_until: Moment | None = None
+    mode: Literal["live", "shadow", "test"] = "live"
+    late: Literal["send", "drop"] = "send"
 
 
 class Cap(Section, frozen=True):
@@ -162,7 +197,8 @@ class Group(Section, frozen=True):
 
 class Limits(Section, frozen=True):
     """What holds for all plays. ``start_within``: an older touchpoint is remembered but starts nothing. ``timezone`` is
-    that of customers whose own is not known. ``holdout``: this share of customers is never sent anything."""
+    that of customers whose own is not known. ``holdout``: this share of customers is never sent anything. ``testers``:
+    ids of customers to whom plays in the mode ``test`` are sent."""
 
     start_within: Duration = "1h"
     caps: tuple[Cap, ...] = (Cap(messages=3, within="7d"),)
@@ -170,6 +206,7 @@ class Limits(Section, frozen=True):
     quiet_hours: QuietHours | None = None
     holdout: Share = 0.0
     groups: dict[Category, Group] = {}
+    testers: Annotated[tuple[str, ...], msgspec.Meta(max_length=1_000)] = ()
 
 
 class PlayFile(Section, frozen=True):

@@ -12,7 +12,7 @@ legal; their ``data`` is sealed whole.
 from __future__ import annotations
 
 import re
-from datetime import datetime
+from datetime import date, datetime
 from functools import lru_cache
 from typing import Annotated, ClassVar, Literal
 
@@ -31,6 +31,8 @@ Key = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
 Amount = Annotated[float, msgspec.Meta(ge=-1e9, le=1e9)]
 Count = Annotated[int, msgspec.Meta(ge=0, le=1_000_000)]
 Points = Annotated[int, msgspec.Meta(ge=-1_000_000_000_000, le=1_000_000_000_000)]
+#: Epoch milliseconds or RFC 3339 text.
+Moment = int | str
 Currency = Annotated[str, msgspec.Meta(min_length=3, max_length=3)]
 
 
@@ -71,10 +73,14 @@ class Product(msgspec.Struct, omit_defaults=True):
 
 
 class Body(msgspec.Struct, omit_defaults=True):
-    """Base of the typed bodies."""
+    """Base of the typed bodies. Fields named in ``TIMES`` are epoch milliseconds once decoded."""
 
     SEALED: ClassVar[tuple[str, ...]] = ()
     TOKENS: ClassVar[tuple[str, ...]] = ()
+    TIMES: ClassVar[tuple[str, ...]] = ()
+
+    def reduce(self) -> None:
+        """Leave in a clear field what may be known of those that will be sealed."""
 
 
 class Page(Body):
@@ -159,6 +165,9 @@ class Login(Body):
 
 
 class Registration(Body):
+    """Of the birthday (``1990-02-28``, or ``--02-28`` without a year) only ``birth_day``, ``02-28``, stays in the
+    clear."""
+
     SEALED = ("name", "address", "birthday")
 
     name: Text | None = None
@@ -167,23 +176,36 @@ class Registration(Body):
     country: Name | None = None
     language: Name | None = None
     timezone: Name | None = None
+    birth_day: Name | None = None
+
+    def reduce(self) -> None:
+        self.birth_day = _month_day(self.birth_day) or _month_day(self.birthday)
 
 
 class Ticket(Body):
+    """``due_at``: when it has to be answered."""
+
     SEALED = ("subject", "text")
     TOKENS = ("ticket_id",)
+    TIMES = ("due_at",)
 
     ticket_id: Key
     topic: Name | None = None
     satisfaction: Annotated[int, msgspec.Meta(ge=0, le=10)] | None = None
     subject: Text | None = None
     text: Text | None = None
+    due_at: Moment | None = None
 
 
 class Loyalty(Body):
+    """``expires_at``: when these points, or the tier, run out."""
+
+    TIMES = ("expires_at",)
+
     points: Points | None = None
     balance: Points | None = None
     tier: Name | None = None
+    expires_at: Moment | None = None
 
 
 class Stock(Body):
@@ -266,6 +288,7 @@ class Touchpoint(msgspec.Struct, omit_defaults=True):
 #: What `Touchpoint.identifiers` holds.
 Identifiers = Annotated[list[Identifier], msgspec.Meta(max_length=50)]
 
+_DAY = re.compile(r"(?:\d{4}-?|--)?(\d\d)-?(\d\d)(?:T.*)?\Z")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 _.:/-]*\Z")
 _decoder = msgspec.json.Decoder(Touchpoint)
 _identifiers = msgspec.json.Decoder(Identifiers)
@@ -303,9 +326,24 @@ def decode_body(type: str, data: msgspec.Raw | bytes) -> Body | None:
     if decoder is None:
         return None
     try:
-        return decoder.decode(data or b"{}")
+        body = decoder.decode(data or b"{}")
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise _fault(error, "$.data") from None
+    for name in body.TIMES:
+        value = getattr(body, name)
+        if value is not None:
+            setattr(body, name, epoch_ms(value, f"$.data.{name}"))
+    return body
+
+
+def _month_day(text: str | None) -> str | None:
+    """``02-28`` of a date, with or without its year; None if it is none."""
+    found = _DAY.match(text or "")
+    try:
+        # A leap year: everybody has a birthday.
+        return date(2000, int(found[1]), int(found[2])).strftime("%m-%d") if found else None
+    except ValueError:
+        return None
 
 
 @lru_cache(10_000)
@@ -317,18 +355,18 @@ def _unplain(source: str, type: str, channel: str | None, store: str | None) -> 
     return next((f"$.{field}" for field in bad), None)
 
 
-def epoch_ms(time: int | str) -> int:
-    """Event time in epoch milliseconds from either form. Raises `RecordFault` outside 1990 to 2100."""
+def epoch_ms(time: int | str, path: str = "$.time") -> int:
+    """A time in epoch milliseconds from either form. Raises `RecordFault` outside 1990 to 2100."""
     if isinstance(time, str):
         try:
             parsed = datetime.fromisoformat(time)
         except ValueError:
-            raise RecordFault("time_not_rfc3339", "$.time") from None
+            raise RecordFault("time_not_rfc3339", path) from None
         if parsed.tzinfo is None:
-            raise RecordFault("time_without_zone", "$.time")
+            raise RecordFault("time_without_zone", path)
         time = round(parsed.timestamp() * 1000)
     if not MIN_TIME <= time < MAX_TIME:
-        raise RecordFault("time_out_of_range", "$.time")
+        raise RecordFault("time_out_of_range", path)
     return time
 
 

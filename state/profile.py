@@ -125,7 +125,8 @@ class Profile(msgspec.Struct, array_like=True):
     may bring what goes with them, each with the number of records parked before it; ``held`` are messages that wait;
     ``births`` the ids of all that were merged into it, by which holdouts are drawn as by its own;
     ``variants`` what each play has said to it; ``treated`` the plays that were ever sent; ``once`` the keys (hashed)
-    that plays have decided on which do so once.
+    that plays have decided on which do so once; ``birth_day`` as ``02-28``; ``applied``: how often plays had been put
+    in force when it was last looked at.
     """
 
     customer: str
@@ -171,6 +172,8 @@ class Profile(msgspec.Struct, array_like=True):
     variants: dict[str, str] = {}
     treated: list[str] = []
     once: dict[str, list[str]] = {}
+    birth_day: str = ""
+    applied: int = 0
 
 
 class Part(msgspec.Struct, array_like=True):

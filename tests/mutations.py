@@ -283,7 +283,7 @@ MUTATIONS = [
     ),
     Mutation(
         "who-is-held-out-stays-so-through-a-merge", "operators/governance.py",
-        "[customer, *rests.births]", "[customer]",
+        "held_out(play, [customer, *rests.births], book)", "held_out(play, [customer], book)",
         "tests/test_limits.py::test_a_holdout_stays_one_through_a_merge_and_who_was_treated_is_flagged",
     ),
     Mutation(

@@ -254,7 +254,7 @@ def test_what_is_too_old_starts_nothing() -> None:
     now, old = T + 60 * MINUTE + 1, [signed_up(A, T, at=T + 60 * MINUTE + 1)]
     old += [viewed(A, "tea", T - n, at=now) for n in range(3)] + [carted(A, "cart", T, at=now)]
     world = ready().feed(*old, tick(T + DAY)).run()
-    assert world.told() == []
+    assert world.told() == [("welcome", "too_old")]
     assert world.counts["applied"] == len(old) + 1
     assert ready().feed(signed_up(A, T, at=now - 1)).run().told() == [("welcome", "emitted")]
 

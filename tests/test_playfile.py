@@ -17,6 +17,7 @@ from flows import playfile
 from flows.cli import main
 from operators.playbook import PlayBook
 from schemas.errors import ConfigError
+from schemas.plays import When
 
 GOOD: dict[str, Any] = {
     "limits": {"start_within": "2h", "caps": [{"messages": 2, "within": "1d"}, {"messages": 1, "within": "7d", "channel": "sms"}]},
@@ -106,7 +107,7 @@ def test_a_good_file_is_good() -> None:
         ("plays/hello", None, ""),
         ("plays/hello", "x", "plays.hello: must hold keys and values: 'x'"),
         ("plays/hello", {}, "plays.hello.when: is missing"),
-        ("plays/hello/when", {}, "plays.hello.when: has nothing; allowed: exactly one of event, count, absence, delay, silence, score"),
+        ("plays/hello/when", {}, "plays.hello.when: has nothing; allowed: exactly one of event, count, absence, delay, silence, date, yearly, score"),
         ("plays/hello/when", {"delay": {"after": {"event": "Signed Up"}}}, "plays.hello.when.delay.wait: is missing"),
         ("plays/hello/when", {"silence": {"of": {"event": "Signed Up", "by": "event.country"}, "wait": "1d"}}, "plays.hello.when.silence.of.by: has no meaning"),
         ("plays/hello/when", {"event": {"event": "Signed Up"}, "score": {"rises_to": "high"}}, "plays.hello.when: has event and score"),
@@ -144,6 +145,18 @@ def test_a_good_file_is_good() -> None:
         ("plays/thrice/when/count/reset/by", "event.product.sku", "plays.thrice.when.count.reset.by: character 1: event.product.sku is not known here"),
         ("plays/left/when/absence/without", None, "plays.left.when.absence.without: is missing"),
         ("plays/left/values", {"worth": "event.revenue"}, "plays.left.values.worth: character 1: event.revenue is not known here"),
+        ("plays/hello/when", {"yearly": {"day": "birthdy"}}, "plays.hello.when.yearly.day: is not allowed: 'birthdy'; allowed: birthday or first_order"),
+        ("plays/hello/when", {"yearly": {"day": "birthday", "before": "1d", "after": "1d"}}, "plays.hello.when: has before and after"),
+        ("plays/hello/when", {"yearly": {"day": "birthday", "at": "9"}}, "plays.hello.when.yearly.at: is not allowed: '9'"),
+        ("plays/hello/when", {"date": {"of": {"event": "Points Earned"}, "time": "event.points"}}, "plays.hello.when.date.time: character 1: is a number, but a time is wanted"),
+        ("plays/hello/when", {"date": {"of": {"event": "Points Earned"}}}, "plays.hello.when.date.time: is missing"),
+        ("plays/hello/when", {"date": {"of": {"event": "Ticket Opened"}, "time": "event.due_at", "without": {"event": "Ticket Closed", "by": "event.ticket_id"}}}, "plays.hello.when.date.without.by: ends what has no key"),
+        ("plays/hello/mode", "dark", "plays.hello.mode: is not allowed: 'dark'; allowed: live or shadow or test"),
+        ("plays/hello/late", "maybe", "plays.hello.late: is not allowed: 'maybe'; allowed: drop or send"),
+        ("plays/hello/valid_from", "soon", "plays.hello.valid_from: is not allowed: 'soon'; allowed: a time with its zone"),
+        ("plays/hello/valid_from", "2026-01-01T00:00:00", "plays.hello.valid_from: is not allowed"),
+        ("plays/hello", {"when": {"event": {"event": "Signed Up"}}, "channels": ["sms"], "cool_down": "1d", "valid_from": "2026-01-02T00:00:00Z", "valid_until": "2026-01-02T00:00:00Z"}, "plays.hello.valid_until: 2026-01-02 00:00:00+00:00 is not after valid_from"),
+        ("limits/testers", "me", "limits.testers: is not allowed"),
         ("plays/leaving/when/score", {}, "plays.leaving.when.score: allowed: exactly one of rises_to, falls_to"),
         ("plays/leaving/when/score", {"rises_to": "high", "falls_to": "low"}, "plays.leaving.when.score: allowed: exactly one"),
         ("plays/leaving/when/score", {"rises_to": "low"}, "plays.leaving.when.score.rises_to: is not allowed: 'low'; allowed: high or medium"),
@@ -261,7 +274,7 @@ def test_the_starter_set_is_shown_to_begin_with(tmp_path: Path) -> None:
     listed = [line.split()[:3] for line in call("list", str(path)).output.splitlines()]
     assert len(listed) >= 18
     assert listed[0] == ["welcome", "event", "wechat,sms,email"]
-    assert {each[1] for each in listed} == {"event", "count", "absence", "delay", "silence", "score"}
+    assert {each[1] for each in listed} == {"event", "count", "absence", "delay", "silence", "date", "yearly", "score"}
     assert json.loads(call("list", str(path), "--json").output.splitlines()[0])["name"] == "welcome"
 
 
@@ -282,7 +295,7 @@ def test_two_files_are_compared(tmp_path: Path) -> None:
 def test_the_schema_is_that_of_the_file() -> None:
     schema = json.loads(call("schema").output)
     assert schema["$defs"]["Play"]["required"] == ["when", "channels", "cool_down"]
-    assert set(schema["$defs"]["When"]["properties"]) == {"event", "count", "absence", "delay", "silence", "score"}
+    assert set(schema["$defs"]["When"]["properties"]) == set(When.__struct_fields__)
 
 
 def test_what_is_dumped_is_read_back() -> None:

@@ -381,8 +381,9 @@ def test_a_cap_of_one_category_counts_that_alone() -> None:
 
 def test_start_within_is_configured() -> None:
     late = signed_up(A, T, at=T + 2 * HOUR)
-    assert world(plays({"start_within": "1h", "caps": []}, hello=on("Signed Up"))).feed(late).run().told() == []
-    assert len(world(plays({"start_within": "2h", "caps": []}, hello=on("Signed Up"))).feed(late).run().told()) == 1
+    for within, told in (("1h", "too_old"), ("2h", "emitted")):
+        file = plays({"start_within": within, "caps": []}, hello=on("Signed Up"))
+        assert world(file).feed(late).run().told() == [("hello", told)]
 
 
 # -- the score ---------------------------------------------------------------------------------------------

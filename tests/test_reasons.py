@@ -35,7 +35,7 @@ def test_what_is_sent_has_passed_every_check() -> None:
     checks = told(file, world(file).feed(tier("gold")).run())
     assert all(each.passed for each in checks)
     assert [each.step for each in checks] == [
-        "consent", "filter", "duplicate", "cool_down", "arbitration", "frequency_cap", "budget", "quiet_hours",
+        "mode", "consent", "filter", "duplicate", "cool_down", "arbitration", "frequency_cap", "budget", "quiet_hours",
         "holdout", "variant", "channel",
     ]  # fmt: skip
     said = {each.step: each.text for each in checks}

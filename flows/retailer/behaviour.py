@@ -10,7 +10,7 @@ from flows.retailer.purchase import buy, fill_and_leave, need_later
 from flows.retailer.visit import Visit, at_desk, enter, enter_kiosk
 from flows.retailer.world import MINUTE, World
 
-_NAME = {"language": "zh", "country": "CN", "timezone": "Asia/Shanghai", "birthday": "1990-01-01"}
+_HOME = {"language": "zh", "country": "CN", "timezone": "Asia/Shanghai"}
 
 
 def begin(world: World, person: Person, first_visit: int) -> None:
@@ -101,7 +101,9 @@ def sign_up(world: World, person: Person, time: int) -> None:
     person.known = person.reported = True
     _grant(person)
     written = person.email.upper() if person.x % 10 == 0 else person.email  # forms keep what people type
-    details = body("Signed Up", {"name": f"{person.email.split('.')[0].title()} {person.uid}"} | _NAME)
+    born = f"{1960 + person.x % 45}-{1 + person.x % 12:02}-{1 + person.x % 28:02}"
+    name = f"{person.email.split('.')[0].title()} {person.uid}"
+    details = body("Signed Up", {"name": name, "birthday": born} | _HOME)
     came.head = came.head.replace(b'"identifiers":[', b'"identifiers":[%b,' % _credentials(person, written), 1)
     came.add(details + _consent(dict.fromkeys(sorted(person.granted), True)))
     need_later(world, person, time)

@@ -12,6 +12,8 @@ from flows.retailer.visit import Visit, at_desk, enter
 from flows.retailer.world import HOUR, MINUTE, Line, World
 
 _TIERS = ((20_000, "diamond"), (5_000, "gold"), (1_000, "silver"))
+#: How long points and tiers last, and what the service desk promises (ms).
+POINTS_LAST, TIER_LASTS, ANSWERED_WITHIN = 30 * DAY, 45 * DAY, DAY
 _COUPONS = ("WELCOME10", "SPRING", "VIP")
 
 
@@ -149,10 +151,11 @@ def _points(world: World, person: Person, time: int, sale: Sale) -> None:
     book = at_desk(world, person, "loyalty", time)
     before, earned = person.points, int(sale.revenue)
     person.points += earned
-    book.add(body("Points Earned", {"points": earned, "balance": person.points}), 500, 5_000)
+    held = {"points": earned, "balance": person.points, "expires_at": time + POINTS_LAST}
+    book.add(body("Points Earned", held), 500, 5_000)
     for least, tier in _TIERS:
         if before < least <= person.points:
-            book.add(body("Tier Changed", {"tier": tier}), 500, 5_000)
+            book.add(body("Tier Changed", {"tier": tier, "expires_at": time + TIER_LASTS}), 500, 5_000)
             break
     if person.points > 500 and world.chance() < 0.1:
         person.points -= 500
@@ -175,7 +178,8 @@ def _refund(world: World, person: Person, time: int, sale: Sale) -> None:
 
 def _complain(world: World, person: Person, time: int) -> None:
     ticket = {"ticket_id": f"t{world.new_id().decode()}", "topic": "delivery"}
-    opened = ticket | {"subject": "Where is my parcel?", "text": "It should have come yesterday."}
+    asked = {"subject": "Where is my parcel?", "text": "It should have come yesterday."}
+    opened = ticket | asked | {"due_at": time + ANSWERED_WITHIN}
     at_desk(world, person, "service", time).add(body("Ticket Opened", opened))
     world.later(time + world.between(4 * HOUR, 3 * DAY), person, partial(_settle, ticket=ticket))
 

@@ -160,8 +160,8 @@ def test_why_says_what_was_decided_on_and_why_a_play_was_silent(shop: Shop) -> N
     assert told["decision"]["grounds"]["who"] == {"profile.tier": "tier 1", "profile.orders": 0}
     assert told["happened"]["type"] == "Tier Changed"
     assert told["happened"]["customer"] == decision.customer
-    assert [each["step"] for each in told["checks"]] == ["consent", "filter"]
-    assert told["checks"][1]["text"].startswith("does not hold: profile.tier == 'tier 2' (with ")
+    assert [each["step"] for each in told["checks"]] == ["mode", "consent", "filter"]
+    assert told["checks"][2]["text"].startswith("does not hold: profile.tier == 'tier 2' (with ")
     text = shop.command("why", decision.customer, "--play", "one").stdout
     assert text.startswith("one: stopped by filter\n")
     assert "STOP filter         does not hold: profile.tier == 'tier 2' (with" in text
