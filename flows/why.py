@@ -126,8 +126,9 @@ class Why:
         return found
 
     def _told(self, decision: Decision) -> Told:
-        book = PlayBook(content(self._config, self._redis, decision.play_version))
-        return Told(decision, reasons.checks(decision, book), self._happened(decision))
+        versions = {decision.play_version, decision.limits_version or decision.play_version}
+        books = {each: PlayBook(content(self._config, self._redis, each)) for each in versions}
+        return Told(decision, reasons.checks(decision, books), self._happened(decision))
 
     def _happened(self, decision: Decision) -> Happened | None:
         if decision.touchpoint.startswith("score:"):
@@ -183,6 +184,8 @@ def _decided(it: Decision) -> Iterator[str]:
     yield f"  decision   {it.id} at {rfc3339(it.at)}, plays {it.play_version}"
     yield f"  customer   {it.customer}"
     yield f"  about      {it.business_key}" + (f", variant {it.variant}" if it.variant else "")
+    if it.step:
+        yield f"  message    {it.step + 1} of a journey"
 
 
 def _touchpoint(it: Happened) -> Iterator[str]:

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from uuid import UUID
 from zlib import crc32
 
-from operators import fold, governance, progress
+from operators import fold, governance, journeys, progress
 from operators.governance import Circumstances, Verdict
 from operators.playbook import PlayBook
-from operators.plays import ERROR, Candidate, Play, gone
+from operators.plays import ERROR, EXIT, Candidate, Play, gone
 from operators.shard import Shard, ShardState
 from operators.texts import rfc3339
 from operators.uuids import uuid5_text
 from schemas import outputs, stitched
 from schemas.config import Config
-from schemas.stitched import EVERY
+from schemas.stitched import EVERY, Event, Gist
 from schemas.topics import ALERTS, topic_name
-from state.profile import Held, Profile
+from schemas.touchpoint import Body
+from state.profile import Held, Journey, Profile
 
 #: A play that could not be evaluated so often in a shard is paused there.
 FAILURES = 5
@@ -82,7 +83,8 @@ def _taken(
 class Decider:
     """Takes decisions and writes them: every one to ``decisions``, emitted ones to ``triggers`` as well."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, books: Mapping[str, PlayBook]) -> None:
+        self._books = books
         self._shards = config.topics.shards
         self._source = f"touchstream/{config.prefix}"
         self._triggers = topic_name(config, "triggers")
@@ -98,8 +100,10 @@ class Decider:
             if play.group is not None and verdict.outcome in ("emitted", "held_out"):
                 chosen[play.group] = play.name
 
-    def release(self, shard: Shard, profile: Profile, held: Sequence[Held], book: PlayBook) -> None:
-        """Decide anew, together, on what has waited long enough."""
+    def release(
+        self, shard: Shard, profile: Profile, held: Sequence[Held], book: PlayBook, stop: str | None = None
+    ) -> None:
+        """Decide anew, together, on what has waited long enough, or ``stop`` it."""
         ids, paused_at = {each.id for each in held}, shard.state.paused_at
         for known in self._all(shard, profile):
             known.held = [each for each in known.held if each.id not in ids]
@@ -108,11 +112,10 @@ class Decider:
         for each in held:
             # Who was paused meanwhile is cancelled, also if it may speak again by now.
             paused = max(paused_at.get(each.play, -1), paused_at.get(EVERY, -1)) >= each.at
-            play = book.plays.get(each.play) or gone(each.play)
             candidates.append(
                 Candidate(
-                    play, each.key, each.occurrence, each.touchpoint, each.time, 0, each.values, each.score,
-                    each.worth, each, "paused" if paused else None,
+                    self._play(each, book), each.key, each.occurrence, each.touchpoint, each.time, 0, each.values,
+                    each.score, each.worth, each, "paused" if paused else stop, version=each.version,
                 )
             )  # fmt: skip
         self.decide(shard, profile, candidates, book)
@@ -121,6 +124,38 @@ class Decider:
         """The customer and all parts of it: whichever leaves, what was said in this name counts on both sides."""
         kept = shard.kept_parts(profile.customer) if profile.parted else []
         return [profile, *[part.profile for part in kept]]
+
+    def exit(self, shard: Shard, profile: Profile, event: Event | Gist, body: Body | None, book: PlayBook) -> None:
+        """End what a touchpoint ends: journeys, and messages that are held."""
+        for journey in journeys.ended(profile, event, body, self._books):
+            stopped = self._message(shard, profile, journey)._replace(stop=EXIT)
+            journeys.move_on(self._all(shard, profile), journey, self._books, shard.state.at, over=True)
+            self.decide(shard, profile, [stopped], book)
+        in_vain = [
+            each for each in profile.held if journeys.ends(self._play(each, book).exit, each.key, profile, event, body)
+        ]
+        if in_vain:
+            self.release(shard, profile, in_vain, book, EXIT)
+            progress.follow(profile)
+
+    def step(self, shard: Shard, profile: Profile, play: str, key: str, book: PlayBook) -> list[Candidate]:
+        """The next message of a journey whose time has come."""
+        journey = journeys.running(profile, play, key)
+        if journey is None:
+            return []
+        said = self._message(shard, profile, journey)
+        over = said.stop == EXIT or play not in book.plays
+        journeys.move_on(self._all(shard, profile), journey, self._books, shard.state.at, over=over)
+        return [said]
+
+    def _message(self, shard: Shard, profile: Profile, journey: Journey) -> Candidate:
+        return journeys.message(profile, journey, self._books, shard.state.at)
+
+    def _play(self, held: Held, book: PlayBook) -> Play:
+        """The play of a message that waits; of a journey's, as it was when that began."""
+        if held.version:
+            return self._books[held.version].plays[held.play].steps[held.step - 1]
+        return book.plays.get(held.play) or gone(held.play)
 
     def _decide(
         self, shard: Shard, profile: Profile, candidate: Candidate, book: PlayBook, lost: str
@@ -139,7 +174,9 @@ class Decider:
         decision = outputs.Decision(
             id=own_id,
             play=play.name,
-            play_version=book.version,
+            play_version=candidate.version or book.version,
+            limits_version=book.version if candidate.version not in ("", book.version) else None,
+            step=play.step,
             customer=profile.customer,
             outcome=verdict.outcome,
             at=at,
@@ -158,6 +195,9 @@ class Decider:
             self._hold(profile, candidate, (known_id, own_id), verdict, at)
         elif verdict.code is None:
             self._emit(shard, profile, candidate, own_id, verdict, book)
+        begins = play.steps and held is None and verdict.outcome != "stopped"
+        if begins and not journeys.begin(profile, candidate, book.version, at):
+            shard.count("journeys_refused")
         return verdict
 
     def _failed(self, shard: Shard, profile: Profile, play: Play, book: PlayBook) -> None:
@@ -187,7 +227,7 @@ class Decider:
         held = Held(
             *ids, at, verdict.until, verdict.code or "", candidate.play.name, candidate.business_key,
             candidate.occurrence, candidate.touchpoint, candidate.time, candidate.values,
-            candidate.score, candidate.worth,
+            candidate.score, candidate.worth, candidate.play.step, candidate.version,
         )  # fmt: skip
         profile.held = [*profile.held, held]
         fold.set_timer(profile, progress.HELD, held.id, held.until)
@@ -200,7 +240,7 @@ class Decider:
             period = at // play.budget[1]
             before, used = shard.state.budgets.get(play.name, (period, 0))
             shard.state.budgets[play.name] = (period, used + 1 if before == period else 1)
-        trigger = self._trigger(profile, candidate, own_id, verdict, at, book.version)
+        trigger = self._trigger(profile, candidate, own_id, verdict, at, candidate.version or book.version)
         shard.emit(self._triggers, -1, profile.customer, stitched.encode(trigger))
         if candidate.ts:
             shard.started.append(candidate.ts)
@@ -230,6 +270,7 @@ class Decider:
                 contact=[verdict.namespace or "", contact.kid, contact.sealed],
                 values={**candidate.values, **said},
                 score=candidate.score,
+                step=candidate.play.step,
                 variant=verdict.variant,
                 channels=list(verdict.channels),
                 consent=_consent(candidate.play, verdict, profile),

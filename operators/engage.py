@@ -53,7 +53,7 @@ class Engage:
         self._priority = {name: place for place, name in enumerate(config.identity.policy().priority)}
         self._succession = Succession(config, self._touch)
         self._books = books
-        self._decider = Decider(config)
+        self._decider = Decider(config, books)
         self._scorer = scoring.Scorer(config, models)
         self._handlers: dict[type, Callable[..., None]] = {
             Gist: self._event,
@@ -93,6 +93,8 @@ class Engage:
             fold.set_timer(profile, timer.kind, timer.key, None)
             if timer.kind == progress.WAIT:
                 woken += self._waited(shard, profile, *progress.waiting(timer))
+            elif timer.kind == progress.STEP:
+                woken += self._decider.step(shard, profile, *progress.waiting(timer), book)
             elif timer.kind == yearly.YEARLY:
                 play = book.plays.get(timer.key)
                 told = yearly.speak(profile, play, timer.due, book, shard.state.at) if play and play.yearly else None
@@ -131,6 +133,8 @@ class Engage:
         body, book = _body(event), self._book(shard)
         fold.fold(profile, event, body)
         self._notice(shard, profile, book, event.type)
+        if profile.journeys or profile.held:
+            self._decider.exit(shard, profile, event, body, book)
         woken = progress.observe(profile, event, body, book)
         part = self._side(shard, profile, raw) if profile.parted else None
         if part is not None and not fold.seen(part, event.eid):

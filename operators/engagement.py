@@ -47,6 +47,18 @@ class Entry(msgspec.Struct):
 Batch = dict[int, list[Entry]]
 
 
+class Books(dict[str, PlayBook]):
+    """Plays by version, loaded when they are named: a journey goes on as it began."""
+
+    def __init__(self, contents: ContentStore) -> None:
+        super().__init__()
+        self._contents = contents
+
+    def __missing__(self, version: str) -> PlayBook:
+        book = self[version] = PlayBook.from_bytes(self._contents.get(version))
+        return book
+
+
 class Engagement:
     """The shards of engage that this process owns. Not thread-safe; everything runs in Bytewax's worker."""
 
@@ -56,7 +68,7 @@ class Engagement:
         self._store = ShardStore(client, config.prefix)
         self._contents = {kind: ContentStore(client, config.prefix, kind) for kind in (MODELS, PLAYS)}
         self._models: dict[str, Model] = {}
-        self._books: dict[str, PlayBook] = {}
+        self._books = Books(self._contents[PLAYS])
         self._engage = Engage(config, self._models, self._books)
         self._topic = topic_name(config, STITCHED)
         self._commands = topic_name(config, COMMANDS)
@@ -206,8 +218,8 @@ class Engagement:
     def _load_content(self, what: str, digest: str) -> None:
         if what == "model" and digest not in self._models:
             self._models[digest] = Model.from_bytes(self._contents[MODELS].get(digest))
-        elif what == "plays" and digest not in self._books:
-            self._books[digest] = PlayBook.from_bytes(self._contents[PLAYS].get(digest))
+        elif what == "plays":
+            _ = self._books[digest]
 
     def _open(self, number: int, start: Start, stored: Stored) -> None:
         state = _state.decode(stored.state) if stored.state else ShardState()

@@ -13,12 +13,12 @@ from __future__ import annotations
 from base64 import b64encode
 from collections.abc import Sequence
 from hashlib import blake2b
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from operators import quiet
 from operators.chance import share, weighted
 from operators.playbook import PlayBook
-from operators.plays import KEPT_SENT, Candidate, Cap, Play
+from operators.plays import EXIT, KEPT_SENT, Candidate, Cap, Play
 from schemas.outputs import Grounds
 from state.profile import Decided, Profile, Sent
 
@@ -85,7 +85,7 @@ def grounds(candidate: Candidate, decision_id: str, profile: Profile, given: Cir
         left=given.left,
         lost=given.lost,
         waited=given.waited,
-        who=play.who.read(None, None, profile, given.at, "", 0) if play.who is not None else {},
+        who=_read(play, profile, given.at),
         consent={each: known for each in play.channels if (known := profile.consent.get(f"{each}/{play.purpose}"))},
         decided=any([each.id == decision_id for each in profile.decided])
         or (bool(marks) and mark(candidate.business_key) in marks),
@@ -100,6 +100,13 @@ def grounds(candidate: Candidate, decision_id: str, profile: Profile, given: Cir
     )
 
 
+def _read(play: Play, profile: Profile, at: int) -> dict[str, Any]:
+    """What the conditions of a play name."""
+    conditions = [play.who, play.exit.when if play.exit else None]
+    read = [each.read(None, None, profile, at, "", 0) for each in conditions if each is not None]
+    return {name: value for names in read for name, value in names.items()}
+
+
 def decide(play: Play, customer: str, at: int, rests: Grounds, book: PlayBook) -> Verdict:
     """The verdict at ``at`` (ms), from its grounds alone: whoever has kept them can take the decision again."""
     skips = play.skips
@@ -110,6 +117,8 @@ def decide(play: Play, customer: str, at: int, rests: Grounds, book: PlayBook) -
         return Verdict("no_consent")
     if play.who is not None and not play.who.holds(rests.who, at):
         return Verdict("filter")
+    if play.exit is not None and play.exit.when is not None and play.exit.when.holds(rests.who, at):
+        return Verdict(EXIT)
     if rests.decided:
         return Verdict("duplicate")
     if "cool_down" not in skips and rests.last is not None and at - rests.last < play.cool_down:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from operators import features, progress
+from operators import features, journeys, progress
 from operators.fold import KEPT_CARTS, last_order
 from operators.governance import KEPT_DECISIONS, KEPT_ONCE
 from operators.plays import KEPT_SENT
@@ -47,6 +47,7 @@ def absorb(mine: Profile, other: Profile) -> None:
     _carts(mine, other)
     mine.held += [each for each in other.held if all(each.id != known.id for known in mine.held)]
     progress.join(mine, other)
+    journeys.join(mine, other)
     _timers(mine, other)
     mine.sent = sorted([*mine.sent, *other.sent], key=lambda sent: (sent.at, sent.play))[-KEPT_SENT:]
     mine.decided = sorted([*mine.decided, *other.decided], key=lambda each: (each.at, each.id))[-KEPT_DECISIONS:]

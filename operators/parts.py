@@ -114,11 +114,13 @@ def whole(parts: Sequence[Part]) -> Profile:
 
 
 def without(current: Profile, parts: Sequence[Part], leaving: Sequence[Part], gone: Collection[str]) -> Profile:
-    """A customer after parts of it have left: what the others make, under its own name. What is held stays, but for
-    what the parts held before they came."""
+    """A customer after parts of it have left: what the others make, under its own name. What is held and the journeys
+    under way stay, but for those of the parts before they came."""
     left = whole(parts)
     theirs = {held.id for part in leaving for held in part.profile.held}
     left.held = [held for held in current.held if held.id not in theirs]
+    gone_on = [each for part in leaving for each in part.profile.journeys]
+    left.journeys = [each for each in current.journeys if each not in gone_on]
     progress.follow(left)
     for field in _OWN:
         setattr(left, field, getattr(current, field))

@@ -20,7 +20,7 @@ from operators import quiet
 from operators.dates import Offset
 from operators.expressions import Condition, compile_condition, compile_expression
 from operators.language import Name, Type
-from operators.plays import ALWAYS, DAY, KEPT_SENT, Cap, Play, Reaction, Role, Value
+from operators.plays import ALWAYS, DAY, KEPT_SENT, Cap, Exit, Play, Reaction, Role, Value
 from operators.scope import COUNT, KEY, event_names, scope
 from operators.syntax import ExpressionError
 from schemas import plays as written
@@ -117,7 +117,7 @@ class _Compiling:
             category=given.category,
             cool_down=milliseconds(given.cool_down),
             once=given.once,
-            who=self._who(),
+            who=self._condition("who", given.who),
             values=self._values(),
             times=when.count.times if when.count else 0,
             within=_within(when),
@@ -136,7 +136,10 @@ class _Compiling:
             valid=self._valid(),
             mode=given.mode,
             drops_late=given.late == "drop",
+            exit=self._exit(),
         )
+        steps = [self._step(number, step) for number, step in enumerate(given.steps, 1)]
+        self.play = self.play._replace(steps=tuple(steps))
         if given.variants and not any(variant.weight for variant in given.variants.values()):
             self._fault("variants", "none has any weight; allowed: at least one above 0")
         self._react()
@@ -161,6 +164,8 @@ class _Compiling:
             self._pattern("when.silence.of", "after", when.silence.of)
             if when.silence.of.by:
                 self._fault("when.silence.of.by", "has no meaning: it is the customer who is silent; leave it out")
+        if self._given.exit and (when.absence or when.delay or when.silence or when.date):
+            self._pattern("exit", "without", self._given.exit)
         if when.date:
             self._pattern("when.date.of", "after" if when.date.of.by else "each", when.date.of)
             if when.date.without:
@@ -175,11 +180,7 @@ class _Compiling:
         """Compile one pattern. ``beside``: the one whose keys it ends; with keys where that has none it would end
         nothing."""
         types = _types(pattern)
-        for type in types:
-            near = get_close_matches(type.lower(), [each.lower() for each in TYPES], 1, 0.85)
-            if near and type not in TYPES:
-                meant = next(each for each in TYPES if each.lower() == near[0])
-                self._fault(f"{path}.event", f"{type!r} is not a type of touchpoint; did you mean {meant!r}?")
+        self._known(f"{path}.event", types)
         if beside is not None and pattern.by and not beside.by:
             self._fault(f"{path}.by", "ends what has no key; give both a key, or none")
         names = event_names(types)
@@ -187,6 +188,38 @@ class _Compiling:
         by = self._compiled(f"{path}.by", pattern.by, names, "text", "texts")
         for type in dict.fromkeys(types):
             self.reactions.append((type, Reaction(self.play, role, where, by)))
+
+    def _known(self, path: str, types: tuple[str, ...]) -> None:
+        """Own types are welcome, typing errors in known ones are not."""
+        for type in types:
+            near = get_close_matches(type.lower(), [each.lower() for each in TYPES], 1, 0.85)
+            if near and type not in TYPES:
+                meant = next(each for each in TYPES if each.lower() == near[0])
+                self._fault(path, f"{type!r} is not a type of touchpoint; did you mean {meant!r}?")
+
+    def _step(self, number: int, step: written.Step) -> Play:
+        """A further message: the play without what wakes it, and without what only its first message has to pass."""
+        path = f"steps[{number - 1}]"
+        return self.play._replace(
+            step=number,
+            within=milliseconds(step.wait),
+            channels=tuple(dict.fromkeys(step.channels)) or self.play.channels,
+            who=self._condition(f"{path}.who", step.who) or self.play.who,
+            values=self._said(f"{path}.values", step.values, KEY),
+            once=False,
+            skips=(*self.play.skips, "cool_down"),
+        )
+
+    def _exit(self) -> Exit | None:
+        exit, when = self._given.exit, self._given.exit_when
+        condition = self._condition("exit_when", when)
+        if exit is None:
+            return Exit(frozenset(), None, None, condition) if condition else None
+        names = event_names(_types(exit))
+        self._known("exit.event", _types(exit))
+        where = self._compiled("exit.where", exit.where, names, "bool")
+        by = self._compiled("exit.by", exit.by, names, "text", "texts")
+        return Exit(frozenset(_types(exit)), where, by, condition)
 
     def _date(self) -> Callable[..., int | None] | None:
         date = self._given.when.date
@@ -209,16 +242,20 @@ class _Compiling:
         return names | (COUNT if self._given.when.count else {})
 
     def _values(self) -> tuple[tuple[str, Callable[..., Value | None]], ...]:
-        names, found = self._telling(), []
-        for name, text in self._given.values.items():
-            function = self._compiled(f"values.{name}", text, names, "text", "number", "bool")
+        return self._said("values", self._given.values, self._telling())
+
+    def _said(
+        self, path: str, values: Mapping[str, str], names: Mapping[str, Name]
+    ) -> tuple[tuple[str, Callable[..., Value | None]], ...]:
+        found = []
+        for name, text in values.items():
+            function = self._compiled(f"{path}.{name}", text, names, "text", "number", "bool")
             if function is not None:
                 found.append((name, function))
         return tuple(found)
 
-    def _who(self) -> Condition | None:
-        text = self._given.who
-        return None if text is None else self._noted("who", text, lambda: compile_condition(text, scope()))
+    def _condition(self, path: str, text: str | None) -> Condition | None:
+        return None if text is None else self._noted(path, text, lambda: compile_condition(text, scope()))
 
     def _compiled(
         self, path: str, text: str | None, names: Mapping[str, Name], *wanted: Type

@@ -21,6 +21,8 @@ KEPT_SENT: Final = 200
 
 #: What stops a candidate whose play cannot be evaluated, or that would only have been told in time.
 ERROR, TOO_OLD, LATE = "error", "too_old", "late"
+#: What ends a journey, and stops what it would have said.
+EXIT = "exit"
 #: From the beginning, before the end.
 ALWAYS: Final = (0, 1 << 63)
 Value = str | int | float
@@ -32,7 +34,7 @@ class Play(NamedTuple):
     """One play, compiled. ``channels`` in order of preference; ``cool_down`` and ``within`` (of a count or an absence)
     in ms; ``times`` of a count; ``date``: the time that a touchpoint tells, ``offset`` how far from it; ``yearly``:
     which day; ``who`` is None if it is for everyone; ``budget``: messages, period (ms); ``expires`` in ms; ``valid``
-    from and before (ms)."""
+    from and before (ms); ``steps``: the further messages of a journey, each ``within`` after the one before."""
 
     name: str
     channels: tuple[str, ...]
@@ -59,6 +61,23 @@ class Play(NamedTuple):
     valid: tuple[int, int] = ALWAYS
     mode: str = "live"
     drops_late: bool = False
+    exit: Exit | None = None
+    steps: tuple[Play, ...] = ()
+    step: int = 0
+
+
+class Exit(NamedTuple):
+    """What ends a play: touchpoints of these types, where ``where`` holds, under the keys that ``by`` gives (None:
+    under all), or a condition ``when`` on the profile."""
+
+    types: frozenset[str]
+    where: Callable[..., bool] | None
+    by: Callable[..., Any] | None
+    when: Condition | None
+
+    def over(self, profile: Profile, at: int) -> bool:
+        """Whether the condition holds at ``at`` (ms)."""
+        return self.when is not None and self.when.holds(self.when.read(None, None, profile, at, "", 0), at)
 
 
 class Reaction(NamedTuple):
@@ -82,7 +101,8 @@ class Cap(NamedTuple):
 class Candidate(NamedTuple):
     """A play that wants to speak. ``business_key`` and ``occurrence`` make its id; ``touchpoint`` is what woke it
     (the token of the event, or the timer), ``time`` its event time and ``ts`` its broker time (0 for timers). ``held``:
-    it has waited; ``stop``: the code of what stops it before anything is asked; ``due``: when its timer was (ms)."""
+    it has waited; ``stop``: the code of what stops it before anything is asked; ``due``: when its timer was (ms);
+    ``version``: of the plays, if not those in force."""
 
     play: Play
     business_key: str
@@ -96,6 +116,7 @@ class Candidate(NamedTuple):
     held: Held | None = None
     stop: str | None = None
     due: int = 0
+    version: str = ""
 
 
 def said(play: Play, *given: Any) -> dict[str, Value]:

@@ -25,7 +25,7 @@ CROWDED = 4
 #: The times of two counts that become one.
 KEPT_TIMES = 20
 #: The kinds of timers that end a wait and release what is held; what stands between play and key in the key of one.
-WAIT, HELD, _SEPARATOR = "wait", "held", "\x1f"
+WAIT, HELD, STEP, _SEPARATOR = "wait", "held", "step", "\x1f"
 #: The key of what has none: it ends whatever key there is.
 _ALL = ""
 
@@ -64,25 +64,26 @@ def clear(profile: Profile, play: str, key: str) -> Progress | None:
 
 
 def waiting(timer: Timer) -> tuple[str, str]:
-    """Play and key of a timer that ends a wait."""
+    """Play and key of a timer that ends a wait, or the wait for a step."""
     play, _, key = timer.key.partition(_SEPARATOR)
     return play, key
 
 
 def timers(profile: Profile) -> list[Timer]:
-    """The timers that follow from what is waited for and held."""
+    """The timers that follow from what is waited for and held, and from journeys."""
     waits = [
         Timer(progress.due, WAIT, f"{play}{_SEPARATOR}{key}")
         for play, known in profile.progress.items()
         for key, progress in known.items()
         if progress.due
     ]
-    return waits + [Timer(held.until, HELD, held.id) for held in profile.held]
+    steps = [Timer(each.due, STEP, f"{each.play}{_SEPARATOR}{each.key}") for each in profile.journeys]
+    return waits + steps + [Timer(held.until, HELD, held.id) for held in profile.held]
 
 
 def follow(profile: Profile) -> None:
     """Let the timers follow, in place."""
-    profile.timers = [timer for timer in profile.timers if timer.kind not in (WAIT, HELD)] + timers(profile)
+    profile.timers = [timer for timer in profile.timers if timer.kind not in (WAIT, HELD, STEP)] + timers(profile)
 
 
 def join(mine: Profile, other: Profile) -> None:

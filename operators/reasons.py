@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -26,11 +26,17 @@ class Check(msgspec.Struct, frozen=True):
     text: str
 
 
-def again(decision: Decision, book: PlayBook) -> Verdict:
-    """The verdict that follows from what was recorded; ``book``: the plays that were in force."""
+def again(decision: Decision, books: Mapping[str, PlayBook]) -> Verdict:
+    """The verdict that follows from what was recorded; ``books``: plays by version, those that it names at least."""
     if decision.grounds is None:
         return Verdict(decision.code)
-    return governance.decide(book.plays[decision.play], decision.customer, decision.at, decision.grounds, book)
+    limits = books[decision.limits_version or decision.play_version]
+    return governance.decide(_play(decision, books), decision.customer, decision.at, decision.grounds, limits)
+
+
+def _play(decision: Decision, books: Mapping[str, PlayBook]) -> Play:
+    play = books[decision.play_version].plays[decision.play]
+    return play.steps[decision.step - 1] if decision.step else play
 
 
 def recorded(verdict: Verdict, decision: Decision) -> bool:
@@ -40,12 +46,12 @@ def recorded(verdict: Verdict, decision: Decision) -> bool:
     return said == found
 
 
-def checks(decision: Decision, book: PlayBook) -> list[Check]:
-    """Every check that was made, in order, up to the one that decided."""
+def checks(decision: Decision, books: Mapping[str, PlayBook]) -> list[Check]:
+    """Every check that was made, in order, up to the one that decided; ``books`` as above."""
     rests = decision.grounds
     if rests is None:
         return [Check(decision.code or "", False, _ENDED.get(decision.code or "", ""))]
-    asked = _Asked(decision, rests, book)
+    asked = _Asked(decision, rests, books)
     stop = _STOPS.get(decision.code or "", decision.code)
     found: list[Check] = []
     for step, tell in _STEPS.items():
@@ -63,12 +69,14 @@ def false_terms(text: str, read: dict[str, Any], at: int) -> list[str]:
 class _Asked:
     """A decision, and all that its checks look at."""
 
-    def __init__(self, decision: Decision, rests: Grounds, book: PlayBook) -> None:
+    def __init__(self, decision: Decision, rests: Grounds, books: Mapping[str, PlayBook]) -> None:
         self.decision = decision
         self.rests = rests
-        self.book = book
-        self.play: Play = book.plays[decision.play]
-        self.who = book.file.plays[decision.play].who
+        self.book = books[decision.limits_version or decision.play_version]
+        self.play = _play(decision, books)
+        written = books[decision.play_version].file.plays[decision.play]
+        self.exit_when = written.exit_when
+        self.who = (written.steps[decision.step - 1].who if decision.step else None) or written.who
 
     def ago(self, time: int) -> str:
         return f"{rfc3339(time)}, {duration(self.decision.at - time)} before"
@@ -106,6 +114,12 @@ def _value(name: str, value: Any) -> str:
     if value is None:
         return "missing"
     return rfc3339(value) if scope().names[name].type == "time" else repr(value)
+
+
+def _exit(asked: _Asked) -> str:
+    if asked.exit_when is None:
+        return "ends with nothing of the profile"
+    return f"ends when {asked.exit_when}"
 
 
 def _duplicate(asked: _Asked) -> str:
@@ -181,6 +195,7 @@ _STEPS: dict[str, Callable[[_Asked], str]] = {
     "mode": _mode,
     "consent": _consent,
     "filter": _filter,
+    "exit": _exit,
     "duplicate": _duplicate,
     "cool_down": _cool_down,
     "arbitration": _arbitration,
@@ -202,6 +217,7 @@ _STOPS = {
 _ENDED = {
     "error": "the play could not be evaluated; see the alert",
     "too_old": "the touchpoint came too late to start anything (limits.start_within)",
+    "exit": "something ended it, see `exit` of the play",
     "late": "the timer fired too late for this play (late: drop)",
     "not_valid": "the play is only valid at another time",
     "paused": "the play was paused by an operator",

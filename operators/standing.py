@@ -25,7 +25,7 @@ def standing(name: str, profile: Profile, book: PlayBook, at: int, left: int | N
     )
     return [
         Check("start", False, start(when, profile.progress.get(name, {}), profile)),
-        *reasons.checks(decision, book),
+        *reasons.checks(decision, {book.version: book}),
     ]
 
 

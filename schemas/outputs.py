@@ -15,7 +15,8 @@ class TriggerData(msgspec.Struct, omit_defaults=True):
     is the sealed address for it (namespace, data key id, base64 AES-256-GCM). ``consent``: the purpose and when (event
     time) the customer agreed to it on this channel; empty where the play does not ask. Times in ms;
     ``touchpoint_time`` is event time, ``touchpoint_ts`` the broker's time of the source record (0 for
-    timers), ``decided_at`` the log's clock; after ``expires_at`` it must not be sent any more.
+    timers), ``decided_at`` the log's clock; after ``expires_at`` it must not be sent any more. ``step``: the
+    number of a further message of a journey, 0 for the first.
     """
 
     play: str
@@ -34,6 +35,7 @@ class TriggerData(msgspec.Struct, omit_defaults=True):
     channels: list[str] = []
     consent: list[str | int] = []
     expires_at: int | None = None
+    step: int = 0
 
 
 class Trigger(msgspec.Struct, kw_only=True):
@@ -55,7 +57,7 @@ class Trigger(msgspec.Struct, kw_only=True):
 class Grounds(msgspec.Struct, omit_defaults=True):
     """What a decision rests on, beside the plays in force and its time: from these it can be taken again. Times in ms.
 
-    ``who``: what the play's condition names, by name (null: missing); ``consent`` by channel, for the play's purpose:
+    ``who``: what the play's conditions name, by name (null: missing); ``consent`` by channel, for the play's purpose:
     whether it was given, and when; ``decided``: this very decision was taken before; ``last``: when the play was last
     decided for; ``lost``: the play of its group that was chosen; ``waited``: it was held before; ``window``: when the
     window of its group closes; ``sent``: messages that count, as time, play, channel; ``left`` of the play's budget in
@@ -81,6 +83,8 @@ class Grounds(msgspec.Struct, omit_defaults=True):
 
 class Decision(msgspec.Struct, omit_defaults=True):
     """The outcome of a play for a customer, and the ``grounds`` it was taken on (none if the play is gone or paused).
+    ``step``: the number of a further message of a journey; that goes by the plays it began with, and by the limits of
+    ``limits_version`` if those are others.
 
     ``outcome``: ``emitted``; ``held_out`` (as if it were, but for the holdout ``code``: global or play); ``shadow`` (as
     if it were, but for the mode of the play); ``stopped`` by
@@ -102,6 +106,8 @@ class Decision(msgspec.Struct, omit_defaults=True):
     until: int | None = None
     treated: bool = False
     grounds: Grounds | None = None
+    step: int = 0
+    limits_version: str | None = None
 
 
 class IdentityChange(msgspec.Struct, omit_defaults=True):

@@ -132,6 +132,16 @@ class Variant(Section, frozen=True):
     values: dict[PlayName, str | int | float] = {}
 
 
+class Step(Section, frozen=True):
+    """A further message of a journey, ``wait`` after the one before: ``who`` it is for then, its ``channels`` (none:
+    the play's), and what it says beside the play's ``values``, of profile and ``key``."""
+
+    wait: Duration
+    who: Expression | None = None
+    channels: tuple[Channel, ...] = ()
+    values: dict[PlayName, Expression] = {}
+
+
 class Play(Section, frozen=True):
     """One play.
 
@@ -144,6 +154,9 @@ class Play(Section, frozen=True):
     ``valid_from`` and ``valid_until``: it speaks from then on, and before then. ``mode``: ``shadow`` does everything
     but send; ``test`` sends only to the ``testers`` of the limits. ``late``: what falls due while nothing runs, and is
     late by more than ``start_within``, is sent or dropped.
+
+    ``steps``: a journey of further messages. ``exit``: a touchpoint that ends it, with its key ``by`` if the play has
+    keys, and ``exit_when``: a condition on the profile that does; they also stop what is held.
     """
 
     when: When
@@ -167,6 +180,9 @@ class Play(Section, frozen=True):
     valid_until: Moment | None = None
     mode: Literal["live", "shadow", "test"] = "live"
     late: Literal["send", "drop"] = "send"
+    steps: Annotated[tuple[Step, ...], msgspec.Meta(max_length=10)] = ()
+    exit: Pattern | None = None
+    exit_when: Expression | None = None
 
 
 class Cap(Section, frozen=True):

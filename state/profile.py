@@ -72,8 +72,8 @@ class Decided(msgspec.Struct, array_like=True):
 
 class Held(msgspec.Struct, array_like=True, frozen=True):
     """A candidate that waits: since ``at`` and ``until`` (ms), for the end of quiet hours or of its group's window
-    (``code``). ``id`` is the decision's in this customer's name, ``own`` the one that is published; the rest is as in
-    `operators.plays.Candidate`."""
+    (``code``). ``id`` is the decision's in this customer's name, ``own`` the one that is published, ``step`` the number
+    of a journey's message; the rest is as in `operators.plays.Candidate`."""
 
     id: str
     own: str
@@ -88,6 +88,23 @@ class Held(msgspec.Struct, array_like=True, frozen=True):
     values: dict[str, str | int | float] = {}
     score: float | None = None
     worth: int | float = 0
+    step: int = 0
+    version: str = ""
+
+
+class Journey(msgspec.Struct, array_like=True, frozen=True):
+    """A play of several messages under way: the number of the ``step`` it waits for (from 1) and when that is ``due``
+    (ms), the ``version`` of the plays it began with; the rest is as in `operators.plays.Candidate`."""
+
+    play: str
+    key: str
+    occurrence: str
+    step: int
+    due: int
+    version: str
+    touchpoint: str
+    time: int
+    values: dict[str, str | int | float] = {}
 
 
 class Park(msgspec.Struct, array_like=True):
@@ -174,6 +191,7 @@ class Profile(msgspec.Struct, array_like=True):
     once: dict[str, list[str]] = {}
     birth_day: str = ""
     applied: int = 0
+    journeys: list[Journey] = []
 
 
 class Part(msgspec.Struct, array_like=True):

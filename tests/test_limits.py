@@ -411,9 +411,8 @@ def test_decisions_reconcile_and_promises_hold_whatever_happens(some: list[tuple
         times = sorted(each.data.decided_at for each in found.triggers if each.subject == customer)
         assert all(later - first >= DAY for first, later in zip(times, times[2:], strict=False))
     assert len({each.id for each in found.triggers}) == len(found.triggers)
-    book = PlayBook(_ALL)
     for decision in found.decisions:
-        assert reasons.recorded(reasons.again(decision, book), decision)
-        steps = reasons.checks(decision, book)
+        assert reasons.recorded(reasons.again(decision, found.books), decision)
+        steps = reasons.checks(decision, found.books)
         assert [each.passed for each in steps if not each.passed] == [False] * (decision.outcome != "emitted")
     assert replayed(found, [3, 1, 7]).everything() == found.everything()

@@ -96,7 +96,7 @@ class Replay:
         return [
             f"decision {each.id} says {each.outcome} {each.code}, its grounds {verdict}"
             for each in decisions
-            if not reasons.recorded(verdict := reasons.again(each, self._books[each.play_version]), each)
+            if not reasons.recorded(verdict := reasons.again(each, self._books), each)
         ]
 
     def _check_loop(self) -> list[str]:
