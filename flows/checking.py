@@ -88,6 +88,9 @@ class Checker:
         if get_origin(bare) is dict:
             return self._entries(path, kind, raw)
         if get_origin(bare) is tuple and _is_section(get_args(bare)[0]) and isinstance(raw, list):
+            most = _longest(kind)
+            if most is not None and len(raw) > most:
+                self.fault(path, f"has {len(raw)} entries; allowed: at most {most}")
             return tuple([self.section(f"{path}[{i}]", get_args(bare)[0], each) for i, each in enumerate(raw)])
         return self._leaf(path, kind, raw)
 
@@ -146,6 +149,12 @@ def problem(error: yaml.YAMLError) -> str:
         mark = error.problem_mark
         return f"line {mark.line + 1}, column {mark.column + 1}: {error.problem}"
     return "unreadable characters"
+
+
+def _longest(kind: Any) -> int | None:
+    """How many entries a list may have, None if any."""
+    meta = [each for each in getattr(kind, "__metadata__", ()) if isinstance(each, msgspec.Meta)]
+    return next((each.max_length for each in meta if each.max_length is not None), None)
 
 
 def join(path: str, name: str) -> str:
