@@ -16,7 +16,7 @@ from confluent_kafka import KafkaException
 
 from flows.identity_commands import now
 from operators.playbook import PlayBook
-from operators.shard import ShardState
+from operators.shard import state_of
 from operators.transactions import Transactions
 from schemas import stitched
 from schemas.config import Config
@@ -30,7 +30,6 @@ from state.shards import Output, ShardStore
 
 #: How often the shards are looked at (seconds).
 LOOK = 0.05
-_state = msgspec.msgpack.Decoder(ShardState)
 _file = msgspec.json.Decoder(PlayFile)
 
 
@@ -82,7 +81,7 @@ def await_reached(config: Config, client: redis.Redis, reached: Callable[[InForc
 def in_force(config: Config, client: redis.Redis) -> InForce:
     """What engage goes by, as it has committed it. Raises `redis.RedisError`."""
     stored = ShardStore(client, config.prefix).read(range(config.topics.shards))
-    states = [_state.decode(each.state) if each.state else ShardState() for each in stored]
+    states = [state_of(each.state) for each in stored]
     paused = Counter(name for state in states for name in state.paused)
     return InForce(len(states), dict(Counter(state.plays for state in states)), dict(paused))
 

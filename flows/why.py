@@ -19,7 +19,7 @@ from operators import reasons
 from operators.deciding import budget_left
 from operators.playbook import PlayBook
 from operators.reasons import Check
-from operators.shard import ShardState
+from operators.shard import state_of
 from operators.standing import standing
 from operators.texts import rfc3339
 from schemas import stitched
@@ -32,8 +32,6 @@ from state.profile import Profile
 from state.shards import ShardStore
 
 _decisions = msgspec.json.Decoder(Decision)
-
-_state = msgspec.msgpack.Decoder(ShardState)
 
 
 class Happened(msgspec.Struct, frozen=True):
@@ -151,7 +149,7 @@ class Why:
         shards = self._config.topics.shards
         number = shard_of(profile.customer, shards)
         (stored,) = self._store.read([number])
-        state = _state.decode(stored.state) if stored.state else ShardState()
+        state = state_of(stored.state)
         if not state.plays:
             raise TouchstreamError("no plays are in force; `touchstream plays apply FILE` puts some in force")
         book = PlayBook(content(self._config, self._redis, state.plays))

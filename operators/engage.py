@@ -21,7 +21,7 @@ from operators.shard import Shard
 from operators.succession import MAX_HOPS, Succession
 from schemas import stitched
 from schemas.config import Config
-from schemas.stitched import EVERY, Absorb, Change, Control, Event, Gist, Tick
+from schemas.stitched import EVERY, Absorb, Change, Control, Event, Gist, Tick, Visit
 from schemas.touchpoint import REPEATING, Body, decode_body
 from state.profile import OpenExample, Profile, Timer
 
@@ -61,10 +61,11 @@ class Engage:
             Change: self._change,
             Absorb: self._absorb,
             Control: self._control,
+            Visit: lambda shard, record, raw: self.visit(shard, record),
         }
 
     def apply(self, shard: Shard, record: stitched.Record, raw: bytes) -> None:
-        """Apply one record, ticks aside. Its customer's profile has been loaded."""
+        """Apply one record, ticks aside. The profiles of its customers have been loaded."""
         state = shard.state
         if record.at > state.at:
             state.at = record.at
@@ -74,6 +75,17 @@ class Engage:
         """Advance the clock; the customers whose timers fire now. Load them, then call `fire` for each."""
         shard.state.at = max(shard.state.at, record.at)
         return shard.timers.due(record.watermark, self._config.limits.timers_per_tick)
+
+    def visit(self, shard: Shard, record: Visit) -> None:
+        """Look at customers under the plays in force. They have been loaded."""
+        state, book = shard.state, self._book(shard)
+        state.at = max(state.at, record.at)
+        for customer in record.customers:
+            profile = shard.profiles.get(customer)
+            if profile is not None and not (profile.alias or profile.erased or profile.parks):
+                self._notice(shard, shard.profile(customer), book)
+                self._schedule(shard, profile)
+        state.visited = max(state.visited, record.done)
 
     def fire(self, shard: Shard, customer: str, watermark: int) -> None:
         """Fire all timers of one customer that are due at ``watermark``."""

@@ -18,12 +18,13 @@ from operators.failpoints import failpoint
 from operators.kafka import Partition
 from operators.ownership import Ownership
 from operators.playbook import PlayBook
-from operators.shard import Shard, ShardState
+from operators.shard import Shard, state_of
 from operators.subscription import Received, Start
 from operators.timers import KEPT
+from operators.visits import Visits
 from schemas import stitched
 from schemas.config import Config
-from schemas.stitched import Absorb, Change, Control, Gist, Record, Tick
+from schemas.stitched import Absorb, Change, Control, Gist, Record, Tick, Visit
 from schemas.topics import COMMANDS, MODELS, PLAYS, STITCHED, topic_name
 from state.contents import ContentStore
 from state.identity import IdentityStore
@@ -31,8 +32,6 @@ from state.profile import pack, unpack, unpack_examples, unpack_parts
 from state.shards import Commit, Output, ShardStore, Stored
 
 FLOW = "engage"
-
-_state = msgspec.msgpack.Decoder(ShardState)
 
 
 class Entry(msgspec.Struct):
@@ -73,6 +72,7 @@ class Engagement:
         self._topic = topic_name(config, STITCHED)
         self._commands = topic_name(config, COMMANDS)
         self.shards: dict[int, Shard] = {}
+        self._visits = Visits(config, self._store, self._books)
         self._ticked: dict[int, float] = {}
         self._watermark: int | None = None
         self._watermark_at = 0.0
@@ -134,7 +134,7 @@ class Engagement:
         touched = [self.shards[number] for number in batch]
         commits = [self._commit(shard) for shard in touched]
         ticks = self._due_ticks()
-        if not self._ownership.commit(commits, ticks):
+        if not self._ownership.commit(commits, [*ticks, *self._visits.due(self.shards)]):
             return
         metrics.TICKS.inc(len(ticks))
         cached = max(1, self._config.limits.cached_customers // max(1, len(self.shards)))
@@ -167,6 +167,8 @@ class Engagement:
                 wanted["x:" + record.customer] = None
                 if isinstance(record, Absorb):
                     failpoint("engage.absorbing")
+            elif isinstance(record, Visit):
+                wanted.update(dict.fromkeys("c:" + each for each in record.customers if each not in profiles))
             elif isinstance(record, Control):
                 self._load_content(record.what, record.hash)
         return list(wanted)
@@ -222,7 +224,7 @@ class Engagement:
             _ = self._books[digest]
 
     def _open(self, number: int, start: Start, stored: Stored) -> None:
-        state = _state.decode(stored.state) if stored.state else ShardState()
+        state = state_of(stored.state)
         for digest in state.models.values():
             self._load_content("model", digest)
         if state.plays:
@@ -232,6 +234,7 @@ class Engagement:
 
     def _drop(self) -> None:
         self.shards.clear()
+        self._visits.begin_anew()
 
     # -- committing --------------------------------------------------------------------------------------
 
@@ -292,7 +295,8 @@ class Engagement:
 
 def _customers(entries: list[Entry]) -> list[str]:
     """Whom records are about."""
-    return [entry.record.customer for entry in entries if isinstance(entry.record, Gist | Change | Absorb)]
+    named = [entry.record.customer for entry in entries if isinstance(entry.record, Gist | Change | Absorb)]
+    return named + [each for entry in entries if isinstance(entry.record, Visit) for each in entry.record.customers]
 
 
 def _observe(shard: Shard) -> None:

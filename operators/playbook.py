@@ -71,6 +71,8 @@ class PlayBook:
         #: Plays that speak on a day of the year, and the touchpoints that may tell which that is.
         self.yearly = [play for play in self.plays.values() if play.yearly is not None]
         self.dating = frozenset([_DATING[play.yearly] for play in self.yearly if play.yearly])
+        #: Whether what customers already are may start something.
+        self.standing = bool(self.yearly)
         self.testers = frozenset(file.limits.testers)
         #: Plays that wait for the score to cross into a band.
         self.scored = [play for play in self.plays.values() if play.band is not None]

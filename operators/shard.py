@@ -18,7 +18,8 @@ class ShardState(msgspec.Struct, array_like=True):
     """What is remembered of the shard itself: its clock (highest ``at``, ms), the active models by key, the hash of the
     plays in force, which of them are paused (`EVERY`: all), when each was paused last, and how much of its budget each
     has used up: the number of the period, messages; ``applied``: how often plays were put in
-    force; ``failed``: how often each could not be evaluated."""
+    force; ``failed``: how often each could not be evaluated; ``visited``: up to which time that plays were put in force
+    all customers have been looked at."""
 
     at: int = 0
     models: dict[str, str] = {}
@@ -28,6 +29,15 @@ class ShardState(msgspec.Struct, array_like=True):
     budgets: dict[str, tuple[int, int]] = {}
     applied: int = 0
     failed: dict[str, int] = {}
+    visited: int = 0
+
+
+_states = msgspec.msgpack.Decoder(ShardState)
+
+
+def state_of(packed: bytes) -> ShardState:
+    """The state of a shard as Redis has it; a new one if it has none."""
+    return _states.decode(packed) if packed else ShardState()
 
 
 class Shard:

@@ -5,7 +5,7 @@ fields only grow. No record holds a personal value in the clear: identifiers, ev
 ids are keyed hashes (tokens), the rest is sealed under the data key ``kid``.
 
 Key = customer id (product events: ``product:SKU``); partition = shard = `shard_of` of the key.
-Ticks and control records have no customer and go to each partition on its own.
+Ticks, visits and control records have no customer of their own and go to each partition on its own.
 """
 
 from __future__ import annotations
@@ -118,6 +118,14 @@ class Tick(Record, tag="tick"):
     watermark: int
 
 
+class Visit(Record, tag="visit"):
+    """Customers of the shard to look at under the plays in force, which may start something of what they already are.
+    ``done``: with these all have been, since plays were put in force for that time."""
+
+    customers: list[str]
+    done: int = 0
+
+
 class Control(Record, tag="control"):
     """What holds from this record on. ``what``: ``model`` (``key``: which) and ``plays`` put content, named by its
     hash, in force; ``pause`` and ``resume`` stop and start the play ``key`` (`EVERY`: all)."""
@@ -130,11 +138,11 @@ class Control(Record, tag="control"):
 #: ``key`` of a control record about all plays.
 EVERY = "*"
 
-AnyRecord = Event | Change | Absorb | Tick | Control
+AnyRecord = Event | Change | Absorb | Tick | Visit | Control
 _decoder = msgspec.json.Decoder(AnyRecord)
 _encoder = msgspec.json.Encoder()
 
-_deciding = msgspec.json.Decoder(Gist | Change | Absorb | Tick | Control)
+_deciding = msgspec.json.Decoder(Gist | Change | Absorb | Tick | Visit | Control)
 
 decode = _decoder.decode
 encode = _encoder.encode

@@ -121,6 +121,18 @@ class ShardStore:
         replies: list[Any] = pipe.execute()
         return {shard: values for (shard, _), values in zip(asked, replies, strict=True)}
 
+    def scan(self, cursor: int, count: int) -> tuple[int, dict[int, list[str]]]:
+        """About ``count`` of all keys there are, from ``cursor`` (0: from the first): the cursor of the next (0: there
+        are no more), and the customers found, by shard. Who is there from the first call to the last is found."""
+        start, end = f"{{{self._tag}", "}c:"
+        found: Any = self._redis.scan(cursor, match=f"{start}*{end}*", count=count)
+        customers: dict[int, list[str]] = {}
+        for key in found[1]:
+            number, _, customer = str(key, "utf-8").removeprefix(start).partition(end)
+            if number.isdigit():
+                customers.setdefault(int(number), []).append(customer)
+        return int(found[0]), customers
+
     def timers(self, shard: int, limit: int) -> list[tuple[int, str]]:
         """The earliest ``limit`` timers as (due, customer), ordered."""
         found: Any = self._redis.zrange(self.key(shard, "timers"), 0, limit - 1, withscores=True)

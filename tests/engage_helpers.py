@@ -24,7 +24,7 @@ from schemas import stitched
 from schemas.config import Churn, Config, Keys, Limits, Topics
 from schemas.outputs import Alert, Alias, Audit, Decision, Example, IdentityChange, Score, Trigger
 from schemas.plays import Cap, PlayFile
-from schemas.stitched import Absorb, Change, Contact, Control, Event, Record, Tick, shard_of
+from schemas.stitched import Absorb, Change, Contact, Control, Event, Record, Tick, Visit, shard_of
 from schemas.touchpoint import Consent
 from state.profile import OpenExample, Part, Profile, pack, unpack, unpack_examples, unpack_parts
 from state.shards import Output
@@ -212,6 +212,9 @@ class World:
         for record in records:
             if isinstance(record, Event | Change | Absorb):
                 self._fetch(shard, record.customer, examples=not isinstance(record, Event))
+            elif isinstance(record, Visit):
+                for customer in record.customers:
+                    self._fetch(shard, customer, examples=False)
         ticks = [record.watermark for record in records if isinstance(record, Tick)]
         if ticks and not shard.timers.covers(max(ticks)):
             limit = len(ticks) * self.config.limits.timers_per_tick + len(records)

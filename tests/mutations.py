@@ -292,6 +292,71 @@ MUTATIONS = [
         "tests/test_limits.py::test_who_is_held_out_is_decided_on_to_the_end_but_never_sent_anything",
     ),
     Mutation(
+        "days-are-those-of-the-calendar", "operators/dates.py",
+        "day = local.date() + timedelta(days=offset.days)", "day = local.date()",
+        "tests/test_dates.py::test_days_are_those_of_the_calendar_not_of_24_hours",
+    ),
+    Mutation(
+        "everybody-has-a-birthday-every-year", "operators/dates.py",
+        "return date(year, month, day - 1)", "return date(year + 4 - year % 4, month, day)",
+        "tests/test_dates.py::test_days_that_come_every_year",
+    ),
+    Mutation(
+        "a-birthday-told-anew-moves-what-is-waited-for", "operators/engage.py",
+        " or type in book.dating:", ":",
+        "tests/test_dates.py::test_a_birthday_that_was_told_wrong_is_told_right",
+    ),
+    Mutation(
+        "plays-put-in-force-later-find-who-is-known", "operators/engage.py",
+        "state.applied += 1", "state.applied += 0",
+        "tests/test_dates.py::test_who_is_visited_is_found_without_being_seen_again_and_only_once",
+    ),
+    Mutation(
+        "what-is-late-can-be-dropped", "operators/engage.py",
+        "late = candidate.play.drops_late and", "late = False and",
+        "tests/test_dates.py::test_what_fell_due_while_nothing_ran_is_sent_or_dropped",
+    ),
+    Mutation(
+        "plays-have-an-end", "operators/deciding.py",
+        "if start <= shard.state.at < end else", "if start <= shard.state.at else",
+        "tests/test_dates.py::test_a_play_speaks_while_it_is_valid",
+    ),
+    Mutation(
+        "the-shadow-sends-nothing", "operators/governance.py",
+        "code = SHADOW if code is None and play.mode", "code = code if True or play.mode",
+        "tests/test_modes.py::test_a_play_in_the_shadow_does_everything_but_send",
+    ),
+    Mutation(
+        "tests-reach-testers-only", "operators/governance.py",
+        'if play.mode == "test" and', "if False and",
+        "tests/test_modes.py::test_a_play_under_test_speaks_to_testers_also_after_a_merge",
+    ),
+    Mutation(
+        "the-breaker-opens", "operators/deciding.py",
+        "        if count == FAILURES:\n", "        if False:\n",
+        "tests/test_modes.py::test_a_play_that_goes_on_failing_is_taken_out_until_it_is_resumed",
+    ),
+    Mutation(
+        "journeys-end", "operators/journeys.py",
+        "last = over or", "last = False or",
+        "tests/test_journeys.py::test_what_ends_a_journey_ends_it_at_once_or_before_its_next_message",
+    ),
+    Mutation(
+        "journeys-of-another-key-go-on", "operators/journeys.py",
+        "return exit.by is None or key in _keys(exit.by, given)", "return True",
+        "tests/test_journeys.py::test_of_two_carts_the_one_that_was_bought_is_left_alone",
+    ),
+    Mutation(
+        "journeys-stay-when-customers-part", "operators/parts.py",
+        "for each in current.journeys if each not in gone_on]", "for each in current.journeys]",
+        "tests/test_journeys.py::test_journeys_go_along_when_customers_merge_and_stay_when_they_part",
+    ),
+    Mutation(
+        "grounds-are-all-that-a-decision-rests-on", "operators/governance.py",
+        "        timezone=profile.timezone,\n", "",
+        "tests/test_limits.py::test_the_customers_own_time_counts_and_else_the_configured_one",
+    ),
+    Mutation(
         "variants-stick", "operators/governance.py",
         "    if known in play.variants:\n        return known\n", "",
         "tests/test_limits.py::test_a_variant_stays_though_weights_change_but_not_when_it_is_gone",

@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from operators.dates import Offset, month_day, next_yearly, shifted
-from schemas.stitched import Control, Event
+from schemas.stitched import Control, Event, Visit
 from schemas.touchpoint import Registration, decode_body
-from tests.engage_helpers import DAY, MINUTE, A, B, T, World, event, ordered, tick, token
+from tests.engage_helpers import DAY, MINUTE, SHARDS, A, B, T, World, event, ordered, replayed, tick, token
 from tests.identity_worlds import thorough
-from tests.test_plays import HOUR, plays, world
+from tests.test_plays import HOUR, on, plays, world
 
 SHANGHAI = "Asia/Shanghai"
 
@@ -155,6 +155,24 @@ def test_plays_that_are_put_in_force_later_find_those_who_were_born_before_when_
     found.feed(born("10-20"), Control(T + HOUR, "plays", "", next(iter(book))), ordered(A, T + 2 * HOUR))
     found.feed(*daily(ms("2025-10-10T01:00"), 30)).run()
     assert [(each.play, each.touchpoint) for each in found.decisions] == [("bd", "birthday:2025")]
+
+
+def test_who_is_visited_is_found_without_being_seen_again_and_only_once() -> None:
+    found = World(plays=plays(other=on("Tier Changed")))
+    book = World(plays=plays(bd=yearly())).books
+    found.books.update(book)
+    found.feed(born("10-20"), Control(T + HOUR, "plays", "", next(iter(book)))).run()
+    assert found.profile(A).timers == []
+    assert [found.state(number).visited for number in range(SHARDS)] == [0] * SHARDS
+    for _ in range(2):
+        found.feed(Visit(0, [A, "nobody", B])).run()
+    found.feed(Visit(0, [], 1)).run()
+    assert [timer.kind for timer in found.profile(A).timers] == ["yearly"]
+    assert "c:nobody" not in found.entities
+    assert [found.state(number).visited for number in range(SHARDS)] == [1] * SHARDS
+    found.feed(*daily(ms("2025-10-10T01:00"), 30)).run()
+    assert told(found) == [("2025-10-20T01:00", "birthday:2025")]
+    assert replayed(found, [3]).everything() == found.everything()
 
 
 EXPIRING = {

@@ -21,7 +21,7 @@ from operators.shard import Shard, ShardState
 from schemas import stitched
 from schemas.config import Config
 from schemas.outputs import Decision
-from schemas.stitched import Absorb, Change, Event, Tick
+from schemas.stitched import Absorb, Change, Event, Tick, Visit
 from schemas.topics import OUTPUTS, STITCHED, topic_name
 from state.profile import pack, unpack, unpack_parts
 from state.shards import ShardStore
@@ -59,7 +59,7 @@ class Replay:
         record = stitched.decode(raw)
         if read.offset >= self._ends[read.partition]:
             # A tick may be appended after the last one that engage has read; nothing else may.
-            if not isinstance(record, Tick):
+            if not isinstance(record, Tick | Visit):
                 self.faults.append(f"stitched/{read.partition}/{read.offset} was not processed")
             return
         shard.r = read.offset

@@ -17,12 +17,15 @@ from confluent_kafka import Producer
 from flows import plays_control
 from flows.cli import main
 from operators.playbook import PlayBook
+from operators.shard import state_of
 from schemas.config import Config, Metrics
 from schemas.outputs import Decision
 from schemas.topics import PLAYS, topic_name
+from state.profile import Profile, unpack
+from state.shards import ShardStore
 from tests.system.pipeline import PLAYS as PLAYS_BEFORE
 from tests.system.pipeline import Pipeline, await_
-from tests.system.reading import read_topic
+from tests.system.reading import read_topic, scan
 from tests.system.replay import Replay
 
 pytestmark = pytest.mark.flows
@@ -60,21 +63,18 @@ class Shop:
 
     def decide(self) -> list[tuple[str, str]]:
         """Change the tier once more; what the plays decide, as (play, code or outcome)."""
-        self._sent += 1
         before = len(self.decisions())
-        who, data = [{"ns": "member", "value": "1001"}], {"tier": f"tier {self._sent}"}
-        body: dict[str, Any] = {
-            "id": f"t{self._sent}",
-            "source": "loyalty",
-            "type": "Tier Changed",
-            "identifiers": who,
-            "data": data,
-        }
-        body["time"] = time.time_ns() // 1_000_000
-        self._producer.produce(topic_name(self.config, "touchpoints"), json.dumps(body))
-        self._producer.flush(30)
+        self.send("Tier Changed", {"tier": f"tier {self._sent + 1}"})
         await_(lambda: len(self.decisions()) > before, "a decision")
         return [(each.play, each.code or each.outcome) for each in self.decisions()[before:]]
+
+    def send(self, type: str, data: dict[str, Any], member: str = "1001") -> None:
+        """A touchpoint of a member, now."""
+        self._sent += 1
+        body: dict[str, Any] = {"id": f"t{self._sent}", "source": "loyalty", "type": type, "data": data}
+        body |= {"identifiers": [{"ns": "member", "value": member}], "time": time.time_ns() // 1_000_000}
+        self._producer.produce(topic_name(self.config, "touchpoints"), json.dumps(body))
+        self._producer.flush(30)
 
     def decisions(self) -> list[Decision]:
         found = read_topic(self.config, topic_name(self.config, "decisions"))
@@ -139,6 +139,32 @@ def test_plays_change_without_a_restart_and_a_bad_file_changes_nothing(shop: Sho
     late = shop.operator("pause", "--all", "--wait", "0")
     assert (late.exit_code, late.stdout) == (0, "in force in 0 of 4 shards\n")
     assert "touchstream status" in late.stderr
+
+
+def test_customers_who_are_known_already_are_visited_when_plays_are_put_in_force(shop: Shop) -> None:
+    people = [f"2{n:03}" for n in range(40)]
+    for person in people:
+        shop.send("Signed Up", {"birthday": "1990-02-28"}, person)
+    store = ShardStore(shop.pipeline.redis, shop.config.prefix)
+
+    def profiles() -> list[Profile]:
+        keys = [scan(shop.pipeline.redis, store.key(shard, "c:")) for shard in range(shop.config.topics.shards)]
+        return [unpack(value) for found in keys for value in found.values()]
+
+    def visited() -> bool:
+        states = [state_of(each.state) for each in store.read(range(shop.config.topics.shards))]
+        return all(state.applied == state.visited for state in states)
+
+    await_(lambda: len(profiles()) == len(people), "everybody")
+    tree = plays("one")
+    tree["plays"]["birthday"] = {"when": {"yearly": {"day": "birthday"}}, "channels": ["sms"], "cool_down": "1d"}
+    shop.operator("apply", shop.file(tree))
+    await_(visited, "a visit to everybody")
+    for flow in shop.pipeline.flows:
+        assert flow.drain() == 0
+    assert all([timer.kind for timer in each.timers] == ["yearly"] for each in profiles())
+    replay = Replay(shop.config, shop.pipeline.redis, read_topic(shop.config, topic_name(shop.config, "stitched")))
+    assert replay.check() == []
 
 
 def test_why_says_what_was_decided_on_and_why_a_play_was_silent(shop: Shop) -> None:
