@@ -6,7 +6,18 @@ from typing import Any, Final
 
 import msgspec
 
-from schemas.outputs import Alert, Alias, Audit, DeadLetter, Decision, Example, IdentityChange, Score, Trigger
+from schemas.outputs import (
+    Alert,
+    Alias,
+    Audit,
+    DeadLetter,
+    Decision,
+    Example,
+    IdentityChange,
+    Outcome,
+    Score,
+    Trigger,
+)
 from schemas.touchpoint import TYPES, Body, Identifiers, Touchpoint
 
 _DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
@@ -18,6 +29,7 @@ OUTPUTS: Final[dict[str, type[msgspec.Struct]]] = {
     "aliases": Alias,
     "audit": Audit,
     "alerts": Alert,
+    "outcomes": Outcome,
     "scores": Score,
     "churn.examples": Example,
     "dead-letters": DeadLetter,

@@ -12,7 +12,18 @@ from confluent_kafka import Message
 
 from flows.reading import read
 from schemas.config import Config
-from schemas.outputs import Alert, Alias, Audit, DeadLetter, Decision, Example, IdentityChange, Score, Trigger
+from schemas.outputs import (
+    Alert,
+    Alias,
+    Audit,
+    DeadLetter,
+    Decision,
+    Example,
+    IdentityChange,
+    Outcome,
+    Score,
+    Trigger,
+)
 from schemas.topics import ALIASES, DEAD_LETTERS, OUTPUTS, STITCHED, topic_name
 
 #: What can be shown. Sources hold personal values in the clear and are not among them.
@@ -69,6 +80,12 @@ def _decision(value: bytes) -> str:
     return f"{clock(it.at)}  {it.play:16} {it.outcome:8} {it.code or it.channel or '':14} {it.customer}"
 
 
+def _outcome(value: bytes) -> str:
+    it = _decoded(value, Outcome)
+    said = f"converted after {it.after / 3_600_000:.1f} h, {it.revenue:.2f}" if it.converted else "not converted"
+    return f"{clock(it.at)}  {it.play:16} {it.outcome:8} {said:32} {it.customer}"
+
+
 def _score(value: bytes) -> str:
     it = _decoded(value, Score)
     return f"{clock(it.at)}  {it.probability:.3f} {it.band:7} {it.customer}  model {it.model[:12]}"
@@ -117,6 +134,7 @@ def _stitched(value: bytes) -> str:
 _LINES: Final[dict[str, Callable[[bytes], str]]] = {
     "triggers": _trigger,
     "decisions": _decision,
+    "outcomes": _outcome,
     "scores": _score,
     "identity.changes": _change,
     "audit": _audit,

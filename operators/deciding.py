@@ -8,7 +8,9 @@ from uuid import UUID
 from zlib import crc32
 
 from operators import fold, governance, journeys, progress
+from operators.consent import said
 from operators.governance import Circumstances, Verdict
+from operators.outcomes import Outcomes
 from operators.playbook import PlayBook
 from operators.plays import ERROR, EXIT, Candidate, Play, gone
 from operators.shard import Shard, ShardState
@@ -55,7 +57,7 @@ def _traceparent(touchpoint: str, decision: str) -> str:
 
 def _consent(play: Play, verdict: Verdict, profile: Profile) -> list[str | int]:
     """What proves that the message may be sent, if it has to be proven."""
-    _, time = profile.consent.get(f"{verdict.channel}/{play.purpose}", (False, 0))
+    _, time = said(profile.consent, verdict.channel or "", play.purpose) or (False, 0)
     return [] if "consent" in play.skips else [play.purpose, time]
 
 
@@ -90,6 +92,7 @@ class Decider:
         self._triggers = topic_name(config, "triggers")
         self._decisions = topic_name(config, "decisions")
         self._alerts = topic_name(config, ALERTS)
+        self._outcomes = Outcomes(config)
 
     def decide(self, shard: Shard, profile: Profile, candidates: Sequence[Candidate], book: PlayBook) -> None:
         """Decide on what was woken together, the best first: of a group one is chosen."""
@@ -105,7 +108,7 @@ class Decider:
     ) -> None:
         """Decide anew, together, on what has waited long enough, or ``stop`` it."""
         ids, paused_at = {each.id for each in held}, shard.state.paused_at
-        for known in self._all(shard, profile):
+        for known in shard.sides(profile):
             known.held = [each for each in known.held if each.id not in ids]
             known.decided = [each for each in known.decided if each.id not in ids]
         candidates = []
@@ -120,16 +123,11 @@ class Decider:
             )  # fmt: skip
         self.decide(shard, profile, candidates, book)
 
-    def _all(self, shard: Shard, profile: Profile) -> list[Profile]:
-        """The customer and all parts of it: whichever leaves, what was said in this name counts on both sides."""
-        kept = shard.kept_parts(profile.customer) if profile.parted else []
-        return [profile, *[part.profile for part in kept]]
-
     def exit(self, shard: Shard, profile: Profile, event: Event | Gist, body: Body | None, book: PlayBook) -> None:
         """End what a touchpoint ends: journeys, and messages that are held."""
         for journey in journeys.ended(profile, event, body, self._books):
             stopped = self._message(shard, profile, journey)._replace(stop=EXIT)
-            journeys.move_on(self._all(shard, profile), journey, self._books, shard.state.at, over=True)
+            journeys.move_on(shard.sides(profile), journey, self._books, shard.state.at, over=True)
             self.decide(shard, profile, [stopped], book)
         in_vain = [
             each for each in profile.held if journeys.ends(self._play(each, book).exit, each.key, profile, event, body)
@@ -145,7 +143,7 @@ class Decider:
             return []
         said = self._message(shard, profile, journey)
         over = said.stop == EXIT or play not in book.plays
-        journeys.move_on(self._all(shard, profile), journey, self._books, shard.state.at, over=over)
+        journeys.move_on(shard.sides(profile), journey, self._books, shard.state.at, over=over)
         return [said]
 
     def _message(self, shard: Shard, profile: Profile, journey: Journey) -> Candidate:
@@ -169,7 +167,7 @@ class Decider:
         if verdict.code == ERROR:
             self._failed(shard, profile, play, book)
         treated = play.name in profile.treated
-        for each in self._all(shard, profile):
+        for each in shard.sides(profile):
             governance.record(candidate, known_id, verdict, each, given)
         decision = outputs.Decision(
             id=own_id,
@@ -198,6 +196,8 @@ class Decider:
         begins = play.steps and held is None and verdict.outcome != "stopped"
         if begins and not journeys.begin(profile, candidate, book.version, at):
             shard.count("journeys_refused")
+        if verdict.outcome in ("emitted", "held_out"):
+            self._outcomes.open(shard, profile, decision, play)
         return verdict
 
     def _failed(self, shard: Shard, profile: Profile, play: Play, book: PlayBook) -> None:
@@ -249,7 +249,7 @@ class Decider:
         self, profile: Profile, candidate: Candidate, own_id: str, verdict: Verdict, at: int, version: str
     ) -> outputs.Trigger:
         contact = profile.contacts[verdict.namespace or ""]
-        said = candidate.play.variants[verdict.variant].values if verdict.variant else {}
+        varied = candidate.play.variants[verdict.variant].values if verdict.variant else {}
         return outputs.Trigger(
             id=own_id,
             source=self._source,
@@ -268,7 +268,7 @@ class Decider:
                 touchpoint_ts=candidate.ts,
                 decided_at=at,
                 contact=[verdict.namespace or "", contact.kid, contact.sealed],
-                values={**candidate.values, **said},
+                values={**candidate.values, **varied},
                 score=candidate.score,
                 step=candidate.play.step,
                 variant=verdict.variant,

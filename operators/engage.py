@@ -12,9 +12,10 @@ from functools import lru_cache
 
 import msgspec
 
-from operators import fold, parts, progress, scoring, yearly
+from operators import feedback, fold, outcomes, parts, progress, scoring, yearly
 from operators.churn import Model
 from operators.deciding import Decider
+from operators.outcomes import Outcomes
 from operators.playbook import NO_PLAYS, PlayBook
 from operators.plays import LATE, Candidate, crossed, gone, unasked
 from operators.shard import Shard
@@ -22,7 +23,7 @@ from operators.succession import MAX_HOPS, Succession
 from schemas import stitched
 from schemas.config import Config
 from schemas.stitched import EVERY, Absorb, Change, Control, Event, Gist, Tick, Visit
-from schemas.touchpoint import REPEATING, Body, decode_body
+from schemas.touchpoint import REPEATING, Body, Message, decode_body
 from state.profile import OpenExample, Profile, Timer
 
 #: Bodies remembered where they repeat.
@@ -54,6 +55,7 @@ class Engage:
         self._succession = Succession(config, self._touch)
         self._books = books
         self._decider = Decider(config, books)
+        self._outcomes = Outcomes(config)
         self._scorer = scoring.Scorer(config, models)
         self._handlers: dict[type, Callable[..., None]] = {
             Gist: self._event,
@@ -111,6 +113,8 @@ class Engage:
                 play = book.plays.get(timer.key)
                 told = yearly.speak(profile, play, timer.due, book, shard.state.at) if play and play.yearly else None
                 woken += [told] if told else []
+            elif timer.kind == progress.GOAL:
+                self._outcomes.close(shard, profile, watermark)
             elif timer.kind == "undo":
                 self._succession.forget_parts(shard, profile)
             elif timer.kind != progress.HELD:
@@ -143,15 +147,13 @@ class Engage:
             return
         shard.count("applied")
         body, book = _body(event), self._book(shard)
-        fold.fold(profile, event, body)
-        self._notice(shard, profile, book, event.type)
+        self._fold(shard, profile, event, body, raw)
         if profile.journeys or profile.held:
             self._decider.exit(shard, profile, event, body, book)
         woken = progress.observe(profile, event, body, book)
         part = self._side(shard, profile, raw) if profile.parted else None
         if part is not None and not fold.seen(part, event.eid):
-            fold.fold(part, event, body)
-            self._notice(shard, part, book, event.type)
+            self._fold(shard, part, event, body, raw)
             progress.observe(part, event, body, book)
         for candidate in woken:
             if candidate.play.times and candidate.stop is None:
@@ -162,6 +164,17 @@ class Engage:
             self._score(shard, profile, event.time, warn=event.at - event.time <= book.start_within)
             if all(timer.kind != "grid" for timer in profile.timers):
                 scoring.schedule_grid(profile, shard.state.at, self._config.churn)
+
+    def _fold(self, shard: Shard, profile: Profile, event: Event | Gist, body: Body | None, raw: bytes) -> None:
+        """Let a profile know of a new touchpoint."""
+        book = self._book(shard)
+        fold.fold(profile, event, body)
+        if isinstance(body, Message):
+            bounced = event.type == "Message Bounced"
+            feedback.observe(profile, event, body, book, _shown.decode(raw).ids if bounced else ())
+        if profile.goals:
+            outcomes.observe(profile, event, body, book)
+        self._notice(shard, profile, book, event.type)
 
     def _notice(self, shard: Shard, profile: Profile, book: PlayBook, type: str = "") -> None:
         """Let what follows from the plays in force follow, if others are since the customer was last looked at, or if a

@@ -312,6 +312,9 @@ def _observe(shard: Shard) -> None:
             metrics.DECISIONS.labels(play, "emitted" if emitted else "stopped", "" if emitted else code).inc(count)
             if emitted:
                 metrics.TRIGGERS.labels(play).inc(count)
+        elif kind == "outcome":
+            play, _, said = rest.partition("/")
+            metrics.OUTCOMES.labels(play, said).inc(count)
         elif kind.startswith("identity_"):
             metrics.IDENTITY_CHANGES.labels(kind.removeprefix("identity_")).inc(count)
         elif kind == "park_timeouts":

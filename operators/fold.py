@@ -1,4 +1,5 @@
-"""Folding a touchpoint into a profile: plain functions, one per family, in place.
+"""Folding a touchpoint into a profile: plain functions, one per family, in place. Those about messages are in
+`operators.feedback`.
 
 Counters and sums do not depend on the order of touchpoints; registers (consent, stock, price) keep the newest by event
 time; tier and points follow the order of arrival.
@@ -8,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from operators import consent as ledger
 from operators import features
 from operators.features import cents
 from schemas.stitched import Event, Gist
-from schemas.touchpoint import TYPES, Body, Cart, Loyalty, Message, Order, Price, Registration, Stock
+from schemas.touchpoint import TYPES, Body, Cart, Loyalty, Order, Price, Registration, Stock
 from state import profile as state
 from state.behaviour import Behaviour
 from state.profile import SEEN_EVENTS, SEEN_WIDTH, Profile, Timer
@@ -43,7 +45,7 @@ def fold(profile: Profile, event: Event | Gist, body: Body | None) -> None:
     """Fold one new touchpoint. Times in ms."""
     time = event.time
     for consent in event.consent:
-        set_consent(profile, f"{consent.channel}/{consent.purpose}", consent.granted, time)
+        ledger.put(profile.consent, consent.channel, consent.purpose, consent.granted, time)
     if body is None:
         return
     family = TYPES[event.type][0]
@@ -51,13 +53,6 @@ def fold(profile: Profile, event: Event | Gist, body: Body | None) -> None:
     apply = _FAMILIES.get(family)
     if apply is not None:
         apply(profile, event, body)
-
-
-def set_consent(profile: Profile, key: str, granted: bool, time: int) -> None:
-    """Newest wins; at the same time a refusal does."""
-    known = profile.consent.get(key)
-    if known is None or time > known[1] or (time == known[1] and not granted):
-        profile.consent[key] = (granted, time)
 
 
 def set_timer(profile: Profile, kind: str, key: str, due: int | None) -> None:
@@ -87,11 +82,6 @@ def _order(profile: Profile, event: Event | Gist, body: Order) -> None:
     profile.carts = {
         cart_id: cart for cart_id, cart in profile.carts.items() if cart_id != body.cart_id and cart.time > event.time
     }
-
-
-def _message(profile: Profile, event: Event | Gist, body: Message) -> None:
-    if event.type == "Unsubscribed":
-        set_consent(profile, f"{body.channel}/marketing", False, event.time)
 
 
 def _registration(profile: Profile, event: Event | Gist, body: Registration) -> None:
@@ -124,7 +114,6 @@ def _product(profile: Profile, event: Event | Gist, body: Stock | Price) -> None
 _FAMILIES: dict[str, Callable[..., None]] = {
     "cart": _cart,
     "order": _order,
-    "message": _message,
     "registration": _registration,
     "service": _service,
     "loyalty": _loyalty,

@@ -15,19 +15,14 @@ from collections.abc import Sequence
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
-from operators import quiet
+from operators import feedback, quiet
 from operators.chance import share, weighted
+from operators.consent import said
+from operators.feedback import ADDRESS
 from operators.playbook import PlayBook
 from operators.plays import EXIT, KEPT_SENT, Candidate, Cap, Play
 from schemas.outputs import Grounds
 from state.profile import Decided, Profile, Sent
-
-#: channel -> namespaces of the identifier a message is addressed to.
-ADDRESS: dict[str, tuple[str, ...]] = {
-    "email": ("email",),
-    "sms": ("phone",),
-    "wechat": ("wechat_openid", "wechat_unionid"),
-}
 
 #: How many decisions a profile keeps, and how many messages of it may wait at once.
 KEPT_DECISIONS, KEPT_HELD = 20, 20
@@ -86,17 +81,21 @@ def grounds(candidate: Candidate, decision_id: str, profile: Profile, given: Cir
         lost=given.lost,
         waited=given.waited,
         who=_read(play, profile, given.at),
-        consent={each: known for each in play.channels if (known := profile.consent.get(f"{each}/{play.purpose}"))},
+        consent={each: known for each in play.channels if (known := said(profile.consent, each, play.purpose))},
         decided=any([each.id == decision_id for each in profile.decided])
         or (bool(marks) and mark(candidate.business_key) in marks),
         last=profile.cooling.get(play.name),
-        sent=[(each.at, each.play, each.channel) for each in profile.sent],
+        sent=[(each.at, each.play, each.channel) for each in profile.sent]
+        + (feedback.sent_by_others(profile) if given.book.others else []),
         held=len(profile.held),
         window=_window_ends(play.group or "", profile, given) if play.group in given.book.windows else 0,
         timezone=profile.timezone,
         births=list(profile.births),
         variant=profile.variants.get(play.name),
-        addresses=list(profile.contacts),
+        addresses=[namespace for namespace, contact in profile.contacts.items() if not contact.bounced],
+        bounced=[namespace for namespace, contact in profile.contacts.items() if contact.bounced],
+        resting=[each for each in profile.engagement if feedback.rests(profile, each, given.at)],
+        answers={each: feedback.answered(profile, each) for each in play.channels} if play.prefer == "engaged" else {},
     )
 
 
@@ -149,10 +148,16 @@ def _timely(play: Play, customer: str, at: int, channels: list[str], rests: Grou
     code = SHADOW if code is None and play.mode == "shadow" else code
     chosen = variant(play, customer, rests.variant)
     reachable = [
-        (channel, namespace) for channel in channels for namespace in ADDRESS[channel] if namespace in rests.addresses
+        (channel, namespace)
+        for channel in channels
+        if channel not in rests.resting
+        for namespace in ADDRESS[channel]
+        if namespace in rests.addresses
     ]
     if not reachable:
         return Verdict("unreachable")
+    if play.prefer == "engaged":
+        reachable.sort(key=lambda each: -rests.answers[each[0]])
     return Verdict(code, *reachable[0], chosen, channels=tuple(dict.fromkeys(channel for channel, _ in reachable)))
 
 
@@ -176,7 +181,7 @@ def capped_until(play: Play, channel: str, at: int, rests: Grounds, book: PlayBo
             times = [
                 time
                 for time, name, used in rests.sent
-                if at - time < cap.within and _counts(cap, used, book.category(name))
+                if at - time < cap.within and (name or cap.others) and _counts(cap, used, book.category(name))
             ]
             if len(times) >= cap.messages:
                 full.append(sorted(times)[-cap.messages] + cap.within)

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from operators import features, journeys, progress
+from operators import consent, features, feedback, journeys, outcomes, progress
 from operators.fold import KEPT_CARTS, last_order
 from operators.governance import KEPT_DECISIONS, KEPT_ONCE
 from operators.plays import KEPT_SENT
-from state.profile import SEEN_EVENTS, SEEN_WIDTH, Profile, Timer
+from state.profile import SEEN_EVENTS, SEEN_WIDTH, Contact, Profile, Timer
 
 #: Identifier tokens and change ids kept of a customer, and the ends of its former lives.
 KEPT_IDS, KEPT_CHANGES, KEPT_LIVES = 200, 32, 8
@@ -31,12 +31,11 @@ def absorb(mine: Profile, other: Profile) -> None:
         note(mine, [token], version)
     for namespace, contact in other.contacts.items():
         known = mine.contacts.get(namespace)
-        if known is None or (contact.time, contact.sealed) > (known.time, known.sealed):
+        if known is None or _better(contact) > _better(known):
             mine.contacts[namespace] = contact
     mine.contacts = {ns: known for ns, known in mine.contacts.items() if known.token not in gone}
-    for key, (granted, time) in other.consent.items():
-        held = mine.consent.get(key, (True, 0))
-        mine.consent[key] = (granted and held[0], max(time, held[1]))
+    mine.consent = consent.join(mine.consent, other.consent)
+    mine.engagement = feedback.join(mine.engagement, other.engagement)
     # All of both if they fit, else half the room for each.
     room, others = max(_HALF, _ALL - len(other.seen)), max(_HALF, _ALL - len(mine.seen))
     mine.seen = other.seen[-others:] + mine.seen[-room:]
@@ -46,6 +45,7 @@ def absorb(mine: Profile, other: Profile) -> None:
     mine.tickets += other.tickets
     _carts(mine, other)
     mine.held += [each for each in other.held if all(each.id != known.id for known in mine.held)]
+    mine.goals = outcomes.join(mine.goals, other.goals)
     progress.join(mine, other)
     journeys.join(mine, other)
     _timers(mine, other)
@@ -68,6 +68,11 @@ def absorb(mine: Profile, other: Profile) -> None:
     mine.applied = min(mine.applied, other.applied)
     for field in ("tier", "language", "timezone", "country", "birth_day"):
         setattr(mine, field, getattr(mine, field) or getattr(other, field))
+
+
+def _better(contact: Contact) -> tuple[bool, int, str]:
+    """Which of two addresses to keep: one that messages reach, and then the newest."""
+    return not contact.bounced, contact.time, contact.sealed
 
 
 def note(profile: Profile, tokens: Collection[str], version: int) -> None:

@@ -6,8 +6,7 @@ A journey goes on as the play was when it began, whatever is put in force meanwh
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
@@ -86,7 +85,7 @@ def ends(exit: Exit | None, key: str, profile: Profile, event: Event | Gist, bod
     given = (event, body, profile, event.at, key, 0)
     try:
         if event.type in exit.types and (exit.where is None or exit.where(*given)):
-            return exit.by is None or key in _keys(exit.by, given)
+            return exit.by is None or key in progress.keys_of(exit.by(*given))
         return exit.over(profile, event.at)
     except Exception:  # of whatever kind: it is the play's, not ours
         return False
@@ -103,8 +102,3 @@ def join(mine: Profile, other: Profile) -> None:
 def _play(journey: Journey, books: Books) -> Play:
     """As it was when the journey began."""
     return books[journey.version].plays[journey.play]
-
-
-def _keys(by: Callable[..., Any], given: tuple[Any, ...]) -> Iterable[str]:
-    found = by(*given)
-    return [found] if isinstance(found, str) else found or ()

@@ -31,6 +31,10 @@ IDENTITY_CHANGES: Final = Counter("touchstream_identity_changes_total", "Identit
 TRIGGERS: Final = Counter("touchstream_triggers_total", "Triggers emitted.", ["play"])
 #: outcome: emitted, stopped; code: the step that stopped it, empty when emitted.
 DECISIONS: Final = Counter("touchstream_decisions_total", "Decisions by outcome.", ["play", "outcome", "code"])
+#: result: converted, not_converted, not_observed (closed early), erased.
+OUTCOMES: Final = Counter(
+    "touchstream_outcomes_total", "Goals of decisions by what became of them.", ["play", "result"]
+)
 TRIGGER_LATENCY: Final = Histogram(
     "touchstream_trigger_latency_seconds",
     "From the broker's time of the touchpoint to the decision.",

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from operators import join, progress
+from operators import join, outcomes, progress
 from operators.governance import KEPT_DECISIONS
 from operators.plays import KEPT_SENT
 from state.profile import HandOver, Part, Profile, copy
@@ -114,13 +114,16 @@ def whole(parts: Sequence[Part]) -> Profile:
 
 
 def without(current: Profile, parts: Sequence[Part], leaving: Sequence[Part], gone: Collection[str]) -> Profile:
-    """A customer after parts of it have left: what the others make, under its own name. What is held and the journeys
-    under way stay, but for those of the parts before they came."""
+    """A customer after parts of it have left: what the others make, under its own name. What is held and watched for,
+    and the journeys under way stay, but for those of the parts before they came."""
     left = whole(parts)
     theirs = {held.id for part in leaving for held in part.profile.held}
     left.held = [held for held in current.held if held.id not in theirs]
     gone_on = [each for part in leaving for each in part.profile.journeys]
     left.journeys = [each for each in current.journeys if each not in gone_on]
+    # A part's own goals are as it has reached them; what was decided in the common name stays there.
+    theirs |= {goal.id for part in leaving for goal in part.profile.goals}
+    left.goals = outcomes.join(left.goals, [goal for goal in current.goals if goal.id not in theirs])
     progress.follow(left)
     for field in _OWN:
         setattr(left, field, getattr(current, field))

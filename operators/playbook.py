@@ -20,7 +20,7 @@ from operators import quiet
 from operators.dates import Offset
 from operators.expressions import Condition, compile_condition, compile_expression
 from operators.language import Name, Type
-from operators.plays import ALWAYS, DAY, KEPT_SENT, Cap, Exit, Play, Reaction, Role, Value
+from operators.plays import ALWAYS, DAY, KEPT_SENT, Cap, Exit, Goal, Play, Reaction, Role, Value
 from operators.scope import COUNT, KEY, event_names, scope
 from operators.syntax import ExpressionError
 from schemas import plays as written
@@ -44,7 +44,12 @@ class PlayBook:
         self.content = msgspec.json.encode(file, order="deterministic")
         self.version = hashlib.blake2b(self.content, digest_size=8).hexdigest()
         self.start_within = milliseconds(file.limits.start_within)
-        self.caps = [Cap(cap.messages, milliseconds(cap.within), cap.channel, cap.category) for cap in file.limits.caps]
+        self.caps = [
+            Cap(cap.messages, milliseconds(cap.within), cap.channel, cap.category, cap.others)
+            for cap in file.limits.caps
+        ]
+        #: So long (ms) what other tools have sent is remembered.
+        self.others = max([cap.within for cap in self.caps if cap.others], default=0)
         self.timezone = file.limits.timezone
         self.quiet_hours = _quiet(file.limits.quiet_hours)
         self.holdout = file.limits.holdout
@@ -74,6 +79,8 @@ class PlayBook:
         #: Whether what customers already are may start something.
         self.standing = bool(self.yearly)
         self.testers = frozenset(file.limits.testers)
+        #: Types of touchpoints that may reach a goal.
+        self.goal_types = frozenset([type for play in self.plays.values() if play.goal for type in play.goal.types])
         #: Plays that wait for the score to cross into a band.
         self.scored = [play for play in self.plays.values() if play.band is not None]
 
@@ -134,6 +141,8 @@ class _Compiling:
             holdout=given.holdout,
             variants=given.variants,
             skips=given.skips,
+            prefer=given.prefer,
+            goal=self._goal(),
             expires=milliseconds(given.expires) if given.expires else None,
             valid=self._valid(),
             mode=given.mode,
@@ -179,17 +188,36 @@ class _Compiling:
             self._fault("when.score", "allowed: exactly one of rises_to, falls_to")
 
     def _pattern(self, path: str, role: Role, pattern: written.Pattern, beside: written.Pattern | None = None) -> None:
-        """Compile one pattern. ``beside``: the one whose keys it ends; with keys where that has none it would end
+        """What a pattern does. ``beside``: the one whose keys it ends; with keys where that has none it would end
         nothing."""
-        types = _types(pattern)
-        self._known(f"{path}.event", types)
+        types, where, by = self._looked_for(path, pattern)
         if beside is not None and pattern.by and not beside.by:
             self._fault(f"{path}.by", "ends what has no key; give both a key, or none")
+        for type in dict.fromkeys(types):
+            self.reactions.append((type, Reaction(self.play, role, where, by)))
+
+    def _looked_for(
+        self, path: str, pattern: written.Pattern
+    ) -> tuple[tuple[str, ...], Callable[..., bool] | None, Callable[..., Any] | None]:
+        """Compile a pattern: types, condition, key."""
+        types = _types(pattern)
+        self._known(f"{path}.event", types)
         names = event_names(types)
         where = self._compiled(f"{path}.where", pattern.where, names, "bool")
         by = self._compiled(f"{path}.by", pattern.by, names, "text", "texts")
-        for type in dict.fromkeys(types):
-            self.reactions.append((type, Reaction(self.play, role, where, by)))
+        return types, where, by
+
+    def _goal(self) -> Goal | None:
+        given, waking = self._given.goal, _waking(self._given.when)
+        if given is None:
+            return None
+        if given.event.by and (waking is None or not waking.by):
+            self._fault("goal.event.by", "asks for the key of the decision, but what wakes the play gives none")
+        types, where, by = self._looked_for("goal.event", given.event)
+        names = event_names(types)
+        revenue = given.revenue or ("event.revenue" if "event.revenue" in names else None)
+        brought = self._compiled("goal.revenue", revenue, names, "number")
+        return Goal(frozenset(types), milliseconds(given.within), where, by, brought)
 
     def _known(self, path: str, types: tuple[str, ...]) -> None:
         """Own types are welcome, typing errors in known ones are not."""
@@ -327,14 +355,19 @@ def _around(text: str, at: int) -> str:
 
 def _limits(caps: list[Cap]) -> list[str]:
     """Caps count what is remembered: no more than `KEPT_SENT` messages may be sent within the longest window."""
+    faults = [
+        f"limits.caps[{i}].others: has no meaning beside category: what other tools send has none; leave one out"
+        for i, cap in enumerate(caps)
+        if cap.others and cap.category
+    ]
     longest = max([cap.within for cap in caps], default=0)
     overall = [cap.messages * -(-longest // cap.within) for cap in caps if not cap.channel and not cap.category]
     if caps and min(overall, default=KEPT_SENT + 1) > KEPT_SENT:
-        return [
+        faults.append(
             f"limits.caps: more than {KEPT_SENT} messages could be sent within the longest window, {longest // DAY} "
             "days, and so many are not remembered; add a cap without channel and category that is low enough"
-        ]
-    return []
+        )
+    return faults
 
 
 #: What is in force before any were put in force.

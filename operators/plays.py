@@ -30,6 +30,17 @@ Value = str | int | float
 Role = Literal["event", "count", "reset", "after", "each", "without"]
 
 
+class Goal(NamedTuple):
+    """What a play is measured by: touchpoints of ``types`` that follow a decision within ``within`` (ms), where
+    ``where`` holds, under the key of the decision if there is ``by``; ``revenue``: what one brings, in major units."""
+
+    types: frozenset[str]
+    within: int
+    where: Callable[..., bool] | None
+    by: Callable[..., Any] | None
+    revenue: Callable[..., float | None] | None
+
+
 class Play(NamedTuple):
     """One play, compiled. ``channels`` in order of preference; ``cool_down`` and ``within`` (of a count or an absence)
     in ms; ``times`` of a count; ``date``: the time that a touchpoint tells, ``offset`` how far from it; ``yearly``:
@@ -61,6 +72,8 @@ class Play(NamedTuple):
     valid: tuple[int, int] = ALWAYS
     mode: str = "live"
     drops_late: bool = False
+    prefer: str = "order"
+    goal: Goal | None = None
     exit: Exit | None = None
     steps: tuple[Play, ...] = ()
     step: int = 0
@@ -90,12 +103,14 @@ class Reaction(NamedTuple):
 
 
 class Cap(NamedTuple):
-    """At most ``messages`` within ``within`` (ms) on one channel, of one category, or (None) of all."""
+    """At most ``messages`` within ``within`` (ms) on one channel, of one category, or (None) of all; with ``others``,
+    those that other tools have sent are among them."""
 
     messages: int
     within: int
     channel: str | None
     category: str | None
+    others: bool = False
 
 
 class Candidate(NamedTuple):

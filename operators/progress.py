@@ -6,7 +6,7 @@ go by event time: what happened before the end does not count, also if it arrive
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -24,8 +24,10 @@ KEPT_KEYS = 20
 CROWDED = 4
 #: The times of two counts that become one.
 KEPT_TIMES = 20
-#: The kinds of timers that end a wait and release what is held; what stands between play and key in the key of one.
-WAIT, HELD, STEP, _SEPARATOR = "wait", "held", "step", "\x1f"
+#: The kinds of timers that end a wait, release what is held, begin a step and close the window of a goal.
+WAIT, HELD, STEP, GOAL = _OURS = "wait", "held", "step", "goal"
+#: What stands between play and key in the key of a timer.
+_SEPARATOR = "\x1f"
 #: The key of what has none: it ends whatever key there is.
 _ALL = ""
 
@@ -63,6 +65,12 @@ def clear(profile: Profile, play: str, key: str) -> Progress | None:
     return before
 
 
+def keys_of(found: str | Sequence[str] | None) -> list[str]:
+    """The keys that an expression has given: one, several, or none where it is missing."""
+    keys = [found] if isinstance(found, str) else found or []
+    return [key for key in dict.fromkeys(keys) if key]
+
+
 def waiting(timer: Timer) -> tuple[str, str]:
     """Play and key of a timer that ends a wait, or the wait for a step."""
     play, _, key = timer.key.partition(_SEPARATOR)
@@ -70,7 +78,7 @@ def waiting(timer: Timer) -> tuple[str, str]:
 
 
 def timers(profile: Profile) -> list[Timer]:
-    """The timers that follow from what is waited for and held, and from journeys."""
+    """The timers that follow from what is waited for, held and watched for, and from journeys."""
     waits = [
         Timer(progress.due, WAIT, f"{play}{_SEPARATOR}{key}")
         for play, known in profile.progress.items()
@@ -78,12 +86,13 @@ def timers(profile: Profile) -> list[Timer]:
         if progress.due
     ]
     steps = [Timer(each.due, STEP, f"{each.play}{_SEPARATOR}{each.key}") for each in profile.journeys]
-    return waits + steps + [Timer(held.until, HELD, held.id) for held in profile.held]
+    goals = [Timer(min([goal.until for goal in profile.goals]), GOAL, "")] if profile.goals else []
+    return waits + steps + [Timer(held.until, HELD, held.id) for held in profile.held] + goals
 
 
 def follow(profile: Profile) -> None:
     """Let the timers follow, in place."""
-    profile.timers = [timer for timer in profile.timers if timer.kind not in (WAIT, HELD, STEP)] + timers(profile)
+    profile.timers = [timer for timer in profile.timers if timer.kind not in _OURS] + timers(profile)
 
 
 def join(mine: Profile, other: Profile) -> None:
@@ -120,9 +129,7 @@ class _Moment:
         """The keys it stands for, `_ALL` where the play has none; empty if they are missing."""
         if reaction.by is None:
             return [self.event.eid if reaction.role == "each" else _ALL]
-        found = reaction.by(*self.given(""))
-        keys = [found] if isinstance(found, str) else found or []
-        return [key for key in dict.fromkeys(keys) if key]
+        return keys_of(reaction.by(*self.given("")))
 
     def given(self, key: str, count: int = 0) -> tuple[Any, ...]:
         """The arguments of expressions."""

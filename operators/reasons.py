@@ -9,7 +9,8 @@ import msgspec
 
 from operators import governance, quiet
 from operators.expressions import compile_condition
-from operators.governance import ADDRESS, Verdict
+from operators.feedback import ADDRESS
+from operators.governance import Verdict
 from operators.playbook import PlayBook
 from operators.plays import Play
 from operators.scope import scope
@@ -185,9 +186,17 @@ def _variant(asked: _Asked) -> str:
 
 
 def _channel(asked: _Asked) -> str:
-    known = asked.rests.addresses
-    wanted = {channel: [each for each in ADDRESS[channel] if each in known] for channel in asked.play.channels}
-    return "; ".join([f"{channel}: {', '.join(found) or 'no address'}" for channel, found in wanted.items()])
+    return "; ".join([f"{channel}: {_reach(asked.rests, channel)}" for channel in asked.play.channels])
+
+
+def _reach(rests: Grounds, channel: str) -> str:
+    """What is known of the addresses for a channel, and how it is answered where that is asked for."""
+    if channel in rests.resting:
+        return "rests, since messages have bounced"
+    reached = [each for each in ADDRESS[channel] if each in rests.addresses]
+    bounced = [f"{each} (bounced)" for each in ADDRESS[channel] if each in rests.bounced]
+    answers = f", {100 * rests.answers[channel]:.0f} % answered" if channel in rests.answers else ""
+    return f"{', '.join(reached + bounced)}{answers}" if reached or bounced else "no address"
 
 
 #: Steps in their order, each with what tells of it.

@@ -37,6 +37,13 @@ PROFILE: Final[Mapping[str, Name]] = {
     "profile.country": Name("text", "(profile.country or None)", maybe=True),
     "profile.language": Name("text", "(profile.language or None)", maybe=True),
     "profile.timezone": Name("text", "(profile.timezone or None)", maybe=True),
+    "profile.last_opened": Name(
+        "time", "(max([each.opened_at for each in profile.engagement.values()], default=0) or None)", maybe=True
+    ),
+    "profile.last_clicked": Name(
+        "time", "(max([each.clicked_at for each in profile.engagement.values()], default=0) or None)", maybe=True
+    ),
+    "profile.bounced": Name("bool", "(max([each.bounced for each in profile.contacts.values()], default=0) > 0)"),
     "profile.churn_score": Name("number", "(profile.score if profile.score >= 0 else None)", maybe=True),
     "profile.churn_band": Name("text", "(profile.band or None)", maybe=True),
 }
@@ -116,7 +123,7 @@ def _type(kind: inspect.Type) -> Type | None:
     match kind:
         case inspect.IntType() | inspect.FloatType():
             return "number"
-        case inspect.StrType():
+        case inspect.StrType() | inspect.LiteralType():
             return "text"
         case inspect.BoolType():
             return "bool"

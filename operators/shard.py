@@ -83,6 +83,11 @@ class Shard:
         self.changed_parts.add(customer)
         return self.parts.setdefault(customer, [])
 
+    def sides(self, profile: Profile) -> list[Profile]:
+        """A customer and all its parts: whichever leaves, what was said in this name counts on both sides."""
+        kept = self.kept_parts(profile.customer) if profile.parted else []
+        return [profile, *[part.profile for part in kept]]
+
     def count(self, name: str, by: int = 1) -> None:
         """Add to the account."""
         self.counters[name] = self.counters.get(name, 0) + by

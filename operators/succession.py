@@ -16,6 +16,7 @@ import msgspec
 from operators import fold, join, parts, scoring
 from operators.changes import AGAIN, CREATED, ERASED, MERGED, MOVED, QUARANTINED, REFUSED, SPLIT_OFF
 from operators.identity_outputs import IdentityOutputs
+from operators.outcomes import Outcomes
 from operators.plays import DAY
 from operators.shard import Shard
 from schemas import stitched
@@ -48,6 +49,7 @@ class Succession:
         self._undo_ms = config.identity.undo_days * DAY
         self._stitched = topic_name(config, STITCHED)
         self._outputs = IdentityOutputs(config)
+        self._goals = Outcomes(config)
 
     def change(self, shard: Shard, change: Change) -> None:
         """Apply an identity change. Changes arrive at least once, and late again when others have followed."""
@@ -86,7 +88,10 @@ class Succession:
         for contact in change.contacts:
             known = profile.contacts.get(contact.ns)
             if known is None or contact.time >= known.time:
-                profile.contacts[contact.ns] = Contact(contact.kid, contact.sealed, contact.time, contact.token)
+                # An address that messages bounce from stays one, also if it is told of again.
+                bounced = known.bounced if known is not None and known.token == contact.token else 0
+                new = Contact(contact.kid, contact.sealed, contact.time, contact.token, bounced)
+                profile.contacts[contact.ns] = new
         self._outputs.change(shard, change)
 
     def _leave(self, shard: Shard, profile: Profile, change: Change) -> None:
@@ -200,7 +205,9 @@ class Succession:
             version = max(end, absorb.version)
             self._forward(shard, msgspec.structs.replace(absorb, customer=heir, version=version, hops=absorb.hops + 1))
             return
-        if absorb.change not in profile.absorbed and not profile.erased:
+        if profile.erased:
+            _forget_goals(shard, unpack_handover(b64decode(absorb.profile)).profile)
+        elif absorb.change not in profile.absorbed:
             self._fold_in(shard, profile, unpack_handover(b64decode(absorb.profile)))
             profile.absorbed = [*profile.absorbed, absorb.change][-join.KEPT_CHANGES :]
             shard.count("absorbed")
@@ -221,6 +228,7 @@ class Succession:
         both = [*other.examples, *mine]
         mine[:] = sorted(both, key=lambda each: (each.time, each.customer))[-scoring.OPEN_EXAMPLES :]
         self._derive(shard, profile)
+        self._goals.make_room(shard, profile)
         if other.until or profile.parted:
             self._keep(shard, profile)
 
@@ -272,11 +280,13 @@ class Succession:
             "carts": len(profile.carts),
             "decisions": len(profile.decided),
             "timers": len(profile.timers),
+            "open_goals": len(profile.goals),
             "open_examples": len(examples),
             "waiting_touchpoints": len(profile.parked),
             "data_keys": len(change.keys),
         }
         shard.count("erased", len(profile.parked))
+        _forget_goals(shard, profile)
         examples.clear()
         self.forget_parts(shard, profile)
         shard.profiles[customer] = Profile(customer, erased=change.time, due=profile.due)
@@ -308,6 +318,12 @@ class Succession:
     def _send(self, shard: Shard, record: Event | Absorb) -> None:
         partition = shard_of(record.customer, self._shards)
         shard.emit(self._stitched, partition, record.customer, stitched.encode(record))
+
+
+def _forget_goals(shard: Shard, profile: Profile) -> None:
+    """What would have come of an erased customer's decisions nobody will know."""
+    for goal in profile.goals:
+        shard.count(f"outcome/{goal.play}/erased")
 
 
 def _ended(alias: Profile) -> list[tuple[int, str]]:

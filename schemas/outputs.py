@@ -11,7 +11,7 @@ import msgspec
 class TriggerData(msgspec.Struct, omit_defaults=True):
     """Why and to whom: everything a marketing system needs to act.
 
-    ``channel`` is the one to use, ``channels`` all that were open and have an address, in the play's order. ``contact``
+    ``channel`` is the one to use, ``channels`` all that were open and have an address, the best first. ``contact``
     is the sealed address for it (namespace, data key id, base64 AES-256-GCM). ``consent``: the purpose and when (event
     time) the customer agreed to it on this channel; empty where the play does not ask. Times in ms;
     ``touchpoint_time`` is event time, ``touchpoint_ts`` the broker's time of the source record (0 for
@@ -60,9 +60,12 @@ class Grounds(msgspec.Struct, omit_defaults=True):
     ``who``: what the play's conditions name, by name (null: missing); ``consent`` by channel, for the play's purpose:
     whether it was given, and when; ``decided``: this very decision was taken before; ``last``: when the play was last
     decided for; ``lost``: the play of its group that was chosen; ``waited``: it was held before; ``window``: when the
-    window of its group closes; ``sent``: messages that count, as time, play, channel; ``left`` of the play's budget in
-    this shard; ``held``: messages that wait; ``births``: the ids of all who were merged into the customer, by which
-    holdouts are drawn as by its own; ``variant``: what the play said before; ``addresses``: namespaces of those known.
+    window of its group closes; ``sent``: messages that count, as time, play (none: others sent it), channel; ``left``
+    of the play's budget in this shard; ``held``: messages that wait; ``births``: the ids of all who were merged into
+    the customer, by which holdouts are drawn as by its own; ``variant``: what the play said before; ``addresses``:
+    namespaces of those known that messages reach, ``bounced``: of those that they do not; ``resting``: channels that
+    have bounced too often lately; ``answers``: where a play prefers by that, the share of messages on each of its
+    channels that the customer answers.
     """
 
     who: dict[str, int | float | str | bool | list[str] | None] = {}
@@ -79,6 +82,9 @@ class Grounds(msgspec.Struct, omit_defaults=True):
     births: list[str] = []
     variant: str | None = None
     addresses: list[str] = []
+    bounced: list[str] = []
+    resting: list[str] = []
+    answers: dict[str, float] = {}
 
 
 class Decision(msgspec.Struct, omit_defaults=True):
@@ -108,6 +114,35 @@ class Decision(msgspec.Struct, omit_defaults=True):
     grounds: Grounds | None = None
     step: int = 0
     limits_version: str | None = None
+
+
+class Outcome(msgspec.Struct, omit_defaults=True):
+    """What came of an emitted or held-out decision, by the goal of its play: one record for each, when its window
+    closes, for those that converted and those that did not alike.
+
+    ``id`` is that of the decision, of ``decided_at``; ``outcome``: ``emitted`` or ``held_out``; ``treated`` as on the
+    decision. The window ends at ``until``. ``converted_at`` is the event time of the first touchpoint that reached the
+    goal, ``after`` how long (ms) after the decision; ``times`` how many did, ``revenue`` what they brought together, in
+    major units. Not ``observed``: closed early, since the customer had too many open goals; not to be compared with.
+    """
+
+    id: str
+    play: str
+    play_version: str
+    customer: str
+    outcome: str
+    decided_at: int
+    until: int
+    at: int
+    converted: bool
+    channel: str | None = None
+    variant: str | None = None
+    converted_at: int | None = None
+    after: int | None = None
+    times: int = 0
+    revenue: float = 0.0
+    treated: bool = False
+    observed: bool = True
 
 
 class IdentityChange(msgspec.Struct, omit_defaults=True):

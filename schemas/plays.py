@@ -117,6 +117,15 @@ def kinds_of(when: When) -> list[str]:
     return [kind for kind in When.__struct_fields__ if getattr(when, kind) is not None]
 
 
+class Goal(Section, frozen=True):
+    """What a play is measured by: that ``event`` follows a decision ``within`` so long; with ``by``, under its key.
+    ``revenue``: what one touchpoint brings; None is its ``event.revenue``, where there is one."""
+
+    event: Pattern
+    within: Duration
+    revenue: Expression | None = None
+
+
 class Budget(Section, frozen=True):
     """At most ``messages`` of a play in each period ``per``, shared out evenly among the shards. Periods count from the
     epoch: a day begins at midnight UTC."""
@@ -150,6 +159,7 @@ class Play(Section, frozen=True):
     key, ever. ``values``: what the message says, by name. Plays of one ``group`` compete: the highest ``priority``,
     then the highest ``worth`` wins. ``holdout``: this share of customers is never sent it. ``expires``: so long after
     the decision the message may be sent. ``skips``: steps of governance that one of service does not have to pass.
+    ``prefer``: of the open channels the first in ``order``, or the one that the customer answers most (``engaged``).
 
     ``valid_from`` and ``valid_until``: it speaks from then on, and before then. ``mode``: ``shadow`` does everything
     but send; ``test`` sends only to the ``testers`` of the limits. ``late``: what falls due while nothing runs, and is
@@ -183,15 +193,19 @@ class Play(Section, frozen=True):
     steps: Annotated[tuple[Step, ...], msgspec.Meta(max_length=10)] = ()
     exit: Pattern | None = None
     exit_when: Expression | None = None
+    prefer: Literal["order", "engaged"] = "order"
+    goal: Goal | None = None
 
 
 class Cap(Section, frozen=True):
-    """At most ``messages`` to one customer ``within`` a sliding window: of all plays on all channels, or of one."""
+    """At most ``messages`` to one customer ``within`` a sliding window: of all plays on all channels, or of one.
+    ``others``: what other tools report to have sent counts, too."""
 
     messages: Annotated[int, msgspec.Meta(ge=1, le=100)]
     within: Duration
     channel: Channel | None = None
     category: Category | None = None
+    others: bool = False
 
 
 class QuietHours(Section, frozen=True):

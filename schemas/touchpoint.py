@@ -147,7 +147,9 @@ class Refund(Body):
 
 
 class Message(Body):
-    """What became of a message; ``trigger_id`` is the id of the trigger it was sent for."""
+    """What became of a message. ``trigger_id`` is the id of the trigger it was sent for, and of no other message: what
+    has none was sent on the account of somebody else, unless it names a ``play``. ``bounce``: whether the address is
+    none (``hard``, as is a bounce that does not say) or could not be reached this time (``soft``)."""
 
     SEALED = ("url", "subject")
     TOKENS = ("message_id", "trigger_id")
@@ -158,6 +160,7 @@ class Message(Body):
     play: Name | None = None
     url: Text | None = None
     subject: Text | None = None
+    bounce: Literal["hard", "soft"] | None = None
 
 
 class Login(Body):
@@ -242,6 +245,7 @@ TYPES: dict[str, tuple[str, type[Body]]] = {
     "Message Opened": ("message", Message),
     "Message Clicked": ("message", Message),
     "Message Bounced": ("message", Message),
+    "Message Complained": ("message", Message),
     "Unsubscribed": ("message", Message),
     "Signed In": ("login", Login),
     "Signed Out": ("login", Login),

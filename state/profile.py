@@ -45,12 +45,29 @@ class Progress(msgspec.Struct, array_like=True, frozen=True):
 
 
 class Contact(msgspec.Struct, array_like=True):
-    """A sealed address: data key id, base64 ciphertext, event time it was learned (ms), its identifier's token."""
+    """A sealed address: data key id, base64 ciphertext, event time it was learned (ms), its identifier's token, and
+    when a message to it bounced for good (event time, ms; 0: never)."""
 
     kid: str
     sealed: str
     time: int
     token: str = ""
+    bounced: int = 0
+
+
+class Engagement(msgspec.Struct, array_like=True):
+    """How a customer takes messages on one channel, as sending tools report it: how many were delivered, opened and
+    clicked, when (event time, ms) the last was; the times of the latest soft ``bounces``, and of the latest messages
+    that others have ``sent``, both ascending."""
+
+    delivered: int = 0
+    opened: int = 0
+    clicked: int = 0
+    delivered_at: int = 0
+    opened_at: int = 0
+    clicked_at: int = 0
+    bounces: list[int] = []
+    sent: list[int] = []
 
 
 class Sent(msgspec.Struct, array_like=True):
@@ -107,6 +124,26 @@ class Journey(msgspec.Struct, array_like=True, frozen=True):
     values: dict[str, str | int | float] = {}
 
 
+class Goal(msgspec.Struct, array_like=True, frozen=True):
+    """An emitted or held-out decision whose goal is watched for, from ``at`` to ``until`` (ms): its published id, the
+    play and the version of its file, the key, what it said on which channel. ``converted`` is when (event time, ms, 0:
+    not yet) the goal was first reached, ``times`` how often, ``revenue`` what that brought (minor units)."""
+
+    id: str
+    play: str
+    version: str
+    key: str
+    outcome: str
+    channel: str
+    variant: str | None
+    treated: bool
+    at: int
+    until: int
+    converted: int = 0
+    times: int = 0
+    revenue: int = 0
+
+
 class Park(msgspec.Struct, array_like=True):
     """Waits for the hand-over of a merged customer: the change, until when (ms of the log)."""
 
@@ -143,7 +180,8 @@ class Profile(msgspec.Struct, array_like=True):
     ``births`` the ids of all that were merged into it, by which holdouts are drawn as by its own;
     ``variants`` what each play has said to it; ``treated`` the plays that were ever sent; ``once`` the keys (hashed)
     that plays have decided on which do so once; ``birth_day`` as ``02-28``; ``applied``: how often plays had been put
-    in force when it was last looked at.
+    in force when it was last looked at; ``engagement`` is how messages are taken, by channel; ``goals`` are those of
+    recent decisions whose windows are open.
     """
 
     customer: str
@@ -192,6 +230,8 @@ class Profile(msgspec.Struct, array_like=True):
     birth_day: str = ""
     applied: int = 0
     journeys: list[Journey] = []
+    engagement: dict[str, Engagement] = {}
+    goals: list[Goal] = []
 
 
 class Part(msgspec.Struct, array_like=True):
