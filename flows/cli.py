@@ -16,6 +16,7 @@ from flows.cli_base import examples, load_config, with_config
 from flows.cli_data import COMMANDS
 from flows.cli_identity import identity
 from flows.cli_plays import plays
+from flows.cli_report import report
 from flows.cli_why import why
 from schemas.errors import ConfigError, TouchstreamError
 
@@ -174,7 +175,7 @@ def run(flow: str, initialise: bool, path: str | None) -> None:
     sys.exit(run_flow(flow))
 
 
-for _command in (*COMMANDS, identity, plays, why):
+for _command in (*COMMANDS, identity, plays, report, why):
     main.add_command(_command)
 
 if __name__ == "__main__":

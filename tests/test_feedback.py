@@ -261,8 +261,8 @@ def test_what_others_send_counts_where_a_cap_says_so() -> None:
 
 
 def test_our_own_message_is_counted_once() -> None:
-    for own in ({"trigger_id": "t"}, {"play": "each"}):
-        found = world(CAPPED).feed(tier("gold"), reported("Sent", T + 1, **own), tier("silver", T + HOUR))
+    for own in (reported("Sent", T + 1, trigger_id="t"), reported("Sent", T + 1, play="each")):
+        found = world(CAPPED).feed(tier("gold"), own, tier("silver", T + HOUR))
         assert codes(found) == ["emitted", "emitted"]
     foreign = world(CAPPED).feed(tier("gold"), reported("Sent", T + 1, play="newsletter"), tier("silver", T + HOUR))
     assert codes(foreign) == ["emitted", "frequency_cap"]

@@ -152,8 +152,9 @@ def _campaign(world: World, person: Person, time: int) -> None:
     letter = at_desk(world, person, channel, time)
     message = {"channel": channel, "message_id": f"m{world.new_id().decode()}", "play": "newsletter"}
     letter.add(body("Message Sent", message), 500, 5_000)
-    if world.chance() < 0.02:
-        letter.add(body("Message Bounced", message))
+    bounces = world.chance()
+    if bounces < 0.02:
+        letter.add(body("Message Bounced", message | {"bounce": "hard" if bounces < 0.004 else "soft"}))
         return
     letter.add(body("Message Delivered", message), MINUTE, 300 * MINUTE)
     if world.chance() < world.rates.opened * exp(0.3 * person.loyalty):

@@ -155,7 +155,21 @@ class Feed:
             return "Order Refunded", {"order_id": f"o{self._made - 7}", "amount": 2.5}
         if chance < 0.9:
             return "Something New", {"free": f"form {self._made}"}
-        return rng.choice((("Page Viewed", {"url": "https://shop.example/"}), ("Products Searched", {"query": "tea"})))
+        if chance < 0.95:
+            return rng.choice(
+                (("Page Viewed", {"url": "https://shop.example/"}), ("Products Searched", {"query": "tea"}))
+            )
+        return self._reported()
+
+    def _reported(self) -> tuple[str, dict[str, Any]]:
+        """What became of a message."""
+        rng, channel = self._rng, self._rng.choice(CHANNELS)
+        chance = rng.random()
+        if chance < 0.03:
+            return "Message Complained", {"channel": channel}
+        if chance < 0.2:
+            return "Message Bounced", {"channel": channel, "bounce": "hard" if chance < 0.05 else "soft"}
+        return f"Message {rng.choice(('Sent', 'Delivered', 'Opened', 'Clicked'))}", {"channel": channel}
 
     def _bad(self, at: int) -> Fed:
         rng = self._rng
