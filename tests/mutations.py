@@ -366,6 +366,83 @@ MUTATIONS = [
         "    left.held = [held for held in current.held if held.id not in theirs]\n", "",
         "tests/test_limits.py::test_what_is_held_goes_along_when_customers_merge_and_stays_when_they_part",
     ),
+    # -- feedback
+    Mutation(
+        "hard-bounces-close-an-address", "operators/feedback.py",
+        "if namespace in contacts and not contacts[namespace].bounced", "if namespace in contacts",
+        "tests/test_feedback.py::test_a_hard_bounce_closes_the_channel",
+    ),
+    Mutation(
+        "bounces-are-of-the-address-they-name", "operators/feedback.py",
+        "contact.token in named if named and contact.token else contact.time <= time", "contact.time <= time",
+        "tests/test_feedback.py::test_a_report_names_the_address_that_bounced",
+    ),
+    Mutation(
+        "an-address-that-bounced-stays-one", "operators/succession.py",
+        "known.bounced if known is not None and known.token == contact.token else 0", "0",
+        "tests/test_feedback.py::test_a_newer_address_opens_it_again_and_the_same_one_does_not",
+    ),
+    Mutation(
+        "soft-bounces-go-by-event-time", "operators/feedback.py",
+        "return came_through < known.bounces[0] and", "return",
+        "tests/test_feedback.py::test_three_soft_bounces_in_a_row_let_a_channel_rest",
+    ),
+    Mutation(
+        "complaints-forbid-what-is-learned-later", "operators/feedback.py",
+        "            consent.put(ledger, channel, consent.ANY, False, time)\n", "",
+        "tests/test_feedback.py::test_what_is_withdrawn_goes_by_purpose_and_by_event_time",
+    ),
+    Mutation(
+        "what-either-has-forbidden-is-forbidden", "operators/consent.py",
+        "(all([granted for granted, _ in held])", "(any([granted for granted, _ in held])",
+        "tests/test_feedback.py::test_the_ledger_does_not_depend_on_the_order",
+    ),
+    Mutation(
+        "our-own-messages-count-once", "operators/feedback.py",
+        "body.trigger_id is not None or body.play in book.plays:", "False:",
+        "tests/test_feedback.py::test_our_own_message_is_counted_once",
+    ),
+    Mutation(
+        "what-others-send-counts", "operators/governance.py",
+        "if cap.others else 0)", "if False else 0)",
+        "tests/test_feedback.py::test_no_window_ever_holds_more_than_a_cap_allows",
+    ),
+    # -- outcomes
+    Mutation(
+        "only-what-follows-a-decision-counts", "operators/outcomes.py",
+        "not goal.at < event.time <= goal.until", "not goal.at <= event.time <= goal.until",
+        "tests/test_outcomes.py::test_only_what_happens_after_the_decision_and_within_the_window_counts",
+    ),
+    Mutation(
+        "what-is-closed-early-is-told", "operators/outcomes.py",
+        "self._close(shard, profile, first, observed=False)", "profile.goals = profile.goals[-KEPT_GOALS:]",
+        "tests/test_outcomes.py::test_so_many_goals_are_open_and_what_is_too_much_is_closed_as_not_observed",
+    ),
+    Mutation(
+        "a-goal-closes-once", "operators/outcomes.py",
+        "for side in shard.sides(profile):", "for side in [profile]:",
+        "tests/test_outcomes.py::test_what_has_closed_does_not_close_again_when_customers_part",
+    ),
+    Mutation(
+        "common-goals-stay-when-customers-part", "operators/parts.py",
+        "for goal in current.goals if goal.id not in theirs]", "for goal in current.goals if False]",
+        "tests/test_outcomes.py::test_every_decision_has_one_outcome_whatever_is_merged_and_split",
+    ),
+    Mutation(
+        "goals-travel-with-a-merge", "operators/join.py",
+        "    mine.goals = outcomes.join(mine.goals, other.goals)\n", "",
+        "tests/test_outcomes.py::test_goals_go_along_when_customers_merge_and_an_order_of_either_reaches_them",
+    ),
+    Mutation(
+        "uplift-compares-first-decisions", "operators/uplift.py",
+        "if known is None or first[:2] < known[:2]:", "if True:",
+        "tests/test_uplift.py::test_a_customers_first_decision_in_a_period_counts",
+    ),
+    Mutation(
+        "intervals-are-not-symmetric", "operators/uplift.py",
+        "sqrt((p - low) ** 2 + (other_high - q) ** 2)", "sqrt((p - low) ** 2 + (q - other_low) ** 2)",
+        "tests/test_uplift.py::test_shares_differ_as_in_table_two_of_newcombe",
+    ),
 ]  # fmt: skip
 
 

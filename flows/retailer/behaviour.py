@@ -163,9 +163,13 @@ def _campaign(world: World, person: Person, time: int) -> None:
 
 def _opened(world: World, person: Person, letter: Visit, message: dict[str, str]) -> None:
     letter.add(body("Message Opened", message | {"subject": "New this week"}), 2_000, 60_000)
-    if world.chance() < 0.02:
+    answer = world.chance()
+    if answer < 0.02:
         person.granted.discard(message["channel"])
         letter.add(body("Unsubscribed", message) + _consent({message["channel"]: False}))
+    elif answer < 0.025:
+        person.granted.discard(message["channel"])
+        letter.add(body("Message Complained", message))
     elif world.chance() < world.rates.clicked:
         letter.add(body("Message Clicked", message | {"url": "https://shop.example/new"}), 500, 3_000)
         came = enter(world, person, letter.at)
