@@ -368,8 +368,8 @@ MUTATIONS = [
     ),
     # -- feedback
     Mutation(
-        "hard-bounces-close-an-address", "operators/feedback.py",
-        "if namespace in contacts and not contacts[namespace].bounced", "if namespace in contacts",
+        "hard-bounces-close-an-address", "operators/governance.py",
+        "contact in profile.contacts.items() if not contact.bounced]", "contact in profile.contacts.items()]",
         "tests/test_feedback.py::test_a_hard_bounce_closes_the_channel",
     ),
     Mutation(
@@ -404,7 +404,7 @@ MUTATIONS = [
     ),
     Mutation(
         "what-others-send-counts", "operators/governance.py",
-        "if cap.others else 0)", "if False else 0)",
+        "and (name or cap.others) and", "and name and",
         "tests/test_feedback.py::test_no_window_ever_holds_more_than_a_cap_allows",
     ),
     # -- outcomes

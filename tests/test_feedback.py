@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from operators import consent, feedback, join
+from operators import consent, feedback, join, reasons
 from operators.feedback import ELSEWHERE, KEPT_OF_OTHERS, REST, answered
 from operators.playbook import PlayBook
 from schemas.stitched import Change, Contact, Event
@@ -300,6 +300,33 @@ def test_no_window_ever_holds_more_than_a_cap_allows(happened: list[tuple[bool, 
         assert sum(at - 3 * DAY < each <= at for each in [*sent, *others]) <= most
     assert len(found.profile(A).engagement.get("sms", Engagement()).sent) <= KEPT_OF_OTHERS
     assert replayed(found, [3, 1, 5]).everything() == found.everything()
+
+
+# -- grounds -----------------------------------------------------------------------------------------------
+
+
+def test_a_decision_can_be_taken_again_and_tells_what_became_of_messages() -> None:
+    caps = [{"messages": 2, "within": "7d", "channel": "sms", "others": True}, {"messages": 9, "within": "7d"}]
+    play = on("Tier Changed") | {"channels": ["sms", "email"], "prefer": "engaged", "cool_down": "1m"}
+    file = plays({"caps": caps}, each=play)
+    found = both(file).feed(
+        reported("Sent", T), reported("Clicked", T + 1, "email"), tier("one", T + HOUR),
+        reported("Bounced", T + 2 * HOUR, "email"), tier("two", T + 3 * HOUR), tier("three", T + 4 * HOUR),
+        *[reported("Bounced", T + 8 * DAY + n, bounce="soft") for n in range(3)], tier("four", T + 8 * DAY + HOUR),
+    ).run()  # fmt: skip
+    book = PlayBook(file)
+    assert [(each.code, each.channel) for each in found.decisions] == [
+        (None, "email"), (None, "sms"), ("unreachable", None), ("unreachable", None),
+    ]  # fmt: skip
+    for each in found.decisions:
+        assert reasons.recorded(reasons.again(each, book), each)
+    told = [check.text for each in found.decisions for check in reasons.checks(each, book) if check.step == "channel"]
+    assert told == [
+        "sms: phone, 10 % answered; email: email, 55 % answered",
+        "sms: phone, 10 % answered; email: email (bounced), 55 % answered",
+        "sms: phone, 10 % answered; email: email (bounced), 55 % answered",
+        "sms: rests, since messages have bounced; email: email (bounced), 55 % answered",
+    ]
 
 
 # -- merges ------------------------------------------------------------------------------------------------

@@ -106,6 +106,26 @@ def test_each_decision_has_an_outcome_of_its_own_and_what_is_stopped_has_none() 
     assert goals == {sent[0]: True, sent[1]: False}
 
 
+def test_who_is_sent_nothing_and_kept_for_no_comparison_has_no_outcome() -> None:
+    found = world(plays(each=on("Tier Changed") | GOAL | {"mode": "shadow"})).feed(tier("gold"), tick(END))
+    assert (found.run().decisions[0].outcome, outcomes(found)) == ("shadow", [])
+
+
+def test_a_goal_that_cannot_be_evaluated_is_not_reached_and_harms_nothing_else() -> None:
+    def fails(*given: object) -> bool:
+        raise OverflowError
+
+    found = world(EACH)
+    (book,) = found.books.values()
+    play = book.plays["each"]
+    assert play.goal is not None
+    broken = play._replace(goal=play.goal._replace(where=fails))
+    book.plays["each"] = broken
+    book.reactions["Tier Changed"] = [each._replace(play=broken) for each in book.reactions["Tier Changed"]]
+    found.feed(tier("gold"), order("one", T + HOUR, 1.0), tick(END))
+    assert said(found) == [(False, 0, 0.0)]
+
+
 def test_what_was_held_counts_from_when_it_is_sent() -> None:
     limits = {"caps": [], "quiet_hours": {"start": "08:00", "end": "12:00"}}
     found = world(plays(limits, each=on("Tier Changed") | GOAL)).feed(tier("gold"), order("one", T + 1, 1.0))
