@@ -314,13 +314,13 @@ def test_a_decision_can_be_taken_again_and_tells_what_became_of_messages() -> No
         reported("Bounced", T + 2 * HOUR, "email"), tier("two", T + 3 * HOUR), tier("three", T + 4 * HOUR),
         *[reported("Bounced", T + 8 * DAY + n, bounce="soft") for n in range(3)], tier("four", T + 8 * DAY + HOUR),
     ).run()  # fmt: skip
-    book = PlayBook(file)
+    books = {book.version: book for book in [PlayBook(file)]}
     assert [(each.code, each.channel) for each in found.decisions] == [
         (None, "email"), (None, "sms"), ("unreachable", None), ("unreachable", None),
     ]  # fmt: skip
     for each in found.decisions:
-        assert reasons.recorded(reasons.again(each, book), each)
-    told = [check.text for each in found.decisions for check in reasons.checks(each, book) if check.step == "channel"]
+        assert reasons.recorded(reasons.again(each, books), each)
+    told = [check.text for each in found.decisions for check in reasons.checks(each, books) if check.step == "channel"]
     assert told == [
         "sms: phone, 10 % answered; email: email, 55 % answered",
         "sms: phone, 10 % answered; email: email (bounced), 55 % answered",
