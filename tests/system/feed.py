@@ -64,7 +64,7 @@ class Feed:
     """Makes records one after the other; the same seed makes the same ones."""
 
     def __init__(self, seed: int, people: int = 24, *, scattered: bool = False) -> None:
-        self._rng = Random(seed)
+        self._rng, self._reports = Random(seed), Random(f"{seed}/reports")
         self._scattered = scattered
         self._people: list[_Person] = []
         self._made = 0
@@ -155,16 +155,15 @@ class Feed:
             return "Order Refunded", {"order_id": f"o{self._made - 7}", "amount": 2.5}
         if chance < 0.9:
             return "Something New", {"free": f"form {self._made}"}
-        if chance < 0.95:
-            return rng.choice(
-                (("Page Viewed", {"url": "https://shop.example/"}), ("Products Searched", {"query": "tea"}))
-            )
-        return self._reported()
+        looked = rng.choice(
+            (("Page Viewed", {"url": "https://shop.example/"}), ("Products Searched", {"query": "tea"}))
+        )
+        return looked if chance < 0.95 else self._reported()
 
     def _reported(self) -> tuple[str, dict[str, Any]]:
         """What became of a message."""
-        rng, channel = self._rng, self._rng.choice(CHANNELS)
-        chance = rng.random()
+        rng = self._reports
+        chance, channel = rng.random(), rng.choice(CHANNELS)
         if chance < 0.03:
             return "Message Complained", {"channel": channel}
         if chance < 0.2:
