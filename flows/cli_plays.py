@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from flows.plays_control import InForce
+    from operators.segmentbook import SegmentBook
     from schemas.config import Config
     from schemas.plays import PlayFile
 
@@ -34,6 +35,7 @@ def check(ctx: click.Context, file: Path, as_json: bool) -> None:
     """Check FILE as engage would, and list every fault; exit code 2 if there is one."""
     from flows import playfile
     from operators.playbook import PlayBook
+    from operators.texts import duration
     from schemas.errors import ConfigError
 
     try:
@@ -44,9 +46,16 @@ def check(ctx: click.Context, file: Path, as_json: bool) -> None:
         print_json({"version": None, "plays": [], "faults": error.faults})
         ctx.exit(2)
     if as_json:
-        print_json({"version": book.version, "plays": list(book.plays), "faults": []})
-    else:
-        click.echo(f"{len(book.plays)} plays are fine, version {book.version}")
+        print_json({"version": book.version, "plays": list(book.plays), "faults": [], **_footprint(book.segments)})
+        return
+    click.echo(f"{len(book.plays)} plays are fine, version {book.version}")
+    for name, window in book.segments.windows.items():
+        said = f"counts no further than {window.kept}" if window.exact else f"up to {duration(window.late)} late"
+        click.echo(f"window   {name:26}{window.bytes:6} bytes a customer at most; {said}")
+    for name, segment in book.segments.segments.items():
+        click.echo(f"segment  {name:26}{segment.bytes:6} bytes a customer in it")
+    if book.segments.version:
+        click.echo(f"together {'':26}{book.segments.bytes:6} bytes a customer at most")
 
 
 @plays.command(epilog=examples("touchstream plays apply plays.yaml"))
@@ -166,6 +175,13 @@ def schema() -> None:
 
     found: Any = json_schema()
     click.echo(orjson.dumps(found, option=orjson.OPT_INDENT_2).decode())
+
+
+def _footprint(book: SegmentBook) -> dict[str, Any]:
+    """What windows and segments take of a customer's profile at most, and how late what leaves a window does (ms)."""
+    windows = {name: {"bytes": each.bytes, "late_ms": each.late} for name, each in book.windows.items()}
+    segments = {name: {"bytes": each.bytes} for name, each in book.segments.items()}
+    return {"windows": windows, "segments": segments, "bytes": book.bytes}
 
 
 def _reached(config: Config, reached: Callable[[InForce], int], wait: float) -> None:

@@ -2,8 +2,8 @@
 
 ::
 
-    stitched -> load -> decide -> commit -> triggers, decisions, outcomes, scores, identity.changes, churn.examples,
-                                            stitched
+    stitched -> load -> decide -> commit -> triggers, decisions, outcomes, segments, scores, identity.changes,
+                                            churn.examples, stitched
 
 ``python -m bytewax.run flows.engage`` or ``touchstream run engage``; any number of processes, one worker each.
 """

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 import yaml
 
 from flows.checking import Checker, YamlLoader, problem
 from operators.playbook import PlayBook, faults_of
+from operators.segmentbook import SegmentBook
+from schemas.config import Section
 from schemas.errors import ConfigError
-from schemas.plays import Play, PlayFile
+from schemas.plays import Play, PlayFile, Segment, Window
 
 #: The plays to begin with.
 STARTER: Final = Path(__file__).parent.parent / "plays" / "retail.yaml"
+T = TypeVar("T", bound=Section)
 #: A larger file is not one of plays.
 LARGEST: Final = 5_000_000
 
@@ -59,13 +62,20 @@ def _tree(text: bytes, name: str) -> dict[Any, Any]:
 
 
 def _faults_inside(tree: dict[Any, Any]) -> list[str]:
-    found: list[str] = []
-    plays = tree.get("plays")
-    for name, raw in plays.items() if isinstance(plays, dict) else ():
-        play = Checker(PlayFile).section("", Play, raw)
-        if isinstance(play, Play):
-            found += faults_of(str(name), play)
-    return found
+    windows, broken_windows = _sound(tree, "windows", Window)
+    segments, broken_segments = _sound(tree, "segments", Segment)
+    book = SegmentBook(windows, segments, broken_windows, broken_segments)
+    plays, _ = _sound(tree, "plays", Play)
+    return [*book.faults, *[fault for name, play in plays.items() for fault in faults_of(name, play, book)]]
+
+
+def _sound(tree: dict[Any, Any], key: str, kind: type[T]) -> tuple[dict[str, T], list[str]]:
+    """The entries of a mapping that can be read, and the names of the others."""
+    entries = tree.get(key)
+    named = {str(name): raw for name, raw in entries.items()} if isinstance(entries, dict) else {}
+    read = {name: Checker(PlayFile).section("", kind, raw) for name, raw in named.items()}
+    sound = {name: each for name, each in read.items() if isinstance(each, kind)}
+    return sound, [name for name in named if name not in sound]
 
 
 def dump(file: PlayFile) -> str:

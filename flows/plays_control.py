@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 import redis
@@ -19,9 +19,9 @@ from operators.playbook import PlayBook
 from operators.shard import state_of
 from operators.transactions import Transactions
 from schemas import stitched
-from schemas.config import Config
+from schemas.config import Config, Section
 from schemas.errors import TouchstreamError
-from schemas.plays import Play, PlayFile
+from schemas.plays import PlayFile
 from schemas.stitched import Control
 from schemas.topics import PLAYS, STITCHED, topic_name
 from state.connection import connect
@@ -94,17 +94,24 @@ def content(config: Config, client: redis.Redis, version: str) -> PlayFile:
 def differences(old: PlayFile, new: PlayFile) -> list[tuple[str, str]]:
     """What ``new`` would change, as ("added" | "removed" | "changed", what)."""
     found = [("changed", "limits")] if old.limits != new.limits else []
-    for name in sorted(old.plays.keys() | new.plays.keys()):
-        before, after = old.plays.get(name), new.plays.get(name)
+    found += _between("windows.", old.windows, new.windows)
+    found += _between("segments.", old.segments, new.segments)
+    return found + _between("", old.plays, new.plays)
+
+
+def _between(path: str, old: Mapping[str, Section], new: Mapping[str, Section]) -> list[tuple[str, str]]:
+    found = []
+    for name in sorted(old.keys() | new.keys()):
+        before, after = old.get(name), new.get(name)
         if before is None or after is None:
-            found.append(("added" if before is None else "removed", name))
+            found.append(("added" if before is None else "removed", path + name))
         else:
-            found += [("changed", f"{name}.{field}") for field in _changed(before, after)]
+            found += [("changed", f"{path}{name}.{field}") for field in _changed(before, after)]
     return found
 
 
-def _changed(before: Play, after: Play) -> list[str]:
-    return [field for field in Play.__struct_fields__ if getattr(before, field) != getattr(after, field)]
+def _changed(before: Section, after: Section) -> list[str]:
+    return [field for field in before.__struct_fields__ if getattr(before, field) != getattr(after, field)]
 
 
 def _write(config: Config, controls: Sequence[Control], kept: Sequence[Output] = ()) -> None:

@@ -16,6 +16,7 @@ from schemas.outputs import (
     IdentityChange,
     Outcome,
     Score,
+    SegmentChange,
     Trigger,
 )
 from schemas.touchpoint import TYPES, Body, Identifiers, Touchpoint
@@ -30,6 +31,7 @@ OUTPUTS: Final[dict[str, type[msgspec.Struct]]] = {
     "audit": Audit,
     "alerts": Alert,
     "outcomes": Outcome,
+    "segments": SegmentChange,
     "scores": Score,
     "churn.examples": Example,
     "dead-letters": DeadLetter,

@@ -22,6 +22,7 @@ from schemas.outputs import (
     IdentityChange,
     Outcome,
     Score,
+    SegmentChange,
     Trigger,
 )
 from schemas.topics import ALIASES, DEAD_LETTERS, OUTPUTS, STITCHED, topic_name
@@ -86,6 +87,12 @@ def _outcome(value: bytes) -> str:
     return f"{clock(it.at)}  {it.play:16} {it.outcome:8} {said:32} {it.customer}"
 
 
+def _segment(value: bytes) -> str:
+    it = _decoded(value, SegmentChange)
+    why = it.reason if it.type is None else it.type
+    return f"{clock(it.at)}  {it.segment:24} {it.change:8} {it.customer}  {why}"
+
+
 def _score(value: bytes) -> str:
     it = _decoded(value, Score)
     return f"{clock(it.at)}  {it.probability:.3f} {it.band:7} {it.customer}  model {it.model[:12]}"
@@ -135,6 +142,7 @@ _LINES: Final[dict[str, Callable[[bytes], str]]] = {
     "triggers": _trigger,
     "decisions": _decision,
     "outcomes": _outcome,
+    "segments": _segment,
     "scores": _score,
     "identity.changes": _change,
     "audit": _audit,

@@ -129,7 +129,7 @@ class Why:
         return Told(decision, reasons.checks(decision, books), self._happened(decision))
 
     def _happened(self, decision: Decision) -> Happened | None:
-        if decision.touchpoint.startswith("score:"):
+        if decision.touchpoint.startswith(("score:", "segment:")):
             return None
         topic, shard = topic_name(self._config, STITCHED), shard_of(decision.customer, self._config.topics.shards)
         mark, seen = decision.touchpoint.encode(), 0

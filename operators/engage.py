@@ -12,7 +12,7 @@ from functools import lru_cache
 
 import msgspec
 
-from operators import feedback, fold, outcomes, parts, progress, scoring, yearly
+from operators import feedback, fold, outcomes, parts, progress, scoring, segments, windows, yearly
 from operators.churn import Model
 from operators.deciding import Decider
 from operators.outcomes import Outcomes
@@ -57,6 +57,7 @@ class Engage:
         self._decider = Decider(config, books)
         self._outcomes = Outcomes(config)
         self._scorer = scoring.Scorer(config, models)
+        self._segments = segments.Segments(config)
         self._handlers: dict[type, Callable[..., None]] = {
             Gist: self._event,
             Event: self._event,  # whoever has the whole of it may apply that
@@ -94,6 +95,7 @@ class Engage:
         profile = shard.profile(customer)
         if any(park.until <= watermark for park in profile.parks):
             self._succession.give_up_waiting(shard, profile)
+            self._settle(shard, profile)
         elif not profile.parks:
             self._fire(shard, profile, watermark)
         self._schedule(shard, profile)
@@ -117,8 +119,10 @@ class Engage:
                 self._outcomes.close(shard, profile, watermark)
             elif timer.kind == "undo":
                 self._succession.forget_parts(shard, profile)
+            elif timer.kind == segments.TIMER:
+                woken += self._segments.timed(shard, profile, book, timer.due)
             elif timer.kind != progress.HELD:
-                self._score_timer(shard, profile, timer.kind, timer.due)
+                woken += self._score_timer(shard, profile, timer.kind, timer.due)
         if woken:
             self._decider.decide(shard, profile, [_in_time(each, shard.state.at, book) for each in woken], book)
         released = [each for each in profile.held if each.until <= watermark]
@@ -142,15 +146,17 @@ class Engage:
 
     def _touch(self, shard: Shard, profile: Profile, event: Event | Gist, raw: bytes) -> None:
         """One touchpoint of a customer who is who he is: the heart of it all."""
+        first = not profile.seen
         if fold.seen(profile, event.eid):
             shard.count("duplicates")
             return
         shard.count("applied")
         body, book = _body(event), self._book(shard)
+        woken = [] if first else self._segments.settle(shard, profile, book)
         self._fold(shard, profile, event, body, raw)
         if profile.journeys or profile.held:
             self._decider.exit(shard, profile, event, body, book)
-        woken = progress.observe(profile, event, body, book)
+        woken += progress.observe(profile, event, body, book)
         part = self._side(shard, profile, raw) if profile.parted else None
         if part is not None and not fold.seen(part, event.eid):
             self._fold(shard, part, event, body, raw)
@@ -158,12 +164,13 @@ class Engage:
         for candidate in woken:
             if candidate.play.times and candidate.stop is None:
                 self._begin_anew(shard, profile, candidate.play.name, candidate.business_key)
-        if woken:
-            self._decider.decide(shard, profile, woken, book)
         if event.type == "Order Completed":
-            self._score(shard, profile, event.time, warn=event.at - event.time <= book.start_within)
+            woken += self._score(shard, profile, event.time, warn=event.at - event.time <= book.start_within)
             if all(timer.kind != "grid" for timer in profile.timers):
                 scoring.schedule_grid(profile, shard.state.at, self._config.churn)
+        woken += self._segments.touched(shard, profile, book, event, first=first)
+        if woken:
+            self._decider.decide(shard, profile, woken, book)
 
     def _fold(self, shard: Shard, profile: Profile, event: Event | Gist, body: Body | None, raw: bytes) -> None:
         """Let a profile know of a new touchpoint."""
@@ -172,6 +179,8 @@ class Engage:
         if isinstance(body, Message):
             bounced = event.type == "Message Bounced"
             feedback.observe(profile, event, body, book, _shown.decode(raw).ids if bounced else ())
+        if counting := book.segments.counting.get(event.type):
+            windows.observe(profile, event, body, counting, shard.state.at)
         if profile.goals:
             outcomes.observe(profile, event, body, book)
         self._notice(shard, profile, book, event.type)
@@ -215,30 +224,31 @@ class Engage:
             )
         ]
 
-    def _score_timer(self, shard: Shard, profile: Profile, kind: str, due: int) -> None:
-        churn = self._config.churn
+    def _score_timer(self, shard: Shard, profile: Profile, kind: str, due: int) -> list[Candidate]:
+        churn, woken = self._config.churn, []
         examples = shard.open_examples(profile.customer)
         if kind == "label":
             self._scorer.mature(shard, profile, examples, due)
         else:
             # As of now, not of the grid point: what has happened since is in the profile and would tell the label.
-            self._score(shard, profile, shard.state.at, warn=True, examples=examples)
+            woken = self._segments.settle(shard, profile, self._book(shard), due - 1)
+            woken += self._score(shard, profile, shard.state.at, warn=True, examples=examples)
+            woken += self._segments.scored(shard, profile, self._book(shard))
             scoring.schedule_grid(profile, shard.state.at, churn)
         scoring.schedule_label(profile, examples, churn)
+        return woken
 
     def _score(
         self, shard: Shard, profile: Profile, time: int, *, warn: bool, examples: list[OpenExample] | None = None
-    ) -> None:
+    ) -> list[Candidate]:
+        """Score a customer; the plays that wait for the band it has crossed into, if it is to ``warn``."""
         before = profile.band
         score = self._scorer.score(shard, profile, time, examples)
-        book = self._book(shard)
-        woken = [
+        return [
             unasked(play, profile, "churn", str(time), f"score:{time}", time, time)._replace(score=score.probability)
-            for play in book.scored
+            for play in self._book(shard).scored
             if warn and play.band is not None and crossed(play.band, before, score.band)
         ]
-        if woken:
-            self._decider.decide(shard, profile, woken, book)
 
     def _schedule(self, shard: Shard, profile: Profile) -> None:
         """Tell the index the customer's earliest timer, if it moved."""
@@ -256,11 +266,20 @@ class Engage:
     def _change(self, shard: Shard, change: Change, raw: bytes) -> None:
         self._succession.change(shard, change)
         # By its name: a hand-over has put an alias in the profile's place.
+        self._settle(shard, shard.profile(change.customer))
         self._schedule(shard, shard.profile(change.customer))
 
     def _absorb(self, shard: Shard, absorb: Absorb, raw: bytes) -> None:
         self._succession.absorb(shard, absorb)
+        self._settle(shard, shard.profile(absorb.customer))
         self._schedule(shard, shard.profile(absorb.customer))
+
+    def _settle(self, shard: Shard, profile: Profile) -> None:
+        """Judge a customer whom a merge or split has changed, once all of it has come."""
+        if profile.unsettled and not profile.parks:
+            book = self._book(shard)
+            if woken := self._segments.settle(shard, profile, book):
+                self._decider.decide(shard, profile, woken, book)
 
     def _control(self, shard: Shard, control: Control, raw: bytes) -> None:
         state = shard.state

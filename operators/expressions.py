@@ -51,6 +51,11 @@ def compile_expression(source: str, scope: Scope, wanted: tuple[Type, ...] = ())
     return _function(scope.arguments, _compiled(source, scope, wanted)[1].code)
 
 
+def names_in(source: str, scope: Scope) -> list[str]:
+    """What an expression that compiles names."""
+    return sorted(_compiled(source, scope, ())[0].named)
+
+
 class Condition(NamedTuple):
     """A condition in two steps: ``read`` gives what it names, by name, of the arguments of its scope; ``holds`` whether
     it holds of that at a time (ms). What was read can be kept, and the condition asked again."""
@@ -89,12 +94,13 @@ def _function(arguments: Sequence[str], code: str) -> Callable[..., Any]:
 
 
 class _Part(NamedTuple):
-    """A piece of Python that computes a value. ``constant``: it is a literal."""
+    """A piece of Python that computes a value. ``constant``: it is a literal; ``moves``: evenly with time."""
 
     type: Type
     code: str
     maybe: bool = False
     constant: bool = False
+    moves: bool = False
 
 
 _UNKNOWN = _Part("unknown", "None")
@@ -175,13 +181,15 @@ class _Compiler:
         name = self._scope.names.get(written) if written else None
         if name is not None and written is not None:
             self.named[written] = name
-            return _Part(name.type, name.code, name.maybe)
+            return _Part(name.type, name.code, name.maybe, moves=name.moves)
         if written is None:
             return self.fault(node, "only event, profile and other names of the language have attributes")
         return self.fault(node, f"{written} is not known here{self._meant(written)}")
 
     def _meant(self, written: str) -> str:
         known = list(self._scope.names)
+        if written.startswith("segment."):
+            return "; conditions do not name segments: write out what makes one"
         if near := get_close_matches(written, known, 1, 0.7):
             return f"; did you mean {near[0]}?"
         if written in FUNCTIONS:
@@ -244,6 +252,8 @@ class _Compiler:
         result = RESULTS.get((sign, left.type, right.type))
         if result is None:
             return self.fault(node, f"{left.type} {sign} {right.type} has no meaning{_units(left.type, right.type)}")
+        if (sign == "*" and left.moves and right.moves) or (sign == "/" and right.moves):
+            self._unfollowed(node)
         if sign != "/":
             return self._guarded([left, right], result, f"({{0}} {sign} {{1}})")
         # What is divided by nothing is missing.
@@ -256,7 +266,12 @@ class _Compiler:
             return _UNKNOWN
         if yes.type != no.type:
             return self.fault(node, f"gives a {yes.type} or a {no.type}; both must be of one type")
-        return _Part(yes.type, f"({yes.code} if {test.code} else {no.code})", yes.maybe or no.maybe)
+        code = f"({yes.code} if {test.code} else {no.code})"
+        return _Part(yes.type, code, yes.maybe or no.maybe, moves=yes.moves or no.moves)
+
+    def _unfollowed(self, node: ast.expr) -> None:
+        if self._scope.followed:
+            self.fault(node, "when this turns cannot be foretold; compare a time alone: since(x) > days(30) * 2")
 
     def _call(self, node: ast.Call) -> _Part:
         name = _dotted(node.func) or "this"
@@ -284,8 +299,13 @@ class _Compiler:
         for part, type, place in zip(parts, wanted, node.args, strict=False):
             if part.type not in (type, "unknown"):
                 self.fault(place, f"{name} takes a {type} here, not a {part.type}: {function.help}")
+        if name == "round" and parts[0].moves:
+            self._unfollowed(node)
+        if name == "since" and "now" not in self._scope.names:
+            self.fault(node, "what the time is has no meaning here: only what the touchpoint says counts")
         every = ", ".join([f"{{{i}}}" for i in range(len(parts))])
-        return self._guarded(parts, function.gives, function.code.replace("{all}", every))
+        part = self._guarded(parts, function.gives, function.code.replace("{all}", every))
+        return part._replace(moves=part.moves or name == "since")
 
     def _known(self, node: ast.Call, parts: list[_Part]) -> _Part:
         if len(parts) != 1:
@@ -304,7 +324,7 @@ class _Compiler:
             return value
         name = self._temporary()
         code = f"({name} if ({name} := {value.code}) is not None else {otherwise.code})"
-        return _Part(value.type, code, otherwise.maybe)
+        return _Part(value.type, code, otherwise.maybe, moves=value.moves or otherwise.moves)
 
     def _list(self, node: ast.List | ast.Tuple) -> _Part:
         parts = [self.part(each) for each in node.elts]
@@ -330,11 +350,13 @@ class _Compiler:
             else:
                 codes.append(part.code)
         code = form.format(*codes)
+        moves = type != "bool" and any(part.moves for part in parts)
         if not tests:
-            return _Part(type, code)
+            return _Part(type, code, moves=moves)
         if type == "bool":
             return _Part(type, f"({' and '.join(tests)} and {code})")
-        return _Part(type, f"({code} if {' and '.join(tests)} else None)", any(part.maybe for part in parts))
+        maybe = any(part.maybe for part in parts)
+        return _Part(type, f"({code} if {' and '.join(tests)} else None)", maybe, moves=moves)
 
     def _temporary(self) -> str:
         self._temporaries += 1

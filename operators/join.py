@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from operators import consent, features, feedback, journeys, outcomes, progress
+from operators import consent, features, feedback, journeys, outcomes, progress, segments, windows
 from operators.fold import KEPT_CARTS, last_order
 from operators.governance import KEPT_DECISIONS, KEPT_ONCE
 from operators.plays import KEPT_SENT
@@ -36,6 +36,8 @@ def absorb(mine: Profile, other: Profile) -> None:
     mine.contacts = {ns: known for ns, known in mine.contacts.items() if known.token not in gone}
     mine.consent = consent.join(mine.consent, other.consent)
     mine.engagement = feedback.join(mine.engagement, other.engagement)
+    segments.join(mine, other)
+    windows.join(mine, other)
     # All of both if they fit, else half the room for each.
     room, others = max(_HALF, _ALL - len(other.seen)), max(_HALF, _ALL - len(mine.seen))
     mine.seen = other.seen[-others:] + mine.seen[-room:]

@@ -6,22 +6,28 @@ import ast
 from collections.abc import Mapping
 from typing import Final, Literal, NamedTuple
 
+from operators.following import counted
+
 Type = Literal["number", "text", "bool", "time", "duration", "texts", "unknown"]
 
 
 class Name(NamedTuple):
-    """What a condition may name: its type, the Python expression that reads it, and whether it may be missing."""
+    """What a condition may name: its type, the Python expression that reads it, whether it may be missing, and whether
+    it moves evenly with time."""
 
     type: Type
     code: str
     maybe: bool = False
+    moves: bool = False
 
 
 class Scope(NamedTuple):
-    """``names`` by what is written (``event.value``); ``arguments`` are those of the compiled function."""
+    """``names`` by what is written (``event.value``); ``arguments`` are those of the compiled function; ``followed``:
+    it must be known when time alone turns a condition, see `operators.following`."""
 
     names: Mapping[str, Name]
     arguments: tuple[str, ...]
+    followed: bool = False
 
 
 class Function(NamedTuple):
@@ -48,7 +54,7 @@ FUNCTIONS: Final[dict[str, Function]] = {
     "min": Function(("number", "number"), "number", "min({all})", "the least of two or more", more=8),
     "max": Function(("number", "number"), "number", "max({all})", "the largest of two or more", more=8),
 }
-RUNTIME: Final = {"len": len, "tuple": tuple, "round": round, "min": min, "max": max}
+RUNTIME: Final = {"len": len, "tuple": tuple, "round": round, "min": min, "max": max, "counted": counted}
 
 COMPARISONS: Final[dict[type[ast.cmpop], str]] = {
     ast.Eq: "==", ast.NotEq: "!=", ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=",

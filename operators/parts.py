@@ -20,7 +20,7 @@ KEPT_PARTS = 8
 #: What belongs to the customer, not to what it has done.
 _OWN = (
     "customer", "alias", "alias_version", "lives", "ids", "moves", "changes", "absorbed", "parks", "parked",
-    "leaving", "due", "parted",
+    "leaving", "due", "parted", "segments", "judged", "unsettled",
 )  # fmt: skip
 
 
@@ -41,6 +41,8 @@ def _apart(profile: Profile) -> Profile:
     """A copy that waits for nothing."""
     part = copy(profile)
     part.parks, part.parked, part.leaving = [], [], []
+    # Only the whole is judged.
+    part.segments, part.judged, part.unsettled = {}, "", ""
     return part
 
 

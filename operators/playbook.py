@@ -12,24 +12,23 @@ import hashlib
 from collections.abc import Callable, Mapping
 from datetime import datetime, time
 from difflib import get_close_matches
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import msgspec
 
 from operators import quiet
+from operators.compiling import Compiling, types_of
 from operators.dates import Offset
-from operators.expressions import Condition, compile_condition, compile_expression
-from operators.language import Name, Type
+from operators.expressions import Condition, compile_condition
+from operators.language import Name, Scope
 from operators.plays import ALWAYS, DAY, KEPT_SENT, Cap, Exit, Goal, Play, Reaction, Role, Value
 from operators.scope import COUNT, KEY, event_names, scope
-from operators.syntax import ExpressionError
+from operators.segmentbook import SegmentBook
 from schemas import plays as written
 from schemas.errors import ConfigError
 from schemas.plays import PlayFile, milliseconds
-from schemas.touchpoint import TYPES
 
 _file = msgspec.json.Decoder(PlayFile)
-T = TypeVar("T")
 #: What tells the days that come every year.
 _DATING: Final = {"birthday": "Signed Up", "first_order": "Order Completed"}
 
@@ -59,11 +58,12 @@ class PlayBook:
         self.remembered = max([cap.within for cap in self.caps], default=0)
         self.plays: dict[str, Play] = {}
         self.reactions: dict[str, list[Reaction]] = {}
-        faults = [*_limits(self.caps)]
+        self.segments = SegmentBook(file.windows, file.segments)
+        faults = [*_limits(self.caps), *self.segments.faults]
         if quiet.zone(self.timezone) is None:
             faults.append(f"limits.timezone: {self.timezone!r} is no time zone; allowed: such as Asia/Shanghai")
         for name, play in file.plays.items():
-            compiling = _Compiling(name, play)
+            compiling = _Play(name, play, self.segments)
             self.plays[name] = compiling.play
             for type, reaction in compiling.reactions:
                 self.reactions.setdefault(type, []).append(reaction)
@@ -83,6 +83,11 @@ class PlayBook:
         self.goal_types = frozenset([type for play in self.plays.values() if play.goal for type in play.goal.types])
         #: Plays that wait for the score to cross into a band.
         self.scored = [play for play in self.plays.values() if play.band is not None]
+        #: Plays that wait for a segment, by ``entered`` or ``left`` and its name.
+        self.crossings: dict[tuple[str, str], list[Play]] = {}
+        for waiting in self.plays.values():
+            if waiting.crossing is not None:
+                self.crossings.setdefault(waiting.crossing, []).append(waiting)
 
     @classmethod
     def from_bytes(cls, content: bytes) -> PlayBook:
@@ -101,24 +106,24 @@ class PlayBook:
         return self.plays[play].group if play in self.plays else None
 
 
-def faults_of(name: str, play: written.Play) -> list[str]:
+def faults_of(name: str, play: written.Play, segments: SegmentBook) -> list[str]:
     """What is wrong with one play of a file that cannot be used as a whole."""
-    return _Compiling(name, play).faults
+    return _Play(name, play, segments).faults
 
 
-class _Compiling:
+class _Play(Compiling):
     """One play: its `Play`, its reactions by type of touchpoint, and what is wrong with it."""
 
-    def __init__(self, name: str, given: written.Play) -> None:
-        self.faults: list[str] = []
+    def __init__(self, name: str, given: written.Play, segments: SegmentBook) -> None:
+        super().__init__(f"plays.{name}")
         self.reactions: list[tuple[str, Reaction]] = []
-        self._path = f"plays.{name}"
         self._given = given
+        self._segments = segments
         when = given.when
         kinds = written.kinds_of(when)
         if len(kinds) != 1:
             there, known = " and ".join(kinds) or "nothing", ", ".join(written.When.__struct_fields__)
-            self._fault("when", f"has {there}; allowed: exactly one of {known}")
+            self.fault("when", f"has {there}; allowed: exactly one of {known}")
         self.play = Play(
             name=name,
             channels=tuple(dict.fromkeys(given.channels)),
@@ -136,7 +141,7 @@ class _Compiling:
             band=when.score,
             group=given.group,
             priority=given.priority,
-            worth=self._compiled("worth", given.worth, self._telling(), "number"),
+            worth=self.compiled("worth", given.worth, self._scope(self._telling()), "number"),
             budget=(given.budget.messages, milliseconds(given.budget.per)) if given.budget else None,
             holdout=given.holdout,
             variants=given.variants,
@@ -148,15 +153,16 @@ class _Compiling:
             mode=given.mode,
             drops_late=given.late == "drop",
             exit=self._exit(),
+            crossing=self._crossing(when.segment),
         )
         steps = [self._step(number, step) for number, step in enumerate(given.steps, 1)]
         self.play = self.play._replace(steps=tuple(steps))
         if given.variants and not any(variant.weight for variant in given.variants.values()):
-            self._fault("variants", "none has any weight; allowed: at least one above 0")
+            self.fault("variants", "none has any weight; allowed: at least one above 0")
         self._react()
 
-    def _fault(self, key: str, text: str) -> None:
-        self.faults.append(f"{self._path}.{key}: {text}")
+    def _scope(self, names: Mapping[str, Name]) -> Scope:
+        return scope(names, self._segments.names)
 
     def _react(self) -> None:
         when = self._given.when
@@ -174,7 +180,7 @@ class _Compiling:
         if when.silence:
             self._pattern("when.silence.of", "after", when.silence.of)
             if when.silence.of.by:
-                self._fault("when.silence.of.by", "has no meaning: it is the customer who is silent; leave it out")
+                self.fault("when.silence.of.by", "has no meaning: it is the customer who is silent; leave it out")
         if self._given.exit and (when.absence or when.delay or when.silence or when.date):
             self._pattern("exit", "without", self._given.exit)
         if when.date:
@@ -183,28 +189,26 @@ class _Compiling:
                 self._pattern("when.date.without", "without", when.date.without, beside=when.date.of)
         for date in (when.date, when.yearly):
             if date is not None and date.before and date.after:
-                self._fault("when", "has before and after; allowed: one of them, or none")
+                self.fault("when", "has before and after; allowed: one of them, or none")
         if when.score and (when.score.rises_to is None) == (when.score.falls_to is None):
-            self._fault("when.score", "allowed: exactly one of rises_to, falls_to")
+            self.fault("when.score", "allowed: exactly one of rises_to, falls_to")
 
     def _pattern(self, path: str, role: Role, pattern: written.Pattern, beside: written.Pattern | None = None) -> None:
         """What a pattern does. ``beside``: the one whose keys it ends; with keys where that has none it would end
         nothing."""
         types, where, by = self._looked_for(path, pattern)
         if beside is not None and pattern.by and not beside.by:
-            self._fault(f"{path}.by", "ends what has no key; give both a key, or none")
-        for type in dict.fromkeys(types):
-            self.reactions.append((type, Reaction(self.play, role, where, by)))
+            self.fault(f"{path}.by", "ends what has no key; give both a key, or none")
+        self.reactions += [(type, Reaction(self.play, role, where, by)) for type in types]
 
     def _looked_for(
         self, path: str, pattern: written.Pattern
     ) -> tuple[tuple[str, ...], Callable[..., bool] | None, Callable[..., Any] | None]:
         """Compile a pattern: types, condition, key."""
-        types = _types(pattern)
-        self._known(f"{path}.event", types)
-        names = event_names(types)
-        where = self._compiled(f"{path}.where", pattern.where, names, "bool")
-        by = self._compiled(f"{path}.by", pattern.by, names, "text", "texts")
+        types = self.types(path, pattern)
+        names = self._scope(event_names(types))
+        where = self.compiled(f"{path}.where", pattern.where, names, "bool")
+        by = self.compiled(f"{path}.by", pattern.by, names, "text", "texts")
         return types, where, by
 
     def _goal(self) -> Goal | None:
@@ -212,20 +216,27 @@ class _Compiling:
         if given is None:
             return None
         if given.event.by and (waking is None or not waking.by):
-            self._fault("goal.event.by", "asks for the key of the decision, but what wakes the play gives none")
+            self.fault("goal.event.by", "asks for the key of the decision, but what wakes the play gives none")
         types, where, by = self._looked_for("goal.event", given.event)
         names = event_names(types)
         revenue = given.revenue or ("event.revenue" if "event.revenue" in names else None)
-        brought = self._compiled("goal.revenue", revenue, names, "number")
+        brought = self.compiled("goal.revenue", revenue, self._scope(names), "number")
         return Goal(frozenset(types), milliseconds(given.within), where, by, brought)
 
-    def _known(self, path: str, types: tuple[str, ...]) -> None:
-        """Own types are welcome, typing errors in known ones are not."""
-        for type in types:
-            near = get_close_matches(type.lower(), [each.lower() for each in TYPES], 1, 0.85)
-            if near and type not in TYPES:
-                meant = next(each for each in TYPES if each.lower() == near[0])
-                self._fault(path, f"{type!r} is not a type of touchpoint; did you mean {meant!r}?")
+    def _crossing(self, given: written.Crossing | None) -> tuple[str, str] | None:
+        """What a play waits for: ``entered`` or ``left``, and the segment."""
+        if given is None:
+            return None
+        change, name = ("entered", given.entered) if given.entered else ("left", given.left)
+        if name is None or (given.entered and given.left):
+            self.fault("when.segment", "allowed: exactly one of entered, left")
+            return None
+        named = self._segments.named
+        if name not in named:
+            near = get_close_matches(name, named, 1)
+            meant = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(named) or 'none'}"
+            self.fault(f"when.segment.{change}", f"{name!r} is not among segments; {meant}")
+        return change, name
 
     def _step(self, number: int, step: written.Step) -> Play:
         """A further message: the play without what wakes it, and without what only its first message has to pass."""
@@ -245,29 +256,26 @@ class _Compiling:
         condition = self._condition("exit_when", when)
         if exit is None:
             return Exit(frozenset(), None, None, condition) if condition else None
-        names = event_names(_types(exit))
-        self._known("exit.event", _types(exit))
-        where = self._compiled("exit.where", exit.where, names, "bool")
-        by = self._compiled("exit.by", exit.by, names, "text", "texts")
-        return Exit(frozenset(_types(exit)), where, by, condition)
+        types, where, by = self._looked_for("exit", exit)
+        return Exit(frozenset(types), where, by, condition)
 
     def _date(self) -> Callable[..., int | None] | None:
         date = self._given.when.date
         if date is None:
             return None
-        return self._compiled("when.date.time", date.time, event_names(_types(date.of)), "time")
+        return self.compiled("when.date.time", date.time, self._scope(event_names(types_of(date.of))), "time")
 
     def _valid(self) -> tuple[int, int]:
         start, end = self._given.valid_from, self._given.valid_until
         valid = (_ms(start) if start else ALWAYS[0], _ms(end) if end else ALWAYS[1])
         if valid[0] >= valid[1]:
-            self._fault("valid_until", f"{end} is not after valid_from, {start}")
+            self.fault("valid_until", f"{end} is not after valid_from, {start}")
         return valid
 
     def _telling(self) -> dict[str, Name]:
         """What a message can tell of."""
         waking = _waking(self._given.when)
-        names: dict[str, Name] = event_names(_types(waking)) if waking else {}
+        names: dict[str, Name] = event_names(types_of(waking)) if waking else {}
         names |= KEY if waking and waking.by else {}
         return names | (COUNT if self._given.when.count else {})
 
@@ -277,31 +285,15 @@ class _Compiling:
     def _said(
         self, path: str, values: Mapping[str, str], names: Mapping[str, Name]
     ) -> tuple[tuple[str, Callable[..., Value | None]], ...]:
-        found = []
+        found, known = [], self._scope(names)
         for name, text in values.items():
-            function = self._compiled(f"{path}.{name}", text, names, "text", "number", "bool")
+            function = self.compiled(f"{path}.{name}", text, known, "text", "number", "bool")
             if function is not None:
                 found.append((name, function))
         return tuple(found)
 
     def _condition(self, path: str, text: str | None) -> Condition | None:
-        return None if text is None else self._noted(path, text, lambda: compile_condition(text, scope()))
-
-    def _compiled(
-        self, path: str, text: str | None, names: Mapping[str, Name], *wanted: Type
-    ) -> Callable[..., Any] | None:
-        if text is None:
-            return None
-        return self._noted(path, text, lambda: compile_expression(text, scope(names), wanted))
-
-    def _noted(self, path: str, text: str, compiled: Callable[[], T]) -> T | None:
-        """What ``text`` compiles to; None if that is at fault, which is noted."""
-        try:
-            return compiled()
-        except ExpressionError as error:
-            for at, wrong in error.faults:
-                self._fault(path, f"character {at}: {wrong}: {_around(text, at)}")
-            return None
+        return None if text is None else self.noted(path, text, lambda: compile_condition(text, self._scope({})))
 
 
 def _quiet(hours: written.QuietHours | None) -> quiet.Quiet | None:
@@ -340,17 +332,6 @@ def _within(when: written.When) -> int:
     if bounded is not None:
         return milliseconds(bounded.within)
     return milliseconds(waits.wait) if waits is not None else 0
-
-
-def _types(pattern: written.Pattern) -> tuple[str, ...]:
-    return (pattern.event,) if isinstance(pattern.event, str) else pattern.event
-
-
-def _around(text: str, at: int) -> str:
-    """The place in an expression, with an arrow before it."""
-    flat = " ".join(text.splitlines())
-    start, end = max(0, at - 21), at + 30
-    return f"{'...' if start else ''}{flat[start : at - 1]}>>>{flat[at - 1 : end]}{'...' if end < len(flat) else ''}"
 
 
 def _limits(caps: list[Cap]) -> list[str]:

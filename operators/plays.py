@@ -45,7 +45,8 @@ class Play(NamedTuple):
     """One play, compiled. ``channels`` in order of preference; ``cool_down`` and ``within`` (of a count or an absence)
     in ms; ``times`` of a count; ``date``: the time that a touchpoint tells, ``offset`` how far from it; ``yearly``:
     which day; ``who`` is None if it is for everyone; ``budget``: messages, period (ms); ``expires`` in ms; ``valid``
-    from and before (ms); ``steps``: the further messages of a journey, each ``within`` after the one before."""
+    from and before (ms); ``steps``: the further messages of a journey, each ``within`` after the one before;
+    ``crossing``: ``entered`` or ``left``, and the segment."""
 
     name: str
     channels: tuple[str, ...]
@@ -77,6 +78,7 @@ class Play(NamedTuple):
     exit: Exit | None = None
     steps: tuple[Play, ...] = ()
     step: int = 0
+    crossing: tuple[str, str] | None = None
 
 
 class Exit(NamedTuple):

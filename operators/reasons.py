@@ -11,6 +11,7 @@ from operators import governance, quiet
 from operators.expressions import compile_condition
 from operators.feedback import ADDRESS
 from operators.governance import Verdict
+from operators.language import Scope
 from operators.playbook import PlayBook
 from operators.plays import Play
 from operators.scope import scope
@@ -62,9 +63,9 @@ def checks(decision: Decision, books: Mapping[str, PlayBook]) -> list[Check]:
     return found
 
 
-def false_terms(text: str, read: dict[str, Any], at: int) -> list[str]:
+def false_terms(text: str, read: dict[str, Any], at: int, names: Scope) -> list[str]:
     """Those parts of a condition that do not hold of what was read, at ``at`` (ms)."""
-    return [term for term in terms(text) if not compile_condition(term, scope()).holds(read, at)]
+    return [term for term in terms(text) if not compile_condition(term, names).holds(read, at)]
 
 
 class _Asked:
@@ -78,6 +79,7 @@ class _Asked:
         written = books[decision.play_version].file.plays[decision.play]
         self.exit_when = written.exit_when
         self.who = (written.steps[decision.step - 1].who if decision.step else None) or written.who
+        self.scope = scope(books[decision.play_version].segments.names)
 
     def ago(self, time: int) -> str:
         return f"{rfc3339(time)}, {duration(self.decision.at - time)} before"
@@ -104,17 +106,17 @@ def _consent(asked: _Asked) -> str:
 def _filter(asked: _Asked) -> str:
     if asked.who is None:
         return "is for everyone"
-    read = ", ".join([f"{name} = {_value(name, value)}" for name, value in asked.rests.who.items()])
-    if wrong := false_terms(asked.who, asked.rests.who, asked.decision.at):
+    read = ", ".join([f"{name} = {_value(asked, name, value)}" for name, value in asked.rests.who.items()])
+    if wrong := false_terms(asked.who, asked.rests.who, asked.decision.at, asked.scope):
         return f"does not hold: {'; '.join(wrong)} (with {read})"
     return f"holds: {asked.who} (with {read})"
 
 
-def _value(name: str, value: Any) -> str:
+def _value(asked: _Asked, name: str, value: Any) -> str:
     """A value as it is read: times are those of names that say so."""
     if value is None:
         return "missing"
-    return rfc3339(value) if scope().names[name].type == "time" else repr(value)
+    return rfc3339(value) if asked.scope.names[name].type == "time" else repr(value)
 
 
 def _exit(asked: _Asked) -> str:

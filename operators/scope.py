@@ -11,6 +11,7 @@ from typing import Final
 
 from msgspec import inspect
 
+from operators.features import ACTIVE
 from operators.language import Name, Scope, Type
 from schemas.touchpoint import TYPES, Body, Order, Product, Refund
 
@@ -18,7 +19,7 @@ from schemas.touchpoint import TYPES, Body, Order, Product, Refund
 #: the key of the play's progress and what it has counted.
 ARGUMENTS: Final = ("event", "body", "profile", "now", "key", "count")
 
-NOW: Final = {"now": Name("time", "now")}
+NOW: Final = {"now": Name("time", "now", moves=True)}
 PROFILE: Final[Mapping[str, Name]] = {
     "profile.orders": Name("number", "profile.behaviour.orders"),
     "profile.spend": Name("number", "(profile.behaviour.spent / 100)"),
@@ -57,6 +58,36 @@ _ENVELOPE: Final[Mapping[str, Name]] = {
 _LINES: Final[Mapping[str, Name]] = {
     "event.skus": Name("texts", "tuple([line.sku for line in body.lines])"),
     "event.categories": Name("texts", "tuple([line.category for line in body.lines if line.category])"),
+}
+
+
+#: Stands among the types of touchpoints for a new churn score.
+SCORED: Final = "*score"
+_ORDER, _SIGN_UP = frozenset({"Order Completed"}), frozenset({"Signed Up"})
+_LOYALTY = frozenset({"Points Earned", "Points Spent", "Tier Changed"})
+_MESSAGE = frozenset([type for type, (family, _) in TYPES.items() if family == "message"])
+#: By which types of touchpoints what is named changes. What is not listed may change by any.
+CHANGED_BY: Final[Mapping[str, frozenset[str]]] = {
+    "now": frozenset(),
+    "profile.orders": _ORDER,
+    "profile.spend": _ORDER,
+    "profile.returned": frozenset({"Order Cancelled", "Order Refunded"}),
+    "profile.units": _ORDER,
+    "profile.first_order": _ORDER,
+    "profile.last_order": _ORDER,
+    "profile.first_seen": ACTIVE,
+    "profile.last_seen": ACTIVE,
+    "profile.open_carts": frozenset({"Product Added", "Product Removed", "Checkout Started"}) | _ORDER,
+    "profile.open_tickets": frozenset({"Ticket Opened", "Ticket Closed"}),
+    "profile.points": _LOYALTY,
+    "profile.tier": _LOYALTY,
+    "profile.country": _SIGN_UP,
+    "profile.language": _SIGN_UP,
+    "profile.timezone": _SIGN_UP,
+    "profile.last_opened": _MESSAGE,
+    "profile.last_clicked": _MESSAGE,
+    "profile.churn_score": _ORDER | {SCORED},
+    "profile.churn_band": _ORDER | {SCORED},
 }
 
 

@@ -36,6 +36,11 @@ def start(when: When, known: dict[str, Progress], profile: Profile) -> str:
         aim = f"rises to {band.rises_to}" if band.rises_to else f"falls to {band.falls_to}"
         now = f"is {profile.band}" if profile.band else "was never computed"
         return f"wakes when the churn score {aim}; it {now}"
+    if when.segment is not None:
+        name, verb = (when.segment.entered, "enters") if when.segment.entered else (when.segment.left, "leaves")
+        since = profile.segments.get(name or "")
+        now = f"is in it since {rfc3339(abs(since))}" if since else "is not in it"
+        return f"wakes when the customer {verb} the segment {name}; it {now}"
     counts = when.count
     if counts is not None:
         said = [f"{key or 'so far'}: {len(each.times)}" for key, each in known.items() if each.times]

@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from operators import fold, join, parts, scoring
+from operators import fold, join, parts, scoring, segments
 from operators.changes import AGAIN, CREATED, ERASED, MERGED, MOVED, QUARANTINED, REFUSED, SPLIT_OFF
 from operators.identity_outputs import IdentityOutputs
 from operators.outcomes import Outcomes
@@ -50,6 +50,7 @@ class Succession:
         self._stitched = topic_name(config, STITCHED)
         self._outputs = IdentityOutputs(config)
         self._goals = Outcomes(config)
+        self._segments = segments.Segments(config)
 
     def change(self, shard: Shard, change: Change) -> None:
         """Apply an identity change. Changes arrive at least once, and late again when others have followed."""
@@ -114,6 +115,8 @@ class Succession:
             handed = HandOver(parts.whole(leaving) if leaving else Profile(profile.customer), examples)
             # Which identifiers go the change itself says.
             handed.profile.ids, handed.profile.moves = [], {}
+            handed.profile.segments, handed.profile.judged = segments.untold(profile), profile.judged
+            handed.profile.unsettled = segments.SPLIT
             if len(leaving) > 1:
                 handed.parts, handed.until = leaving, leaving[0].until
             self._absorb_by(shard, change, handed)
@@ -132,6 +135,7 @@ class Succession:
         left = parts.without(profile, shard.kept_parts(profile.customer), leaving, gone)
         for field in Profile.__struct_fields__:
             setattr(profile, field, getattr(left, field))
+        profile.unsettled = segments.SPLIT
         names = {part.profile.customer for part in leaving}
         mine = shard.open_examples(profile.customer)
         theirs = [each for each in mine if each.customer in names]
@@ -164,6 +168,7 @@ class Succession:
             kept = shard.kept_parts(profile.customer) if profile.parted else []
             until = shard.state.at + self._undo_ms if self._undo_ms else 0
             handed = HandOver(profile, shard.open_examples(profile.customer), kept, until)
+            self._segments.withdraw(shard, profile, segments.MERGE)
         parked, handed.profile.parked = handed.profile.parked, []
         handed.profile.leaving = [(0, left) for _, left in handed.profile.leaving]
         self._absorb_by(shard, change, handed)
@@ -223,7 +228,9 @@ class Succession:
             parts.add(kept, profile, other)
         elif profile.parted:
             join.absorb(shard.kept_parts(profile.customer)[0].profile, copy(other.profile))
+        unsettled = other.profile.unsettled or segments.MERGE
         join.absorb(profile, other.profile)
+        profile.unsettled = unsettled
         mine = shard.open_examples(profile.customer)
         both = [*other.examples, *mine]
         mine[:] = sorted(both, key=lambda each: (each.time, each.customer))[-scoring.OPEN_EXAMPLES :]
@@ -285,6 +292,7 @@ class Succession:
             "waiting_touchpoints": len(profile.parked),
             "data_keys": len(change.keys),
         }
+        self._segments.withdraw(shard, profile, segments.ERASED)
         shard.count("erased", len(profile.parked))
         _forget_goals(shard, profile)
         examples.clear()

@@ -217,6 +217,24 @@ class Score(msgspec.Struct, omit_defaults=True):
     at_purchase: bool = False
 
 
+class SegmentChange(msgspec.Struct, omit_defaults=True):
+    """A customer ``entered`` a segment or ``left`` it, ``at`` (ms, the log's clock).
+
+    ``reason``: a ``touchpoint`` of this ``type``, ``time`` that passed, a new churn ``score``; a ``merge`` or ``split``
+    of customers, of whom one leaves what another enters; the ``definition`` of the segment changed; or the customer was
+    ``erased``. Of one customer and segment they alternate.
+    """
+
+    customer: str
+    segment: str
+    change: str
+    at: int
+    reason: str
+    plays_version: str
+    type: str | None = None
+    touchpoint: str | None = None
+
+
 class Example(msgspec.Struct, omit_defaults=True):
     """A matured example: the features at ``time``, and whether no purchase followed within the horizon."""
 

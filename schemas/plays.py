@@ -99,6 +99,13 @@ class Band(Section, frozen=True):
     falls_to: Literal["low", "medium"] | None = None
 
 
+class Crossing(Section, frozen=True):
+    """The customer entered a segment, or left it."""
+
+    entered: PlayName | None = None
+    left: PlayName | None = None
+
+
 class When(Section, frozen=True):
     """What wakes a play: exactly one of these."""
 
@@ -110,6 +117,7 @@ class When(Section, frozen=True):
     date: Date | None = None
     yearly: Yearly | None = None
     score: Band | None = None
+    segment: Crossing | None = None
 
 
 def kinds_of(when: When) -> list[str]:
@@ -225,6 +233,23 @@ class Group(Section, frozen=True):
     window: Duration | None = None
 
 
+class Window(Section, frozen=True):
+    """How often ``of`` was seen in the last ``within``, or the ``sum`` of something over it. ``exact``: the latest so
+    many are kept each for itself; else the window has 64 buckets, and what leaves it does so up to 1/63 of it late."""
+
+    of: Pattern
+    within: Duration
+    sum: Expression | None = None
+    exact: Annotated[int, msgspec.Meta(ge=1, le=100)] | None = None
+
+
+class Segment(Section, frozen=True):
+    """Customers for whom ``who`` holds: a condition on the profile, windows and the time."""
+
+    who: Expression
+    description: Annotated[str, msgspec.Meta(max_length=500)] = ""
+
+
 class Limits(Section, frozen=True):
     """What holds for all plays. ``start_within``: an older touchpoint is remembered but starts nothing. ``timezone`` is
     that of customers whose own is not known. ``holdout``: this share of customers is never sent anything. ``testers``:
@@ -240,7 +265,9 @@ class Limits(Section, frozen=True):
 
 
 class PlayFile(Section, frozen=True):
-    """A set of plays, as a whole what is in force at a time."""
+    """A set of plays, as a whole what is in force at a time; conditions name its ``windows`` as ``window.NAME``."""
 
     plays: dict[PlayName, Play]
     limits: Limits = Limits()
+    windows: dict[PlayName, Window] = {}
+    segments: dict[PlayName, Segment] = {}

@@ -23,11 +23,13 @@ class Topic(msgspec.Struct, frozen=True):
 #: What the flows write may be this large: a sealed dead letter is a third larger than the record it holds.
 LARGEST_OUTPUT = 16_000_000
 #: Outputs, keyed by customer (audit: by command).
-OUTPUTS = ("triggers", "decisions", "outcomes", "scores", "identity.changes", "audit", "alerts", "churn.examples")
+OUTPUTS = (
+    "triggers", "decisions", "outcomes", "segments", "scores", "identity.changes", "audit", "alerts", "churn.examples",
+)  # fmt: skip
 STITCHED, DEAD_LETTERS, DATA_KEYS, MODELS, PLAYS = "stitched", "dead-letters", "data-keys", "models", "plays"
 #: What operators decide of identity; only touchstream's own commands may write there.
 COMMANDS = "commands"
-AUDIT, ALERTS, ALIASES = "audit", "alerts", "aliases"
+AUDIT, ALERTS, ALIASES, SEGMENTS = "audit", "alerts", "aliases", "segments"
 #: Few records, read by people: one partition keeps them in order.
 _ORDERED = (AUDIT, ALERTS)
 

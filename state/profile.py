@@ -181,7 +181,11 @@ class Profile(msgspec.Struct, array_like=True):
     ``variants`` what each play has said to it; ``treated`` the plays that were ever sent; ``once`` the keys (hashed)
     that plays have decided on which do so once; ``birth_day`` as ``02-28``; ``applied``: how often plays had been put
     in force when it was last looked at; ``engagement`` is how messages are taken, by channel; ``goals`` are those of
-    recent decisions whose windows are open.
+    recent decisions whose windows are open;
+    ``windows`` what was counted in each bucket of each window, by its key;
+    ``segments`` since when it is in each, negative where that was told in another's name and not yet in its own;
+    ``judged`` the version of the segments that this goes by; ``unsettled`` what has happened to it since (``merge``,
+    ``split``).
     """
 
     customer: str
@@ -232,6 +236,10 @@ class Profile(msgspec.Struct, array_like=True):
     journeys: list[Journey] = []
     engagement: dict[str, Engagement] = {}
     goals: list[Goal] = []
+    windows: dict[str, dict[int, int]] = {}
+    segments: dict[str, int] = {}
+    judged: str = ""
+    unsettled: str = ""
 
 
 class Part(msgspec.Struct, array_like=True):

@@ -22,7 +22,18 @@ from operators.playbook import PlayBook
 from operators.shard import Shard, ShardState
 from schemas import stitched
 from schemas.config import Churn, Config, Keys, Limits, Topics
-from schemas.outputs import Alert, Alias, Audit, Decision, Example, IdentityChange, Outcome, Score, Trigger
+from schemas.outputs import (
+    Alert,
+    Alias,
+    Audit,
+    Decision,
+    Example,
+    IdentityChange,
+    Outcome,
+    Score,
+    SegmentChange,
+    Trigger,
+)
 from schemas.plays import Cap, PlayFile
 from schemas.stitched import Absorb, Change, Contact, Control, Event, Record, Tick, Visit, shard_of
 from schemas.touchpoint import Consent
@@ -39,6 +50,7 @@ _KINDS: dict[str, type] = {
     "ts.decisions": Decision,
     "ts.triggers": Trigger,
     "ts.outcomes": Outcome,
+    "ts.segments": SegmentChange,
     "ts.scores": Score,
     "ts.churn.examples": Example,
     "ts.identity.changes": IdentityChange,

@@ -443,6 +443,87 @@ MUTATIONS = [
         "sqrt((p - low) ** 2 + (other_high - q) ** 2)", "sqrt((p - low) ** 2 + (q - other_low) ** 2)",
         "tests/test_uplift.py::test_shares_differ_as_in_table_two_of_newcombe",
     ),
+    # -- windows and segments
+    Mutation(
+        "conditions-turn-at-the-very-moment", "operators/following.py",
+        "apart.meets(after=apart.slope > 0)", "apart.meets(after=apart.slope < 0)",
+        "tests/test_following.py::test_following_turn_by_turn_gives_what_asking_at_every_moment_does",
+    ),
+    Mutation(
+        "windows-turn-when-the-oldest-leaves", "operators/following.py",
+        "now.note((min(inside) + span) * width)", "now.note((max(inside) + span) * width)",
+        "tests/test_following.py::test_a_window_turns_whenever_its_oldest_leaves",
+    ),
+    Mutation(
+        "what-cannot-be-followed-is-refused", "operators/expressions.py",
+        "        if self._scope.followed:\n", "        if False:\n",
+        "tests/test_following.py::test_what_cannot_be_followed_is_refused_at_its_character",
+    ),
+    Mutation(
+        "windows-go-by-the-time-of-the-touchpoint", "operators/windows.py",
+        "bucket = event.time // window.width", "bucket = now // window.width",
+        "tests/test_segments.py::test_an_exact_window_keeps_the_latest_whatever_comes_first",
+    ),
+    Mutation(
+        "windows-are-bounded", "operators/windows.py",
+        "inside[-window.kept :]", "inside",
+        "tests/test_segments.py::test_an_exact_window_keeps_the_latest_whatever_comes_first",
+    ),
+    Mutation(
+        "windows-are-never-early", "operators/windows.py",
+        "(-(-within // (BUCKETS - 1)), BUCKETS, BUCKETS)", "(-(-within // BUCKETS), BUCKETS, BUCKETS)",
+        "tests/test_segments.py::test_nothing_leaves_a_window_early_nor_later_than_is_said",
+    ),
+    Mutation(
+        "windows-add-up-in-a-merge", "operators/windows.py",
+        "for key, theirs in other.windows.items():", "for key, theirs in ():",
+        "tests/test_segments.py::test_a_merge_adds_windows_up_and_may_let_in",
+    ),
+    Mutation(
+        "windows-are-folded-into-parts", "operators/engage.py",
+        "            self._fold(shard, part, event, body, raw)\n", "            fold.fold(part, event, body)\n",
+        "tests/test_segments.py::test_a_split_gives_windows_back_and_starts_nothing",
+    ),
+    Mutation(
+        "time-alone-lets-in-and-out", "operators/segments.py",
+        'fold.set_timer(profile, TIMER, "", turns if turns < FAR else None)', "pass",
+        "tests/test_segments.py::test_time_lets_in_and_out_to_the_millisecond",
+    ),
+    Mutation(
+        "a-timer-is-moved-earlier-by-a-touchpoint", "operators/segments.py",
+        "turns = min(clock.turns or FAR, due or FAR)", "turns = due or clock.turns or FAR",
+        "tests/test_segments.py::test_a_touchpoint_moves_the_timer_earlier",
+    ),
+    Mutation(
+        "a-definition-starts-nothing", "operators/segments.py",
+        "cause = Cause(reason, wakes=reason == MERGE)", "cause = Cause(reason)",
+        "tests/test_segments.py::test_who_is_in_by_a_new_definition_starts_nothing_but_what_the_touchpoint_changes_does",
+    ),
+    Mutation(
+        "history-starts-nothing-by-a-segment", "operators/segments.py",
+        "event.at - event.time <= book.start_within, event)", "True, event)",
+        "tests/test_segments.py::test_history_is_in_a_segment_but_starts_nothing",
+    ),
+    Mutation(
+        "who-is-merged-away-leaves", "operators/succession.py",
+        "            self._segments.withdraw(shard, profile, segments.MERGE)\n", "",
+        "tests/test_segments.py::test_a_merge_adds_windows_up_and_may_let_in",
+    ),
+    Mutation(
+        "who-is-erased-leaves", "operators/succession.py",
+        "        self._segments.withdraw(shard, profile, segments.ERASED)\n", "",
+        "tests/test_segments.py::test_who_is_erased_leaves",
+    ),
+    Mutation(
+        "who-was-in-before-a-merge-wakes-nothing", "operators/segments.py",
+        "mine.segments[name] = max(known, -abs(since))", "pass",
+        "tests/test_segments.py::test_who_was_in_before_a_merge_is_in_since_then_and_wakes_nothing",
+    ),
+    Mutation(
+        "segments-are-judged-when-what-they-read-changes", "operators/scope.py",
+        '"profile.last_seen": ACTIVE', '"profile.last_seen": frozenset()',
+        "tests/test_segments.py::test_what_is_read_changes_by_no_other_touchpoints_than_is_said",
+    ),
 ]  # fmt: skip
 
 

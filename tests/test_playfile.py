@@ -20,6 +20,11 @@ from schemas.errors import ConfigError
 from schemas.plays import When
 
 GOOD: dict[str, Any] = {
+    "windows": {
+        "orders_90d": {"of": {"event": "Order Completed", "where": "event.revenue > 1"}, "within": "90d"},
+        "spent_30d": {"of": {"event": "Order Completed"}, "within": "30d", "sum": "event.revenue", "exact": 20},
+    },
+    "segments": {"cooling": {"who": "window.orders_90d >= 2 and since(profile.last_order) > days(30)", "description": "x"}},
     "limits": {"start_within": "2h", "caps": [{"messages": 2, "within": "1d"}, {"messages": 1, "within": "7d", "channel": "sms"}]},
     "plays": {
         "hello": {"when": {"event": {"event": "Signed Up", "where": "event.country == 'CN'"}}, "channels": ["sms"], "cool_down": "1d"},
@@ -34,6 +39,7 @@ GOOD: dict[str, Any] = {
             "channels": ["wechat"], "cool_down": "12h", "values": {"worth": "event.value"},
         },
         "leaving": {"when": {"score": {"rises_to": "high"}}, "channels": ["sms"], "cool_down": "1d"},
+        "back": {"when": {"segment": {"left": "cooling"}}, "who": "window.spent_30d > 5", "channels": ["sms"], "cool_down": "1d"},
     },
 }  # fmt: skip
 
@@ -64,7 +70,7 @@ def changed(path: str, value: object) -> dict[str, Any]:
 def test_a_good_file_is_good() -> None:
     assert faults(GOOD) == []
     file = playfile.parse(json.dumps(GOOD).encode(), "plays.yaml")
-    assert list(PlayBook(file).plays) == ["hello", "thrice", "left", "leaving"]
+    assert list(PlayBook(file).plays) == ["hello", "thrice", "left", "leaving", "back"]
 
 
 @pytest.mark.parametrize(
@@ -117,7 +123,7 @@ def test_a_good_file_is_good() -> None:
         ("plays/hello", None, ""),
         ("plays/hello", "x", "plays.hello: must hold keys and values: 'x'"),
         ("plays/hello", {}, "plays.hello.when: is missing"),
-        ("plays/hello/when", {}, "plays.hello.when: has nothing; allowed: exactly one of event, count, absence, delay, silence, date, yearly, score"),
+        ("plays/hello/when", {}, "plays.hello.when: has nothing; allowed: exactly one of event, count, absence, delay, silence, date, yearly, score, segment"),
         ("plays/hello/when", {"delay": {"after": {"event": "Signed Up"}}}, "plays.hello.when.delay.wait: is missing"),
         ("plays/hello/when", {"silence": {"of": {"event": "Signed Up", "by": "event.country"}, "wait": "1d"}}, "plays.hello.when.silence.of.by: has no meaning"),
         ("plays/hello/when", {"event": {"event": "Signed Up"}, "score": {"rises_to": "high"}}, "plays.hello.when: has event and score"),
@@ -177,6 +183,36 @@ def test_a_good_file_is_good() -> None:
         ("limits/testers", "me", "limits.testers: is not allowed"),
         ("plays/leaving/when/score", {}, "plays.leaving.when.score: allowed: exactly one of rises_to, falls_to"),
         ("plays/leaving/when/score", {"rises_to": "high", "falls_to": "low"}, "plays.leaving.when.score: allowed: exactly one"),
+        ("windows", [], "windows: must hold keys and values: []"),
+        ("windows/Orders", GOOD["windows"]["orders_90d"], "windows.Orders: is not allowed as a name: 'Orders'"),
+        ("windows/orders_90d", {}, "windows.orders_90d.of: is missing"),
+        ("windows/orders_90d/within", "soon", "windows.orders_90d.within: is not allowed: 'soon'"),
+        ("windows/orders_90d/exact", 0, "windows.orders_90d.exact: is not allowed: 0; allowed: a whole number from 1 to 100"),
+        ("windows/orders_90d/of/event", "order completed", "windows.orders_90d.of.event: 'order completed' is not a type of touchpoint; did you mean"),
+        ("windows/orders_90d/of/by", "event.order_id", "windows.orders_90d.of.by: has no meaning"),
+        ("windows/orders_90d/of/where", "profile.orders > 1", "windows.orders_90d.of.where: character 1: profile.orders is not known here"),
+        ("windows/orders_90d/of/where", "now > event.time", "windows.orders_90d.of.where: character 1: now is not known here"),
+        ("windows/orders_90d/of/where", "since(event.time) > days(1)", "windows.orders_90d.of.where: character 1: what the time is has no meaning here"),
+        ("windows/orders_90d/of/where", "window.spent_30d > 1", "windows.orders_90d.of.where: character 1: window.spent_30d is not known here"),
+        ("windows/spent_30d/sum", "event.rev", "windows.spent_30d.sum: character 1: event.rev is not known here"),
+        ("windows/spent_30d/sum", "'x'", "windows.spent_30d.sum: character 1: is a text, but a number is wanted here"),
+        ("windows", {f"w{n}": {"of": {"event": "Page Viewed"}, "within": f"{n}d"} for n in range(1, 40)}, "bytes of every customer's profile, more than 16384; the largest: w1 524"),
+        ("segments", "x", "segments: must hold keys and values: 'x'"),
+        ("segments", {f"s{n}": {"who": "profile.orders > 1"} for n in range(101)}, "segments: are 101; allowed: up to 100"),
+        ("segments/cooling", {}, "segments.cooling.who: is missing"),
+        ("segments/cooling/who", "window.orders_9d > 1", "segments.cooling.who: character 1: window.orders_9d is not known here; did you mean window.orders_90d?"),
+        ("segments/cooling/who", "segment.other", "segments.cooling.who: character 1: segment.other is not known here; conditions do not name segments"),
+        ("segments/cooling/who", "event.value > 1", "segments.cooling.who: character 1: event.value is not known here"),
+        ("segments/cooling/who", "window.orders_90d", "segments.cooling.who: character 1: is a number, but a bool is wanted here"),
+        ("segments/cooling/who", "profile.orders > 1 and round(since(profile.last_order) / days(1)) > 30", "segments.cooling.who: character 24: when this turns cannot be foretold"),
+        ("segments/cooling/who", None, "segments.cooling.who: is missing"),
+        ("plays/back/when/segment", {}, "plays.back.when.segment: allowed: exactly one of entered, left"),
+        ("plays/back/when/segment", {"entered": "cooling", "left": "cooling"}, "plays.back.when.segment: allowed: exactly one of"),
+        ("plays/back/when/segment", {"entered": "colling"}, "plays.back.when.segment.entered: 'colling' is not among segments; did you mean 'cooling'?"),
+        ("plays/back/when/segment", {"left": "anything"}, "plays.back.when.segment.left: 'anything' is not among segments; there are: cooling"),
+        ("plays/back/when/segment", {"left": "Cooling"}, "plays.back.when.segment.left: is not allowed: 'Cooling'"),
+        ("plays/back/who", "window.spend > 1", "plays.back.who: character 1: window.spend is not known here"),
+        ("plays/back/values", {"x": "key"}, "plays.back.values.x: character 1: key is not known here"),
         ("plays/leaving/when/score", {"rises_to": "low"}, "plays.leaving.when.score.rises_to: is not allowed: 'low'; allowed: high or medium"),
     ],
 )  # fmt: skip
@@ -193,9 +229,14 @@ def test_all_faults_of_a_file_are_listed_together() -> None:
     tree["plays"]["left"]["who"] = "profile.orders"
     tree["plays"]["leaving"]["channels"] = []
     tree["limits"]["start_within"] = "soon"
+    # What names them is not at fault.
+    tree["windows"]["spent_30d"]["within"] = 3
+    tree["windows"]["orders_90d"]["of"]["where"] = "1"
+    tree["segments"]["cooling"] = None
     keys = [fault.partition(":")[0] for fault in faults(tree)]
     assert keys == [
-        "limits.start_within", "plays.leaving.channels", "plays.hello.when.event.where", "plays.hello.when.event.where",
+        "limits.start_within", "plays.leaving.channels", "segments.cooling.who", "windows.spent_30d.within",
+        "windows.orders_90d.of.where", "plays.hello.when.event.where", "plays.hello.when.event.where",
         "plays.left.who",
     ]  # fmt: skip
 
@@ -273,8 +314,15 @@ def call(*arguments: str) -> Any:
 def test_check_lists_faults_with_code_2(tmp_path: Path) -> None:
     path = tmp_path / "plays.yaml"
     path.write_text(yaml.safe_dump(GOOD, sort_keys=False))
-    assert call("check", str(path)).output.startswith("4 plays are fine, version ")
+    assert call("check", str(path)).output.startswith("5 plays are fine, version ")
     assert json.loads(call("check", str(path), "--json").output)["plays"] == list(GOOD["plays"])
+    assert [line.split()[:3] for line in call("check", str(path)).output.splitlines()[1:]] == [
+        ["window", "orders_90d", "396"], ["window", "spent_30d", "372"], ["segment", "cooling", "17"],
+        ["together", "793", "bytes"],
+    ]  # fmt: skip
+    told = json.loads(call("check", str(path), "--json").output)
+    assert told["windows"]["orders_90d"] == {"bytes": 396, "late_ms": -(-90 * 86_400_000 // 63)}
+    assert (told["segments"], told["bytes"]) == ({"cooling": {"bytes": 17}}, 793)
     path.write_text(yaml.safe_dump(changed("plays/hello/cool_down", "x")))
     result = call("check", str(path))
     assert result.exit_code == 2
@@ -292,7 +340,17 @@ def test_the_starter_set_is_shown_to_begin_with(tmp_path: Path) -> None:
     listed = [line.split()[:3] for line in call("list", str(path)).output.splitlines()]
     assert len(listed) >= 18
     assert listed[0] == ["welcome", "event", "wechat,sms,email"]
-    assert {each[1] for each in listed} == {"event", "count", "absence", "delay", "silence", "date", "yearly", "score"}
+    assert {each[1] for each in listed} == {
+        "event",
+        "count",
+        "absence",
+        "delay",
+        "silence",
+        "date",
+        "yearly",
+        "score",
+        "segment",
+    }
     assert json.loads(call("list", str(path), "--json").output.splitlines()[0])["name"] == "welcome"
 
 
@@ -302,10 +360,13 @@ def test_two_files_are_compared(tmp_path: Path) -> None:
     del tree["plays"]["left"]
     tree["plays"]["more"] = GOOD["plays"]["hello"]
     tree["limits"]["start_within"] = "3h"
+    tree["windows"]["orders_90d"]["within"] = "91d"
+    tree["segments"]["more"] = tree["segments"]["cooling"]
     old.write_text(yaml.safe_dump(GOOD))
     new.write_text(yaml.safe_dump(tree))
     assert [line.split() for line in call("diff", str(new), str(old)).output.splitlines()] == [
-        ["changed", "limits"], ["changed", "hello.cool_down"], ["removed", "left"], ["added", "more"],
+        ["changed", "limits"], ["changed", "windows.orders_90d.within"], ["added", "segments.more"],
+        ["changed", "hello.cool_down"], ["removed", "left"], ["added", "more"],
     ]  # fmt: skip
     assert call("diff", str(old), str(old)).output == ""
 
@@ -314,6 +375,7 @@ def test_the_schema_is_that_of_the_file() -> None:
     schema = json.loads(call("schema").output)
     assert schema["$defs"]["Play"]["required"] == ["when", "channels", "cool_down"]
     assert set(schema["$defs"]["When"]["properties"]) == set(When.__struct_fields__)
+    assert {"windows", "segments"} <= set(schema["$defs"]["PlayFile"]["properties"])
 
 
 def test_what_is_dumped_is_read_back() -> None:

@@ -46,7 +46,7 @@ from state.vault import DeadLetterBox
 from tests.messages import Message
 from tests.system.changes import check_changes
 from tests.system.feed import EXPECT
-from tests.system.promises import check_promises
+from tests.system.promises import check_promises, check_segments
 from tests.system.reading import Read, committed, read_topic, scan
 from tests.system.replay import Replay, differences
 
@@ -83,6 +83,7 @@ def judge(config: Config, client: redis.Redis) -> Verdict:
     verdict.faults += replay.check()
     triggers = [json.loads(value or b"{}") for _, value in replay.outputs(topic_name(config, "triggers")).elements()]
     verdict.faults += _check_headers(config)
+    verdict.faults += check_segments(config, [each for shard in replay.shards for each in shard.profiles.values()])
     returned = {each.customer for shard in replay.shards for each in shard.profiles.values() if each.lives}
     verdict.faults += check_promises(config, good, people.token_of, people.customer, triggers, people.divided, returned)
     verdict.figures = {**_figures(inputs, bad, replay, people, triggers), "changes": kinds}

@@ -1,4 +1,5 @@
-"""What customers were promised, judged from the triggers and the input alone: caps, and consent.
+"""What customers were promised, judged from the triggers and the input alone: caps, and consent; and that the topic of
+segments adds up.
 
 Consent is judged where the input fixes the order: for people whose records all went through one partition. A
 trigger born of a touchpoint needs the channel allowed by the consents up to it; one born of a timer needs it
@@ -10,14 +11,16 @@ from __future__ import annotations
 import json
 from base64 import urlsafe_b64encode
 from collections import defaultdict
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
 from schemas.config import Config
 from schemas.plays import milliseconds
+from schemas.topics import SEGMENTS, topic_name
+from state.profile import Profile
 from tests.system.pipeline import PLAYS
-from tests.system.reading import Read
+from tests.system.reading import Read, read_topic
 
 _DAY = 86_400_000
 
@@ -104,3 +107,18 @@ def _event_token(config: Config, event: dict[str, Any]) -> str:
     text = f"event:{len(event['source'])} {event['source']} {event['id']}"
     digest = blake2b(text.encode(), key=bytes.fromhex(config.keys.index), digest_size=12).digest()
     return urlsafe_b64encode(digest).decode()
+
+
+def check_segments(config: Config, profiles: Iterable[Profile]) -> list[str]:
+    """Whoever adds up what is told of segments knows who is in them, as the profiles do."""
+    told: dict[tuple[str, str], str] = {}
+    faults: list[str] = []
+    for read in read_topic(config, topic_name(config, SEGMENTS)):
+        record = json.loads(read.value or b"{}")
+        whose = record["customer"], record["segment"]
+        if told.get(whose, "left") == record["change"]:
+            faults.append(f"{whose} {record['change']} twice, by {record['reason']}")
+        told[whose] = record["change"]
+    known = {(each.customer, name) for each in profiles for name, since in each.segments.items() if since > 0}
+    astray = known ^ {whose for whose, change in told.items() if change == "entered"}
+    return faults + [f"segments: {whose} is told otherwise than it is" for whose in sorted(astray)[:3]]
