@@ -12,8 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flows import playfile
+from operators import reasons
 from operators.playbook import PlayBook
 from operators.scope import CHANGED_BY, PROFILE, SCORED
+from operators.standing import standing
 from operators.windows import sized
 from schemas.outputs import SegmentChange
 from schemas.plays import PlayFile
@@ -198,6 +200,24 @@ def test_plays_wait_for_who_enters_and_who_leaves() -> None:
     )  # fmt: skip
     assert (second.data.play, second.data.touchpoint_ts) == ("bye", entered + DAY + 1)
     assert told_of.told() == [("hello", "emitted"), ("bye", "emitted")]
+
+
+def test_a_play_says_which_segment_it_waits_for_and_whether_the_customer_is_in_it() -> None:
+    file = plays({"buyer": "profile.orders > 0"}, hello=waits("entered", "buyer"), bye=waits("left", "buyer"))
+    profile, book = world(file).feed(ordered(A, T)).run().profile(A), PlayBook(file)
+    told = [standing(name, profile, book, T)[0].text for name in ("hello", "bye")]
+    since = "it is in it since 2025-10-09T08:53:20.000Z"
+    assert told == [f"wakes when the customer {verb} the segment buyer; {since}" for verb in ("enters", "leaves")]
+    assert standing("hello", Profile(B), book, T)[0].text.endswith("it is not in it")
+
+
+def test_a_decision_on_windows_can_be_taken_again_and_told() -> None:
+    file = plays({}, rich={"when": {"event": {"event": "Order Completed"}}, "who": "window.spent_30d > 25"})
+    (decision,) = world(file).feed(ordered(A, T, revenue=12.5)).run().decisions
+    book = PlayBook(file)
+    assert reasons.again(decision, {book.version: book}).code == "filter"
+    told = {each.step: each.text for each in reasons.checks(decision, {book.version: book})}
+    assert told["filter"] == "does not hold: window.spent_30d > 25 (with window.spent_30d = 12.5)"
 
 
 def test_history_is_in_a_segment_but_starts_nothing() -> None:
