@@ -87,6 +87,7 @@ class Engage:
             profile = shard.profiles.get(customer)
             if profile is not None and not (profile.alias or profile.erased or profile.parks):
                 self._notice(shard, shard.profile(customer), book)
+                self._settle(shard, profile)
                 self._schedule(shard, profile)
         state.visited = max(state.visited, record.done)
 
@@ -275,8 +276,8 @@ class Engage:
         self._schedule(shard, shard.profile(absorb.customer))
 
     def _settle(self, shard: Shard, profile: Profile) -> None:
-        """Judge a customer whom a merge or split has changed, once all of it has come."""
-        if profile.unsettled and not profile.parks:
+        """Judge a customer whom definitions, a merge or a split have changed, once all of it has come."""
+        if not profile.parks:
             book = self._book(shard)
             if woken := self._segments.settle(shard, profile, book):
                 self._decider.decide(shard, profile, woken, book)

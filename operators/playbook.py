@@ -77,7 +77,7 @@ class PlayBook:
         self.yearly = [play for play in self.plays.values() if play.yearly is not None]
         self.dating = frozenset([_DATING[play.yearly] for play in self.yearly if play.yearly])
         #: Whether what customers already are may start something.
-        self.standing = bool(self.yearly)
+        self.standing = bool(self.yearly or self.segments.segments)
         self.testers = frozenset(file.limits.testers)
         #: Types of touchpoints that may reach a goal.
         self.goal_types = frozenset([type for play in self.plays.values() if play.goal for type in play.goal.types])

@@ -19,7 +19,7 @@ from operators.standing import standing
 from operators.windows import sized
 from schemas.outputs import SegmentChange
 from schemas.plays import PlayFile
-from schemas.stitched import Change, Control, Event
+from schemas.stitched import Change, Control, Event, Visit
 from schemas.touchpoint import TYPES
 from state.profile import Profile
 from tests.engage_helpers import (
@@ -314,6 +314,16 @@ def test_who_is_in_by_a_new_definition_starts_nothing_but_what_the_touchpoint_ch
     told_of = apply(world(before).feed(ordered(A, T)), after, T + 1).feed(ordered(A, T + 2)).run()
     assert told(told_of) == [("buyer", "entered", "definition", T + 2), ("twice", "entered", "touchpoint", T + 2)]
     assert told_of.told() == [("again", "emitted")]
+
+
+def test_a_visit_finds_who_is_in_by_a_new_definition() -> None:
+    after = plays({"buyer": "profile.orders >= 1"}, hello=waits("entered", "buyer"))
+    told_of = apply(world(plays({}, {}), A, B).feed(ordered(A, T), viewed(B, "tea", T)), after, T + 1).run()
+    assert (PlayBook(after).standing, PlayBook(plays({}, {})).standing) == (True, False)
+    for _ in range(2):
+        told_of.feed(Visit(T + 2, [A, B, C], 1)).run()
+        assert told(told_of) == [("buyer", "entered", "definition", T + 2)]
+    assert told_of.told() == []
 
 
 def test_what_is_no_longer_defined_is_left_and_forgotten_at_the_next_touchpoint() -> None:
