@@ -1,32 +1,73 @@
-"""The learn flow: matured examples in, models out.
+"""The learn flow: matured examples in, models out; outcomes in, what is believed of variants out.
 
 ::
 
-    churn.examples -> learn -> commit -> models, stitched (control records)
+    churn.examples, outcomes -> learn -> commit -> models, stitched (control records)
 
-``python -m bytewax.run flows.learn`` or ``touchstream run learn``; one process learns, others stand by.
+``python -m bytewax.run flows.learn`` or ``touchstream run learn``; one process learns models, others stand by.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import cycle
 
 import bytewax.operators as op
 from bytewax.dataflow import Dataflow
 
 from flows.running import Running
 from operators.batches import BatchSink, BatchSource
+from operators.kafka import Partition
+from operators.rewards import Rewards
+from operators.subscription import Received
 from operators.training import FLOW, Training
 from state.connection import connect
+from state.shards import Commit
 
-#: How long an idle process waits for examples (seconds).
-WAIT = 0.2
+#: How long an idle process waits for examples, and for outcomes (seconds).
+WAIT = 0.1
+
+
+class Turns:
+    """Two that learn, batch by batch in turn: a batch passes all steps before the next is asked for."""
+
+    def __init__(self, training: Training, rewards: Rewards) -> None:
+        self._both: tuple[Training | Rewards, ...] = (training, rewards)
+        self._turns: Iterator[Training | Rewards] = cycle(self._both)
+        self._turn = next(self._turns)
+
+    def poll(self, wait: float) -> list[Received]:
+        """The next batch of whose turn it is."""
+        self._turn = next(self._turns)
+        return self._turn.poll(wait)
+
+    def learn(self, messages: list[Received]) -> list[Commit]:
+        """Learn it."""
+        return self._turn.learn(messages)
+
+    def commit(self, commits: list[Commit]) -> None:
+        """Commit it."""
+        self._turn.commit(commits)
+
+    def lag(self) -> dict[Partition, int]:
+        """Records not yet learned, by owned partition."""
+        return {partition: lag for each in self._both for partition, lag in each.lag().items()}
+
+    def close(self) -> None:
+        """Leave cleanly."""
+        for each in self._both:
+            each.close()
 
 
 def flow() -> Dataflow:
     """The dataflow of one process, configured from file and environment."""
     running = Running(FLOW)
-    training = Training(running.config, connect(running.config), initialise=running.initialise)
+    config, client = running.config, connect(running.config)
+    turns = Turns(
+        Training(config, client, initialise=running.initialise), Rewards(config, client, initialise=running.initialise)
+    )
     dataflow = Dataflow(FLOW)
-    examples = op.input("examples", dataflow, BatchSource(running.polls(training, WAIT), running.draining))
-    learned = op.map("learn", examples, running.timed("learn", training.learn))
-    op.output("commit", learned, BatchSink(running.timed("commit", training.commit), training.close))
+    examples = op.input("examples", dataflow, BatchSource(running.polls(turns, WAIT), running.draining))
+    learned = op.map("learn", examples, running.timed("learn", turns.learn))
+    op.output("commit", learned, BatchSink(running.timed("commit", turns.commit), turns.close))
     return dataflow

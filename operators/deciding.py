@@ -13,7 +13,7 @@ from operators.governance import Circumstances, Verdict
 from operators.outcomes import Outcomes
 from operators.playbook import PlayBook
 from operators.plays import ERROR, EXIT, Candidate, Play, gone
-from operators.shard import Shard, ShardState
+from operators.shard import Shard, ShardState, arms_of
 from operators.texts import rfc3339
 from operators.uuids import uuid5_text
 from schemas import outputs, stitched
@@ -72,12 +72,13 @@ def budget_left(play: Play, shard: int, shards: int, state: ShardState) -> int |
 
 
 def _taken(
-    candidate: Candidate, decision_id: str, profile: Profile, given: Circumstances
+    candidate: Candidate, ids: tuple[str, str], profile: Profile, given: Circumstances
 ) -> tuple[outputs.Grounds | None, Verdict]:
     """What governance says, and on which grounds."""
     try:
-        rests = governance.grounds(candidate, decision_id, profile, given)
-        return rests, governance.decide(candidate.play, profile.customer, given.at, rests, given.book)
+        known_id, own_id = ids
+        rests = governance.grounds(candidate, known_id, profile, given)
+        return rests, governance.decide(candidate.play, own_id, profile.customer, given.at, rests, given.book)
     except Exception:  # of whatever kind: it is the play's, not ours
         return None, Verdict(ERROR)
 
@@ -161,9 +162,10 @@ class Decider:
         play, at, held = candidate.play, shard.state.at, candidate.held
         known_id, own_id = (held.id, held.own) if held else _ids(candidate, profile)
         left = budget_left(play, shard.number, self._shards, shard.state)
-        given = Circumstances(at, book, left, lost, waited=held is not None)
+        arms = arms_of(shard.state, play.name) if play.bandit else {}
+        given = Circumstances(at, book, left, lost, held is not None, arms)
         stopped = self._stopped(shard, candidate, book)
-        rests, verdict = (None, Verdict(stopped)) if stopped else _taken(candidate, known_id, profile, given)
+        rests, verdict = (None, Verdict(stopped)) if stopped else _taken(candidate, (known_id, own_id), profile, given)
         if verdict.code == ERROR:
             self._failed(shard, profile, play, book)
         treated = play.name in profile.treated
@@ -175,6 +177,7 @@ class Decider:
             play_version=candidate.version or book.version,
             limits_version=book.version if candidate.version not in ("", book.version) else None,
             step=play.step,
+            explored=verdict.explored,
             customer=profile.customer,
             outcome=verdict.outcome,
             at=at,

@@ -291,6 +291,8 @@ class Engage:
             state.plays = control.hash
             state.applied += 1
             state.failed.clear()
+        elif control.what == "bandit":
+            state.bandits.setdefault(control.key, {})[control.part] = control.arms
         elif control.what == "pause":
             state.paused = sorted({*state.paused, control.key})
             state.paused_at[control.key] = state.at

@@ -11,11 +11,12 @@ up, in the same commit.
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import blake2b
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from operators import feedback, quiet
+from operators import bandit, feedback, quiet
 from operators.chance import share, weighted
 from operators.consent import said
 from operators.feedback import ADDRESS
@@ -51,6 +52,7 @@ class Verdict(NamedTuple):
     variant: str | None = None
     until: int = 0
     channels: tuple[str, ...] = ()
+    explored: bool | None = None
 
     @property
     def outcome(self) -> str:
@@ -70,6 +72,7 @@ class Circumstances(NamedTuple):
     left: int | None = None
     lost: str = ""
     waited: bool = False
+    arms: Mapping[str, tuple[int, int]] = MappingProxyType({})
 
 
 def grounds(candidate: Candidate, decision_id: str, profile: Profile, given: Circumstances) -> Grounds:
@@ -92,6 +95,8 @@ def grounds(candidate: Candidate, decision_id: str, profile: Profile, given: Cir
         timezone=profile.timezone,
         births=list(profile.births),
         variant=profile.variants.get(play.name),
+        arms=dict(given.arms),
+        refused=dict(profile.refused) if play.bandit else {},
         addresses=[namespace for namespace, contact in profile.contacts.items() if not contact.bounced],
         bounced=[namespace for namespace, contact in profile.contacts.items() if contact.bounced],
         resting=[each for each in profile.engagement if feedback.rests(profile, each, given.at)],
@@ -106,8 +111,9 @@ def _read(play: Play, profile: Profile, at: int) -> dict[str, Any]:
     return {name: value for names in read for name, value in names.items()}
 
 
-def decide(play: Play, customer: str, at: int, rests: Grounds, book: PlayBook) -> Verdict:
-    """The verdict at ``at`` (ms), from its grounds alone: whoever has kept them can take the decision again."""
+def decide(play: Play, id: str, customer: str, at: int, rests: Grounds, book: PlayBook) -> Verdict:
+    """The verdict of decision ``id`` (as it is published) at ``at`` (ms), from its grounds alone: whoever has kept them
+    can take the decision again."""
     skips = play.skips
     if play.mode == "test" and book.testers.isdisjoint([customer, *rests.births]):
         return Verdict("not_a_tester")
@@ -132,10 +138,12 @@ def decide(play: Play, customer: str, at: int, rests: Grounds, book: PlayBook) -
             return Verdict("frequency_cap")
     if rests.left is not None and rests.left <= 0:
         return Verdict("budget")
-    return _timely(play, customer, at, channels, rests, book)
+    return _timely(play, id, customer, at, channels, rests, book)
 
 
-def _timely(play: Play, customer: str, at: int, channels: list[str], rests: Grounds, book: PlayBook) -> Verdict:
+def _timely(
+    play: Play, id: str, customer: str, at: int, channels: list[str], rests: Grounds, book: PlayBook
+) -> Verdict:
     """The verdict from quiet hours on."""
     hours = book.quiet_hours
     if hours is not None and "quiet_hours" not in play.skips:
@@ -146,7 +154,7 @@ def _timely(play: Play, customer: str, at: int, channels: list[str], rests: Grou
         channels = open_now
     code = None if "holdout" in play.skips else held_out(play, [customer, *rests.births], book)
     code = SHADOW if code is None and play.mode == "shadow" else code
-    chosen = variant(play, customer, rests.variant)
+    said_so, explored = chosen(play, id, customer, rests)
     reachable = [
         (channel, namespace)
         for channel in channels
@@ -158,7 +166,8 @@ def _timely(play: Play, customer: str, at: int, channels: list[str], rests: Grou
         return Verdict("unreachable")
     if play.prefer == "engaged":
         reachable.sort(key=lambda each: -rests.answers[each[0]])
-    return Verdict(code, *reachable[0], chosen, channels=tuple(dict.fromkeys(channel for channel, _ in reachable)))
+    open_channels = tuple(dict.fromkeys(channel for channel, _ in reachable))
+    return Verdict(code, *reachable[0], said_so, channels=open_channels, explored=explored)
 
 
 def _held(rests: Grounds, code: str, until: int) -> Verdict:
@@ -208,6 +217,13 @@ def variant(play: Play, customer: str, known: str | None = None) -> str | None:
         return known
     weights = {name: each.weight for name, each in play.variants.items()}
     return weighted(weights, "variant", play.name, customer)
+
+
+def chosen(play: Play, id: str, customer: str, rests: Grounds) -> tuple[str | None, bool | None]:
+    """What decision ``id`` says and, of a bandit's choice, whether it was drawn evenly."""
+    if play.bandit:
+        return bandit.choose(play.variants, rests.arms, rests.refused, id)
+    return variant(play, customer, rests.variant), None
 
 
 def record(candidate: Candidate, decision_id: str, verdict: Verdict, profile: Profile, given: Circumstances) -> None:

@@ -60,6 +60,8 @@ def absorb(mine: Profile, other: Profile) -> None:
     births = dict.fromkeys([*mine.births, other.customer, *other.births])
     mine.births = [birth for birth in births if birth != mine.customer][:KEPT_BIRTHS]
     mine.variants = other.variants | mine.variants
+    for offer, times in other.refused.items():
+        mine.refused[offer] = max(times, mine.refused.get(offer, 0))
     for play, keys in other.once.items():
         mine.once[play] = list(dict.fromkeys([*keys, *mine.once.get(play, ())]))[-KEPT_ONCE:]
     mine.treated = list(dict.fromkeys([*mine.treated, *other.treated]))

@@ -27,6 +27,8 @@ from state.profile import Goal, Profile
 
 #: Open goals of one customer; of more, those that close first are closed at once, as not observed.
 KEPT_GOALS = 20
+#: Classes of offers that a customer is known to have refused.
+KEPT_OFFERS = 20
 #: Revenue of one touchpoint beyond (major units) is a fault of its expression, and counts as none.
 LARGEST = 1e12
 
@@ -94,6 +96,7 @@ class Outcomes:
         goal = Goal(
             decision.id, play.name, decision.play_version, decision.business_key, decision.outcome,
             decision.channel or "", decision.variant, decision.treated, decision.at, decision.at + play.goal.within,
+            explored=decision.explored, offer=_offer(play, decision.variant),
         )  # fmt: skip
         profile.goals = [*profile.goals, goal]
         self.make_room(shard, profile)
@@ -116,6 +119,8 @@ class Outcomes:
             shard.emit(self._topic, -1, profile.customer, stitched.encode(outcome))
             said = ("converted" if outcome.converted else "not_converted") if observed else "not_observed"
             shard.count(f"outcome/{goal.play}/{said}")
+            for side in shard.sides(profile) if observed and goal.offer and goal.outcome == "emitted" else ():
+                _answered(side, goal)
         ids = {goal.id for goal in goals}
         for side in shard.sides(profile):
             side.goals = [goal for goal in side.goals if goal.id not in ids]
@@ -141,7 +146,21 @@ def _outcome(goal: Goal, customer: str, at: int, *, observed: bool) -> outputs.O
         revenue=goal.revenue / 100,
         treated=goal.treated,
         observed=observed,
+        explored=goal.explored,
     )
+
+
+def _offer(play: Play, variant: str | None) -> str:
+    said = play.variants.get(variant or "")
+    return (said.offer if said is not None else None) or ""
+
+
+def _answered(profile: Profile, goal: Goal) -> None:
+    """Remember whether an offer was taken."""
+    if goal.converted:
+        profile.refused.pop(goal.offer, None)
+    elif goal.offer in profile.refused or len(profile.refused) < KEPT_OFFERS:
+        profile.refused[goal.offer] = profile.refused.get(goal.offer, 0) + 1
 
 
 def _by_age(goal: Goal) -> tuple[int, str]:

@@ -68,6 +68,7 @@ class Play(NamedTuple):
     budget: tuple[int, int] | None = None
     holdout: float = 0.0
     variants: Mapping[str, written.Variant] = MappingProxyType({})
+    bandit: bool = False
     skips: tuple[str, ...] = ()
     expires: int | None = None
     valid: tuple[int, int] = ALWAYS

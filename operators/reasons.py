@@ -33,7 +33,9 @@ def again(decision: Decision, books: Mapping[str, PlayBook]) -> Verdict:
     if decision.grounds is None:
         return Verdict(decision.code)
     limits = books[decision.limits_version or decision.play_version]
-    return governance.decide(_play(decision, books), decision.customer, decision.at, decision.grounds, limits)
+    return governance.decide(
+        _play(decision, books), decision.id, decision.customer, decision.at, decision.grounds, limits
+    )
 
 
 def _play(decision: Decision, books: Mapping[str, PlayBook]) -> Play:
@@ -183,7 +185,10 @@ def _holdout(asked: _Asked) -> str:
 def _variant(asked: _Asked) -> str:
     if not asked.play.variants:
         return "has none"
-    chosen = governance.variant(asked.play, asked.decision.customer, asked.rests.variant)
+    chosen, evenly = governance.chosen(asked.play, asked.decision.id, asked.decision.customer, asked.rests)
+    if evenly is not None:
+        known = ", ".join([f"{name} {won} of {won + lost}" for name, (won, lost) in asked.rests.arms.items()])
+        return f"{chosen}, drawn {'evenly' if evenly else 'by what is known'} ({known or 'nothing yet'})"
     return f"{chosen}, as before" if chosen == asked.rests.variant else f"{chosen}, drawn"
 
 

@@ -19,7 +19,8 @@ class ShardState(msgspec.Struct, array_like=True):
     plays in force, which of them are paused (`EVERY`: all), when each was paused last, and how much of its budget each
     has used up: the number of the period, messages; ``applied``: how often plays were put in
     force; ``failed``: how often each could not be evaluated; ``visited``: up to which time that plays were put in force
-    all customers have been looked at."""
+    all customers have been looked at; ``bandits``: by play, partition of ``outcomes`` and variant, how often that has
+    converted and has not."""
 
     at: int = 0
     models: dict[str, str] = {}
@@ -30,6 +31,7 @@ class ShardState(msgspec.Struct, array_like=True):
     applied: int = 0
     failed: dict[str, int] = {}
     visited: int = 0
+    bandits: dict[str, dict[int, dict[str, tuple[int, int]]]] = {}
 
 
 _states = msgspec.msgpack.Decoder(ShardState)
@@ -38,6 +40,16 @@ _states = msgspec.msgpack.Decoder(ShardState)
 def state_of(packed: bytes) -> ShardState:
     """The state of a shard as Redis has it; a new one if it has none."""
     return _states.decode(packed) if packed else ShardState()
+
+
+def arms_of(state: ShardState, play: str) -> dict[str, tuple[int, int]]:
+    """How often each variant of a play has converted and has not, by all that is known."""
+    total: dict[str, tuple[int, int]] = {}
+    for arms in state.bandits.get(play, {}).values():
+        for variant, (converted, others) in arms.items():
+            before = total.get(variant, (0, 0))
+            total[variant] = (before[0] + converted, before[1] + others)
+    return total
 
 
 class Shard:

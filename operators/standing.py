@@ -19,7 +19,7 @@ def standing(name: str, profile: Profile, book: PlayBook, at: int, left: int | N
     play, when = book.plays[name], book.file.plays[name].when
     candidate = Candidate(play, "", "", "", at, 0, {})
     rests = governance.grounds(candidate, "", profile, Circumstances(at, book, left))
-    verdict = governance.decide(play, profile.customer, at, rests, book)
+    verdict = governance.decide(play, "", profile.customer, at, rests, book)
     decision = Decision(
         "", name, book.version, profile.customer, verdict.outcome, at, "", "", verdict.code, grounds=rests
     )

@@ -65,7 +65,8 @@ class Grounds(msgspec.Struct, omit_defaults=True):
     the customer, by which holdouts are drawn as by its own; ``variant``: what the play said before; ``addresses``:
     namespaces of those known that messages reach, ``bounced``: of those that they do not; ``resting``: channels that
     have bounced too often lately; ``answers``: where a play prefers by that, the share of messages on each of its
-    channels that the customer answers.
+    channels that the customer answers; ``arms``: of a play with a bandit, how often each variant has converted and has
+    not; ``refused``: how often in a row the customer has not taken an offer, by its class.
     """
 
     who: dict[str, int | float | str | bool | list[str] | None] = {}
@@ -85,12 +86,14 @@ class Grounds(msgspec.Struct, omit_defaults=True):
     bounced: list[str] = []
     resting: list[str] = []
     answers: dict[str, float] = {}
+    arms: dict[str, tuple[int, int]] = {}
+    refused: dict[str, int] = {}
 
 
 class Decision(msgspec.Struct, omit_defaults=True):
     """The outcome of a play for a customer, and the ``grounds`` it was taken on (none if the play is gone or paused).
     ``step``: the number of a further message of a journey; that goes by the plays it began with, and by the limits of
-    ``limits_version`` if those are others.
+    ``limits_version`` if those are others. ``explored``: of a bandit's choice, whether it was drawn evenly.
 
     ``outcome``: ``emitted``; ``held_out`` (as if it were, but for the holdout ``code``: global or play); ``shadow`` (as
     if it were, but for the mode of the play); ``stopped`` by
@@ -114,6 +117,7 @@ class Decision(msgspec.Struct, omit_defaults=True):
     grounds: Grounds | None = None
     step: int = 0
     limits_version: str | None = None
+    explored: bool | None = None
 
 
 class Outcome(msgspec.Struct, omit_defaults=True):
@@ -124,6 +128,7 @@ class Outcome(msgspec.Struct, omit_defaults=True):
     decision. The window ends at ``until``. ``converted_at`` is the event time of the first touchpoint that reached the
     goal, ``after`` how long (ms) after the decision; ``times`` how many did, ``revenue`` what they brought together, in
     major units. Not ``observed``: closed early, since the customer had too many open goals; not to be compared with.
+    ``explored`` as on the decision.
     """
 
     id: str
@@ -143,6 +148,7 @@ class Outcome(msgspec.Struct, omit_defaults=True):
     revenue: float = 0.0
     treated: bool = False
     observed: bool = True
+    explored: bool | None = None
 
 
 class IdentityChange(msgspec.Struct, omit_defaults=True):

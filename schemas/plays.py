@@ -143,10 +143,12 @@ class Budget(Section, frozen=True):
 
 
 class Variant(Section, frozen=True):
-    """One way to say it: how often beside the others, and what it says besides the play's ``values``."""
+    """One way to say it: how often beside the others, and what it says besides the play's ``values``. ``offer``: the
+    class of what it offers, a discount or a gift: a bandit tries one that a customer has not taken less."""
 
     weight: Annotated[int, msgspec.Meta(ge=0, le=1_000)] = 1
     values: dict[PlayName, str | int | float] = {}
+    offer: Category | None = None
 
 
 class Step(Section, frozen=True):
@@ -167,6 +169,7 @@ class Play(Section, frozen=True):
     key, ever. ``values``: what the message says, by name. Plays of one ``group`` compete: the highest ``priority``,
     then the highest ``worth`` wins. ``holdout``: this share of customers is never sent it. ``expires``: so long after
     the decision the message may be sent. ``skips``: steps of governance that one of service does not have to pass.
+    ``choose``: by which a variant is chosen; a ``bandit`` learns from the goal.
     ``prefer``: of the open channels the first in ``order``, or the one that the customer answers most (``engaged``).
 
     ``valid_from`` and ``valid_until``: it speaks from then on, and before then. ``mode``: ``shadow`` does everything
@@ -203,6 +206,7 @@ class Play(Section, frozen=True):
     exit_when: Expression | None = None
     prefer: Literal["order", "engaged"] = "order"
     goal: Goal | None = None
+    choose: Literal["weights", "bandit"] = "weights"
 
 
 class Cap(Section, frozen=True):

@@ -128,11 +128,15 @@ class Visit(Record, tag="visit"):
 
 class Control(Record, tag="control"):
     """What holds from this record on. ``what``: ``model`` (``key``: which) and ``plays`` put content, named by its
-    hash, in force; ``pause`` and ``resume`` stop and start the play ``key`` (`EVERY`: all)."""
+    hash, in force; ``pause`` and ``resume`` stop and start the play ``key`` (`EVERY`: all); ``bandit`` tells how often
+    each variant of the play ``key`` has converted and has not, as far as ``part``, a partition of ``outcomes``,
+    says."""
 
     what: str
     key: str
     hash: str = ""
+    part: int = 0
+    arms: dict[str, tuple[int, int]] = {}
 
 
 #: ``key`` of a control record about all plays.

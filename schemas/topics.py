@@ -32,6 +32,13 @@ COMMANDS = "commands"
 AUDIT, ALERTS, ALIASES, SEGMENTS = "audit", "alerts", "aliases", "segments"
 #: Few records, read by people: one partition keeps them in order.
 _ORDERED = (AUDIT, ALERTS)
+#: Flows keep what they have read of these by partition.
+_FIXED = ("churn.examples", "outcomes")
+
+
+def outcome_partitions(config: Config) -> int:
+    """The partitions of ``outcomes``, fixed: what was learned is kept by them."""
+    return min(config.topics.shards, 8)
 
 
 def topic_name(config: Config, name: str) -> str:
@@ -45,7 +52,7 @@ def inputs(config: Config) -> list[str]:
 
 
 def topics(config: Config) -> list[Topic]:
-    """Every topic the deployment needs. Only ``stitched`` and ``churn.examples`` are fixed in partitions."""
+    """Every topic the deployment needs. ``stitched``, ``churn.examples`` and ``outcomes`` are fixed in partitions."""
     keep = config.topics.retention_days * 86_400_000
     wide = config.topics.shards
 
@@ -64,5 +71,6 @@ def topics(config: Config) -> list[Topic]:
         own(MODELS, 1, compact=True),
         own(PLAYS, 1, compact=True),
         own(ALIASES, 1, compact=True),
-        *(own(name, 1 if name in _ORDERED else min(wide, 8)) for name in OUTPUTS if name != "churn.examples"),
+        own("outcomes", outcome_partitions(config), fixed=True),
+        *(own(name, 1 if name in _ORDERED else min(wide, 8)) for name in OUTPUTS if name not in _FIXED),
     ]

@@ -126,8 +126,9 @@ class Journey(msgspec.Struct, array_like=True, frozen=True):
 
 class Goal(msgspec.Struct, array_like=True, frozen=True):
     """An emitted or held-out decision whose goal is watched for, from ``at`` to ``until`` (ms): its published id, the
-    play and the version of its file, the key, what it said on which channel. ``converted`` is when (event time, ms, 0:
-    not yet) the goal was first reached, ``times`` how often, ``revenue`` what that brought (minor units)."""
+    play and the version of its file, the key, what it said on which channel, with which class of ``offer``.
+    ``converted`` is when (event time, ms, 0: not yet) the goal was first reached, ``times`` how often, ``revenue`` what
+    that brought (minor units)."""
 
     id: str
     play: str
@@ -142,6 +143,8 @@ class Goal(msgspec.Struct, array_like=True, frozen=True):
     converted: int = 0
     times: int = 0
     revenue: int = 0
+    explored: bool | None = None
+    offer: str = ""
 
 
 class Park(msgspec.Struct, array_like=True):
@@ -181,11 +184,10 @@ class Profile(msgspec.Struct, array_like=True):
     ``variants`` what each play has said to it; ``treated`` the plays that were ever sent; ``once`` the keys (hashed)
     that plays have decided on which do so once; ``birth_day`` as ``02-28``; ``applied``: how often plays had been put
     in force when it was last looked at; ``engagement`` is how messages are taken, by channel; ``goals`` are those of
-    recent decisions whose windows are open;
-    ``windows`` what was counted in each bucket of each window, by its key;
+    recent decisions whose windows are open; ``windows`` what was counted in each bucket of each window, by its key;
     ``segments`` since when it is in each, negative where that was told in another's name and not yet in its own;
     ``judged`` the version of the segments that this goes by; ``unsettled`` what has happened to it since (``merge``,
-    ``split``).
+    ``split``); ``refused`` is how often in a row it has not taken an offer, by its class.
     """
 
     customer: str
@@ -240,6 +242,7 @@ class Profile(msgspec.Struct, array_like=True):
     segments: dict[str, int] = {}
     judged: str = ""
     unsettled: str = ""
+    refused: dict[str, int] = {}
 
 
 class Part(msgspec.Struct, array_like=True):

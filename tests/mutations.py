@@ -357,6 +357,26 @@ MUTATIONS = [
         "tests/test_limits.py::test_the_customers_own_time_counts_and_else_the_configured_one",
     ),
     Mutation(
+        "bandits-go-by-what-came-of-it", "operators/bandit.py",
+        "betavariate(1 + arm[0], 1 + arm[1])", "betavariate(1, 1)",
+        "tests/test_bandit.py::test_the_better_one_is_said_more_often_and_the_unknown_is_tried",
+    ),
+    Mutation(
+        "a-tenth-is-drawn-evenly", "operators/bandit.py",
+        'if share("explore", id) < EXPLORED:', "if False:",
+        "tests/test_bandit.py::test_a_tenth_is_drawn_evenly_whatever_is_known",
+    ),
+    Mutation(
+        "what-was-held-out-teaches-no-bandit", "operators/bandit.py",
+        'or outcome.outcome != "emitted" or', "or",
+        "tests/test_bandit.py::test_both_classes_are_learned_of_what_was_sent_and_watched",
+    ),
+    Mutation(
+        "refused-offers-are-tried-less", "operators/bandit.py",
+        'REFUSED ** refused.get(variant.offer or "", 0)', "1",
+        "tests/test_bandit.py::test_an_offer_that_was_refused_is_tried_less_by_that_customer",
+    ),
+    Mutation(
         "variants-stick", "operators/governance.py",
         "    if known in play.variants:\n        return known\n", "",
         "tests/test_limits.py::test_a_variant_stays_though_weights_change_but_not_when_it_is_gone",

@@ -40,7 +40,7 @@ def verdict(profile: Profile, at: int = T) -> Verdict:
 
 def decide(candidate: Candidate, id: str, profile: Profile, given: Circumstances) -> Verdict:
     rests = governance.grounds(candidate, id, profile, given)
-    return governance.decide(candidate.play, profile.customer, given.at, rests, given.book)
+    return governance.decide(candidate.play, id, profile.customer, given.at, rests, given.book)
 
 
 CAP = [Sent(T - 7 * DAY + 1 + n, "welcome", "sms") for n in range(3)]
