@@ -159,7 +159,7 @@ class _Play(Compiling):
         steps = [self._step(number, step) for number, step in enumerate(given.steps, 1)]
         self.play = self.play._replace(steps=tuple(steps))
         if given.choose == "bandit" and (given.goal is None or len(given.variants) < 2):
-            self._fault("choose", "bandit needs a goal to learn from, and at least two variants")
+            self.fault("choose", "bandit needs a goal to learn from, and at least two variants")
         if given.variants and not any(variant.weight for variant in given.variants.values()):
             self.fault("variants", "none has any weight; allowed: at least one above 0")
         self._react()
