@@ -86,8 +86,9 @@ class Engage:
         for customer in record.customers:
             profile = shard.profiles.get(customer)
             if profile is not None and not (profile.alias or profile.erased or profile.parks):
-                self._notice(shard, shard.profile(customer), book)
-                self._settle(shard, profile)
+                self._settle(shard, shard.profile(customer))
+                if woken := self._notice(shard, profile, book):
+                    self._decider.decide(shard, profile, woken, book)
                 self._schedule(shard, profile)
         state.visited = max(state.visited, record.done)
 
@@ -103,9 +104,8 @@ class Engage:
 
     def _fire(self, shard: Shard, profile: Profile, watermark: int) -> None:
         book = self._book(shard)
-        self._notice(shard, profile, book)
+        woken = self._notice(shard, profile, book)
         due = sorted((each for each in profile.timers if each.due <= watermark), key=_by_due)
-        woken: list[Candidate] = []
         for timer in due:
             fold.set_timer(profile, timer.kind, timer.key, None)
             if timer.kind == progress.WAIT:
@@ -155,12 +155,14 @@ class Engage:
         body, book = _body(event), self._book(shard)
         woken = [] if first else self._segments.settle(shard, profile, book)
         self._fold(shard, profile, event, body, raw)
+        woken += self._notice(shard, profile, book, event.type)
         if profile.journeys or profile.held:
             self._decider.exit(shard, profile, event, body, book)
         woken += progress.observe(profile, event, body, book)
         part = self._side(shard, profile, raw) if profile.parted else None
         if part is not None and not fold.seen(part, event.eid):
             self._fold(shard, part, event, body, raw)
+            self._notice(shard, part, book, event.type)
             progress.observe(part, event, body, book)
         for candidate in woken:
             if candidate.play.times and candidate.stop is None:
@@ -184,14 +186,26 @@ class Engage:
             windows.observe(profile, event, body, counting, shard.state.at)
         if profile.goals:
             outcomes.observe(profile, event, body, book)
-        self._notice(shard, profile, book, event.type)
 
-    def _notice(self, shard: Shard, profile: Profile, book: PlayBook, type: str = "") -> None:
+    def _notice(self, shard: Shard, profile: Profile, book: PlayBook, type: str = "") -> list[Candidate]:
         """Let what follows from the plays in force follow, if others are since the customer was last looked at, or if a
-        touchpoint may have told a day of its."""
-        if profile.applied != shard.state.applied or type in book.dating:
-            profile.applied = shard.state.applied
-            yearly.follow(profile, book, shard.state.at)
+        touchpoint may have told a day of its; the plays that speak to whom they find."""
+        before, now = profile.applied, shard.state.applied
+        if before == now and type not in book.dating:
+            return []
+        profile.applied = now
+        yearly.follow(profile, book, shard.state.at)
+        return self._greeted(shard, profile, book, before) if shard.state.greeting and before != now else []
+
+    def _greeted(self, shard: Shard, profile: Profile, book: PlayBook, before: int) -> list[Candidate]:
+        """The plays that have come in force since ``before`` and speak to those who are in their segment already."""
+        at, greeting = shard.state.at, shard.state.greeting
+        return [
+            unasked(play, profile, name, str(abs(since)), f"segment:{name}/{abs(since)}", at, at)
+            for name, since in profile.segments.items()
+            for play in book.crossings.get(("entered", name), ())
+            if greeting.get(play.name, 0) > before
+        ]
 
     def _book(self, shard: Shard) -> PlayBook:
         """The plays in force in a shard."""
@@ -290,6 +304,8 @@ class Engage:
         elif control.what == "plays":
             state.plays = control.hash
             state.applied += 1
+            greeting = [name for name, play in self._books[control.hash].plays.items() if play.greets]
+            state.greeting = {name: state.greeting.get(name, state.applied) for name in greeting}
             state.failed.clear()
         elif control.what == "bandit":
             state.bandits.setdefault(control.key, {})[control.part] = control.arms

@@ -153,6 +153,7 @@ class _Play(Compiling):
             valid=self._valid(),
             mode=given.mode,
             drops_late=given.late == "drop",
+            greets=given.on_activate == "send",
             exit=self._exit(),
             crossing=self._crossing(when.segment),
         )
@@ -160,6 +161,8 @@ class _Play(Compiling):
         self.play = self.play._replace(steps=tuple(steps))
         if given.choose == "bandit" and (given.goal is None or len(given.variants) < 2):
             self.fault("choose", "bandit needs a goal to learn from, and at least two variants")
+        if given.on_activate == "send" and not (given.when.segment and given.when.segment.entered):
+            self.fault("on_activate", "send has a meaning only for plays that wait for a segment to be entered")
         if given.variants and not any(variant.weight for variant in given.variants.values()):
             self.fault("variants", "none has any weight; allowed: at least one above 0")
         self._react()

@@ -74,6 +74,7 @@ class Play(NamedTuple):
     valid: tuple[int, int] = ALWAYS
     mode: str = "live"
     drops_late: bool = False
+    greets: bool = False
     prefer: str = "order"
     goal: Goal | None = None
     exit: Exit | None = None

@@ -17,10 +17,13 @@ from state.shards import Output
 class ShardState(msgspec.Struct, array_like=True):
     """What is remembered of the shard itself: its clock (highest ``at``, ms), the active models by key, the hash of the
     plays in force, which of them are paused (`EVERY`: all), when each was paused last, and how much of its budget each
-    has used up: the number of the period, messages; ``applied``: how often plays were put in
-    force; ``failed``: how often each could not be evaluated; ``visited``: up to which time that plays were put in force
-    all customers have been looked at; ``bandits``: by play, partition of ``outcomes`` and variant, how often that has
-    converted and has not."""
+    has used up: the number of the period, messages.
+
+    ``applied``: how often plays were put in force; ``visited``: up to which time that was all customers have been
+    looked at; ``greeting``: since which time plays are in force that speak to those they find; ``failed``: how often
+    each play could not be evaluated; ``bandits``: by play, partition of ``outcomes`` and variant, how often that has
+    converted and has not.
+    """
 
     at: int = 0
     models: dict[str, str] = {}
@@ -31,6 +34,7 @@ class ShardState(msgspec.Struct, array_like=True):
     applied: int = 0
     failed: dict[str, int] = {}
     visited: int = 0
+    greeting: dict[str, int] = {}
     bandits: dict[str, dict[int, dict[str, tuple[int, int]]]] = {}
 
 

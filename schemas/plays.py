@@ -176,6 +176,9 @@ class Play(Section, frozen=True):
     but send; ``test`` sends only to the ``testers`` of the limits. ``late``: what falls due while nothing runs, and is
     late by more than ``start_within``, is sent or dropped.
 
+    ``on_activate``: whether a play that waits for a segment to be entered speaks, when it is new, to those who are in
+    it already.
+
     ``steps``: a journey of further messages. ``exit``: a touchpoint that ends it, with its key ``by`` if the play has
     keys, and ``exit_when``: a condition on the profile that does; they also stop what is held.
     """
@@ -207,6 +210,7 @@ class Play(Section, frozen=True):
     prefer: Literal["order", "engaged"] = "order"
     goal: Goal | None = None
     choose: Literal["weights", "bandit"] = "weights"
+    on_activate: Literal["send", "skip"] = "skip"
 
 
 class Cap(Section, frozen=True):

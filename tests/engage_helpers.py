@@ -227,7 +227,8 @@ class World:
                 self._fetch(shard, record.customer, examples=not isinstance(record, Event))
             elif isinstance(record, Visit):
                 for customer in record.customers:
-                    self._fetch(shard, customer, examples=False)
+                    if shard_of(customer, SHARDS) == shard.number:
+                        self._fetch(shard, customer, examples=False)
         ticks = [record.watermark for record in records if isinstance(record, Tick)]
         if ticks and not shard.timers.covers(max(ticks)):
             limit = len(ticks) * self.config.limits.timers_per_tick + len(records)

@@ -303,7 +303,7 @@ MUTATIONS = [
     ),
     Mutation(
         "a-birthday-told-anew-moves-what-is-waited-for", "operators/engage.py",
-        " or type in book.dating:", ":",
+        "if before == now and type not in book.dating:", "if before == now:",
         "tests/test_dates.py::test_a_birthday_that_was_told_wrong_is_told_right",
     ),
     Mutation(
@@ -375,6 +375,11 @@ MUTATIONS = [
         "refused-offers-are-tried-less", "operators/bandit.py",
         'REFUSED ** refused.get(variant.offer or "", 0)', "1",
         "tests/test_bandit.py::test_an_offer_that_was_refused_is_tried_less_by_that_customer",
+    ),
+    Mutation(
+        "a-play-is-new-once", "operators/engage.py",
+        "state.greeting.get(name, state.applied) for name", "state.applied for name",
+        "tests/test_segments.py::test_a_new_play_can_speak_to_those_who_are_in_already_each_once",
     ),
     Mutation(
         "variants-stick", "operators/governance.py",

@@ -183,6 +183,7 @@ def test_a_good_file_is_good() -> None:
         ("plays/hello/choose", "bandit", "plays.hello.choose: bandit needs a goal to learn from, and at least two variants"),
         ("plays/hello/choose", "dice", "plays.hello.choose: is not allowed: 'dice'; allowed: bandit or weights"),
         ("plays/hello/variants", {"a": {"offer": "Big One"}}, "plays.hello.variants.a.offer: is not allowed: 'Big One'"),
+        ("plays/hello/on_activate", "send", "plays.hello.on_activate: send has a meaning only for plays that wait for a segment to be entered"),
         ("limits/testers", "me", "limits.testers: is not allowed"),
         ("plays/leaving/when/score", {}, "plays.leaving.when.score: allowed: exactly one of rises_to, falls_to"),
         ("plays/leaving/when/score", {"rises_to": "high", "falls_to": "low"}, "plays.leaving.when.score: allowed: exactly one"),

@@ -326,6 +326,28 @@ def test_a_visit_finds_who_is_in_by_a_new_definition() -> None:
     assert told_of.told() == []
 
 
+def test_a_new_play_can_speak_to_those_who_are_in_already_each_once() -> None:
+    greets = waits("entered", "buyer") | {"on_activate": "send", "cool_down": "1m"}
+    buyer = {"buyer": "profile.orders >= 1"}
+    found = world(plays(buyer), A, B, C).feed(ordered(A, T), ordered(B, T), viewed(C, "tea", T))
+    apply(found, plays(buyer, hello=greets, quiet=waits("entered", "buyer")), T + 1)
+    found.feed(viewed(B, "cup", T + HOUR), Visit(T + HOUR, [A, B, C], 1)).run()
+    assert sorted((each.customer, each.play) for each in found.decisions) == sorted([(A, "hello"), (B, "hello")])
+    again = plays(buyer, hello=greets, other=waits("left", "buyer"))
+    apply(found, again, T + 2 * HOUR).feed(Visit(T + 2 * HOUR, [A, B, C], 2), viewed(A, "pot", T + 3 * HOUR)).run()
+    assert len(found.decisions) == 2
+    found.feed(ordered(C, T + 4 * HOUR)).run()
+    assert found.decisions[-1].customer == C
+    assert replayed(found, [3, 2]).everything() == found.everything()
+
+
+def test_a_new_play_on_a_new_segment_speaks_to_those_it_finds() -> None:
+    after = plays({"buyer": "profile.orders >= 1"}, hello=waits("entered", "buyer") | {"on_activate": "send"})
+    found = apply(world(plays({}, {}), A, B).feed(ordered(A, T), viewed(B, "tea", T)), after, T + 1)
+    found.feed(Visit(T + 2, [A, B], 1)).run()
+    assert [(each.customer, each.business_key, each.code) for each in found.decisions] == [(A, "buyer", None)]
+
+
 def test_what_is_no_longer_defined_is_left_and_forgotten_at_the_next_touchpoint() -> None:
     told_of = world(plays({"buyer": "profile.orders > 0"})).feed(ordered(A, T))
     apply(told_of, plays({}, {}), T + 1).feed(viewed(A, "tea", T + 2)).run()
