@@ -58,12 +58,16 @@ class Visit(msgspec.Struct, eq=False):
     def look(self, home: Held | None, rules: Rules) -> None:
         """Compare with a cluster the person may be in."""
         self.home, self.moved = home, None
-        if home is None or self.person.command is not None:
+        if home is None or self.person.command is not None or not self._lives_in(home.cluster):
             return
         if not self.sure and _untold(home.cluster):
             return
         if not newer_logout(home.cluster, self.person.logouts, self.sighting.last):
             self.moved = move_times(home.cluster, self.sighting, self.person.by_last, rules)
+
+    def _lives_in(self, cluster: Cluster) -> bool:
+        """Whether any identifier is in its place there: one that has become a hub is still mentioned where it was."""
+        return not cluster.nobody or any([lives_in(cluster, token) for token in self.sighting.tokens])
 
     @property
     def known(self) -> bool:

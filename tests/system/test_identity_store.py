@@ -137,6 +137,21 @@ def test_a_kiosk_that_is_released_while_somebody_passes_it_is_read_again(client:
     assert owners[token("device:kiosk")] == owners[token("member:new")], "who used it last"
 
 
+def test_who_is_shown_by_a_kiosk_alone_is_found_where_the_kiosk_is_now(client: redis.Redis) -> None:
+    """Who was found last in a cluster that has parted from the kiosk since is not looked for there."""
+    world = World(client, identity=Identity(namespaces={"device": Namespace(hub={"member": 2})}))
+    process = world.process(0)
+    world.run(process, message(0, "!member:ann", "cookie:1", "device:till", "device:kiosk"))
+    world.run(process, message(1, "device:kiosk", time=START + 1))
+    some = [message(2 + n, "device:kiosk", f"!member:{each}", time=START + 2 + n) for n, each in enumerate("bc")]
+    world.run(process, *some, message(4, "device:till", "!member:dan", time=START + 5))
+    world.run(process, message(5, "device:kiosk", time=START + 90_000), message(6, "device:till", "!member:eve"))
+    owners, _ = world.stored()
+    alone = next(each for each in world.events() if each.src.endswith("/5"))
+    assert alone.customer == owners[token("device:kiosk")]
+    assert len({owners[token(f"member:{each}")] for each in ("ann", "b", "c", "dan", "eve")}) == 5
+
+
 def test_redis_forgetting_between_two_rounds_of_a_batch_is_noticed(world: World) -> None:
     slow, store = interruptible(world, 0)
     fast = world.process(1)
