@@ -29,6 +29,7 @@ import redis
 from flows.embedded import EmbeddedValkey
 from operators.stitching import Stitcher
 from schemas.config import Config, Identity, Keys, Limits, Topics
+from state.identity import IdentityStore
 
 #: Of no deployment: figures are to be compared.
 KEYS = Keys(index="11" * 32, dead_letters="22" * 32, master={"k1": "33" * 32})
@@ -92,7 +93,7 @@ def _measure(client: redis.Redis, messages: Iterator[Message], options: argparse
         identity=Identity(blocked=tuple(options.blocked)),
         limits=Limits(batch=options.batch),
     )
-    stitcher = Stitcher(config, client, lambda: time.time_ns() // 1_000_000)
+    stitcher = Stitcher(config, IdentityStore(client, config.prefix), lambda: time.time_ns() // 1_000_000)
     stitcher.positions([("ts.touchpoints", 0)])
     tally: Counter[str] = Counter()
     _run(stitcher, islice(messages, options.warm), options.batch, tally)

@@ -24,6 +24,7 @@ from operators.transactions import Aborted, Transactions
 from schemas.config import Config
 from schemas.errors import Conflict, SourceGoneMad
 from schemas.topics import inputs
+from state.identity import IdentityStore
 from state.sources import swap_transactions
 
 log = logging.getLogger(__name__)
@@ -59,7 +60,7 @@ class Reception:
         self._config = config
         self._redis = client
         self._initialise = initialise
-        self._stitcher = Stitcher(config, client, _wall_ms)
+        self._stitcher = Stitcher(config, IdentityStore(client, config.prefix), _wall_ms)
         self._transactions = Transactions(config, FLOW)
         self._subscription = Subscription(config, FLOW, inputs(config), self._take_over, self._let_go)
         self._k: dict[Partition, int] = {}

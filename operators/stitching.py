@@ -19,7 +19,6 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 import msgspec
-import redis
 
 from operators.changes import CREATED
 from operators.planning import Planner
@@ -101,11 +100,11 @@ class Stitcher:
     """Stitches for one process.
 
     Args:
-        redis: not decoding responses; may reconnect, but what Redis lost meanwhile is noticed: see `stitch`.
+        store: may reconnect, but what it lost meanwhile is noticed: see `stitch`.
         now_ms: the process' clock, epoch milliseconds.
     """
 
-    def __init__(self, config: Config, redis: redis.Redis, now_ms: Callable[[], int]) -> None:
+    def __init__(self, config: Config, store: IdentityStore, now_ms: Callable[[], int]) -> None:
         self._now_ms = now_ms
         self._log_clock = config.clock == "log"
         self._shards = config.topics.shards
@@ -115,11 +114,9 @@ class Stitcher:
         self._audit = topic_name(config, AUDIT)
         tokens = Tokens(bytes.fromhex(config.keys.index))
         self._vault = Vault(config.keys.master)
-        self._store = IdentityStore(redis, config.prefix)
+        self._store = store
         self._reader = Reader(config, tokens)
-        self._resolver = Resolver(
-            self._store, Planner(self._store, self._vault, tokens, self._reader.rules), self._now_us
-        )
+        self._resolver = Resolver(store, Planner(store, self._vault, tokens, self._reader.rules), self._now_us)
         self._home = lru_cache(CACHED_KEYS)(self._find_home)
         self._sources: dict[Partition, bytes] = {}
         #: How far this process has read each source, and up to where Redis has forgotten that.

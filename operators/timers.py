@@ -43,6 +43,12 @@ class TimerIndex:
             self._due = {customer: due for due, customer in head}
             self._heap = head
 
+    def compact(self) -> None:
+        """Drop the entries of timers that have moved, where they crowd: nothing else does without a `trim`."""
+        if len(self._heap) > KEPT + 2 * len(self._due):
+            self._heap = [(due, customer) for customer, due in self._due.items()]
+            heapify(self._heap)
+
     def covers(self, watermark: int) -> bool:
         """Whether every timer due at ``watermark`` is loaded."""
         return self.horizon[0] > watermark

@@ -180,9 +180,10 @@ def pack_source(source: Source) -> bytes:
 
 
 class IdentityStore:
-    """The identity slot of one deployment. Raises `redis.RedisError`; ``client`` must not decode responses."""
+    """The identity slot of one deployment. Raises `redis.RedisError`; ``client`` must not decode responses (None: see
+    `state.identity_memory`)."""
 
-    def __init__(self, client: redis.Redis, prefix: str) -> None:
+    def __init__(self, client: redis.Redis | None, prefix: str) -> None:
         self._redis: Any = client  # typed replies of redis-py are unions of sync and async
         self._tag = f"{{{prefix}.i}}".encode()
         self._sources = self._tag + b"sources"

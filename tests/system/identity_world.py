@@ -48,7 +48,7 @@ class World:
 
     def process(self, *partitions: int) -> Stitcher:
         """A process that has taken the partitions over."""
-        stitcher = Stitcher(self.config, self.redis, lambda: self.now)
+        stitcher = Stitcher(self.config, IdentityStore(self.redis, self.config.prefix), lambda: self.now)
         stitcher.positions([(TOPIC, each) for each in partitions or (0,)])
         return stitcher
 
