@@ -114,7 +114,8 @@ def _consumer(config: Config, *, follow: bool) -> Consumer:
 
 
 def _batches(consumer: Consumer, open_ends: set[int] | None) -> Iterator[list[Message]]:
-    """Until the end of every partition was reported; control records take offsets, so ends are not compared."""
+    """Until the end of every partition was reported, which then goes from ``open_ends``; control records take offsets,
+    so ends are not compared."""
     while open_ends is None or open_ends:
         # consume() waits its whole timeout for a full batch: take what is there, else wait for one.
         messages = consumer.consume(BATCH, 0)
@@ -129,5 +130,4 @@ def _batches(consumer: Consumer, open_ends: set[int] | None) -> Iterator[list[Me
                 (open_ends or set()).discard(message.partition())
             elif not error.retriable() and error.fatal():
                 raise KafkaException(error)
-        if found or open_ends is None:
-            yield found
+        yield found

@@ -39,8 +39,8 @@ _OF_PLAYS: Final = frozenset(("plays", "pause", "resume"))
 class Replay:
     """The shards of a deployment as its log leaves them.
 
-    ``take`` is given each output, and the number of the shard that made it. ``models`` and ``books`` hold content by
-    hash. ``plays``: the version in force from the first record on, in virtual time; None: as the log says.
+    ``take`` is given each output. ``models`` and ``books`` hold content by hash. ``plays``: the version in force from
+    the first record on, in virtual time; None: as the log says.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class Replay:
         config: Config,
         models: Mapping[str, Model],
         books: Mapping[str, PlayBook],
-        take: Callable[[int, Output], object],
+        take: Callable[[Output], object],
         *,
         plays: str | None = None,
     ) -> None:
@@ -120,7 +120,7 @@ class Replay:
             if self._virtual and output.topic == self._topic:
                 self._looped.append((output.partition, output.value))
             else:
-                self._take(shard.number, output)
+                self._take(output)
 
 
 def _of_its_time(record: Record) -> bool:

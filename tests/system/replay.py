@@ -13,9 +13,8 @@ from typing import Any
 import msgspec
 import redis
 
-from operators import reasons
+from operators import reasons, replaying
 from operators.churn import Model
-from operators.engage import Engage
 from operators.playbook import PlayBook
 from operators.shard import Shard, ShardState
 from schemas import stitched
@@ -24,7 +23,7 @@ from schemas.outputs import Decision
 from schemas.stitched import Absorb, Change, Event, Tick, Visit
 from schemas.topics import OUTPUTS, STITCHED, topic_name
 from state.profile import pack, unpack, unpack_parts
-from state.shards import ShardStore
+from state.shards import Output, ShardStore
 from tests.system.reading import Read, read_topic, scan
 
 #: Output, whatever the partition: key, value.
@@ -45,30 +44,24 @@ class Replay:
         loaded = {key.decode(): Model.from_bytes(value) for key, value in models.items()}
         books = {key.decode(): PlayBook.from_bytes(value) for key, value in plays.items()}
         self._books = books
-        self._engage = Engage(config, loaded, books)
-        numbers = range(config.topics.shards)
-        self.shards = [Shard(number, 0, None, ShardState(), 0) for number in numbers]
-        self._ends = [stored.r or 0 for stored in self._store.read(list(numbers))]
+        self._outputs: list[Output] = []
+        self._replay = replaying.Replay(config, loaded, books, self._outputs.append)
+        self.shards = self._replay.shards
+        self._ends = [stored.r or 0 for stored in self._store.read(range(config.topics.shards))]
         self.log = list(log)
         self.faults: list[str] = []
         for read in self.log:
             self._apply(read)
 
     def _apply(self, read: Read) -> None:
-        shard, raw = self.shards[read.partition], read.value or b""
+        raw = read.value or b""
         record = stitched.decode(raw)
         if read.offset >= self._ends[read.partition]:
             # A tick may be appended after the last one that engage has read; nothing else may.
             if not isinstance(record, Tick | Visit):
                 self.faults.append(f"stitched/{read.partition}/{read.offset} was not processed")
             return
-        shard.r = read.offset
-        if isinstance(record, Tick):
-            for customer in self._engage.tick(shard, record):
-                self._engage.fire(shard, customer, record.watermark)
-        else:
-            self._engage.apply(shard, record, raw)
-        shard.r = read.offset + 1
+        self._replay.feed(read.partition, record, raw)
 
     def check(self) -> list[str]:
         """Every difference."""
@@ -79,7 +72,7 @@ class Replay:
 
     def outputs(self, topic: str) -> Counter[Pair]:
         """What the replay wrote to ``topic``."""
-        return Counter((out.key, out.value) for shard in self.shards for out in shard.outbox if out.topic == topic)
+        return Counter((output.key, output.value) for output in self._outputs if output.topic == topic)
 
     def _check_topics(self) -> list[str]:
         faults = []
