@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 
+from flows.cli_backtest import backtest
 from flows.cli_base import examples, load_config, with_config
 from flows.cli_data import COMMANDS
 from flows.cli_identity import identity
@@ -175,7 +176,7 @@ def run(flow: str, initialise: bool, path: str | None) -> None:
     sys.exit(run_flow(flow))
 
 
-for _command in (*COMMANDS, identity, plays, report, why):
+for _command in (*COMMANDS, identity, plays, report, why, backtest):
     main.add_command(_command)
 
 if __name__ == "__main__":

@@ -132,7 +132,7 @@ class _Sending:
             self.done.invalid += 1
             return None, line
         key = (ids[0].value if ids else decoded.id).encode(errors="replace")
-        return key, _stamped(line, int(decoded.time)) if self._stamp else line
+        return key, stamped(line, int(decoded.time)) if self._stamp else line
 
     def _produce(self, key: bytes | None, value: bytes) -> None:
         while True:
@@ -168,7 +168,7 @@ class _Sending:
             self._progress(self.done)
 
 
-def _stamped(line: bytes, at: int) -> bytes:
+def stamped(line: bytes, at: int) -> bytes:
     """``line`` with ``at`` set; every other field keeps its very bytes."""
     fields: dict[str, Any] = dict(_fields.decode(line))
     fields["at"] = at

@@ -12,12 +12,13 @@ PLAIN_SECONDS: Final = 5.0
 
 
 class Progress:
-    """Shows how many ``what`` are done, and how fast. A context manager; call `update` as often as you like."""
+    """Shows how many ``what`` are done, of how many if that is known, and how fast. A context manager; call `update` as
+    often as you like."""
 
-    def __init__(self, what: str) -> None:
-        self._what = what
+    def __init__(self, what: str, total: int | None = None) -> None:
+        self._what, self._total = what, total
         self._started = self._shown = time.monotonic()
-        self._bar: _Bar | None = _Bar(what) if sys.stderr.isatty() else None
+        self._bar: _Bar | None = _Bar(what, total) if sys.stderr.isatty() else None
 
     def update(self, done: int, *, failed: int = 0) -> None:
         """``done`` so far, of which or besides which ``failed``."""
@@ -30,7 +31,8 @@ class Progress:
 
     def _facts(self, done: int, failed: int, now: float) -> str:
         rate = done / max(now - self._started, 0.001)
-        return f"{rate:.0f}/s" + (f", {failed} failed" if failed else "")
+        share = f"{done / self._total:.0%}, " if self._total else ""
+        return f"{share}{rate:.0f}/s" + (f", {failed} failed" if failed else "")
 
     def __enter__(self) -> Self:
         return self
@@ -41,16 +43,17 @@ class Progress:
 
 
 class _Bar:
-    """rich's line: a spinner, as the number of lines is not known beforehand."""
+    """rich's line: a bar or, where it is not known beforehand how many there are, a spinner."""
 
-    def __init__(self, what: str) -> None:
+    def __init__(self, what: str, total: int | None) -> None:
         from rich.console import Console
+        from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
         from rich.progress import Progress as Rich
-        from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
 
-        columns = (SpinnerColumn(), TextColumn("{task.completed:.0f} " + what), TextColumn("{task.description}"))
+        shape = BarColumn() if total else SpinnerColumn()
+        columns = (shape, TextColumn("{task.completed:.0f} " + what), TextColumn("{task.description}"))
         self._rich = Rich(*columns, TimeElapsedColumn(), console=Console(stderr=True), transient=True)
-        self._task = self._rich.add_task("", total=None)
+        self._task = self._rich.add_task("", total=total)
         self._rich.start()
 
     def update(self, done: int, facts: str) -> None:

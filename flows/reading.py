@@ -76,20 +76,20 @@ def _end_offsets(admin: AdminClient, partitions: Sequence[Partition]) -> dict[Pa
 def read(
     config: Config, topic: str, *, start: int | None, follow: bool, partition: int | None = None
 ) -> Generator[list[Message], None, None]:
-    """Batches of messages of ``topic``, in order per partition; of one ``partition``, or of all.
+    """Batches of messages of ``topic``, in order per partition; of one ``partition``, or of all. Some are empty.
 
     From offset ``start`` of each partition (0 from the first record there is; None from the end as it is
-    now), up to the end, or for ever with ``follow``: then an empty batch whenever nothing came.
+    now), up to the end, or for ever with ``follow``.
     """
     admin = admin_client(config)
     partitions = [each for each in partitions_of(admin, topic) if partition in (None, each[1])]
     ends = end_offsets(admin, partitions) if start is None else {}
     first = start or OFFSET_BEGINNING
     positions = [TopicPartition(*each, ends.get(each, first)) for each in partitions]
-    consumer = _consumer(config, follow=follow)
+    consumer = new_consumer(config, follow=follow)
     try:
         consumer.assign(positions)
-        yield from _batches(consumer, open_ends=None if follow else {number for _, number in partitions})
+        yield from batches(consumer, open_ends=None if follow else {number for _, number in partitions})
     finally:
         consumer.close()
 
@@ -99,7 +99,8 @@ def _latest() -> Any:
     return spec.latest()
 
 
-def _consumer(config: Config, *, follow: bool) -> Consumer:
+def new_consumer(config: Config, *, follow: bool) -> Consumer:
+    """A consumer that joins no group; unless it is to ``follow``, it is told of the ends of partitions."""
     return Consumer(
         {
             **client_properties(config),
@@ -113,9 +114,9 @@ def _consumer(config: Config, *, follow: bool) -> Consumer:
     )
 
 
-def _batches(consumer: Consumer, open_ends: set[int] | None) -> Iterator[list[Message]]:
+def batches(consumer: Consumer, open_ends: set[int] | None) -> Iterator[list[Message]]:
     """Until the end of every partition was reported, which then goes from ``open_ends``; control records take offsets,
-    so ends are not compared."""
+    so ends are not compared. Empty ones where nothing came."""
     while open_ends is None or open_ends:
         # consume() waits its whole timeout for a full batch: take what is there, else wait for one.
         messages = consumer.consume(BATCH, 0)

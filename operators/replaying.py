@@ -68,9 +68,9 @@ class Replay:
             self._reach(number, record, raw)
             self._come_back()
 
-    def finish(self) -> None:
-        """The log ends: in virtual time all that is due by its latest clock still happens."""
-        end = max([shard.state.at for shard in self.shards])
+    def finish(self, at: int = 0) -> None:
+        """The log ends: in virtual time all that is due by its latest clock, or ``at`` (ms), still happens."""
+        end = max([at, *[shard.state.at for shard in self.shards]])
         for shard in self.shards if self._virtual else ():
             self._advance(shard, end)
             self._come_back()
@@ -124,7 +124,7 @@ class Replay:
 
 
 def _of_its_time(record: Record) -> bool:
-    """Whether a record follows from the plays that were in force when it was written, and means nothing under others."""
+    """Whether a record follows from the plays that were in force when it was written: under others it means nothing."""
     if isinstance(record, Gist | Event):
         return record.hops > 0
     return isinstance(record, Tick | Absorb) or (isinstance(record, Control) and record.what in _OF_PLAYS)
