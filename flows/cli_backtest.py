@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from flows.history import History
     from schemas.config import Config
 
+_HISTORY = click.Path(exists=True, dir_okay=False, allow_dash=True)
 _PLAYS = click.Path(dir_okay=False, path_type=Path)
 
 
@@ -40,9 +41,7 @@ class _Moment(click.ParamType[int]):
         "touchstream backtest --input history.ndjson --plays plays.yaml --from 2026-01-01 --json",
     )
 )
-@click.option(
-    "--input", "file", type=click.File("rb"), help="Touchpoints, or records of stitched (NDJSON; - for stdin)."
-)
+@click.option("--input", "file", type=_HISTORY, help="Touchpoints, or records of stitched (NDJSON; - for stdin).")
 @click.option("--topic", type=click.Choice(["stitched"]), help="The log that the deployment has kept.")
 @click.option("--plays", type=_PLAYS, required=True, help="The plays to try.")
 @click.option("--against", type=_PLAYS, help="Others to compare them with.")
@@ -52,7 +51,7 @@ class _Moment(click.ParamType[int]):
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @with_config
 def backtest(
-    file: Any,
+    file: str | None,
     topic: str | None,
     plays: Path,
     against: Path | None,
@@ -93,7 +92,7 @@ def backtest(
             click.echo(line)
 
 
-def _history(config: Config, file: Any) -> tuple[History, Any]:
+def _history(config: Config, file: str | None) -> tuple[History, Any]:
     """What is replayed, and the models it may activate."""
     if file is None:
         from flows.backtest import Models
@@ -102,5 +101,5 @@ def _history(config: Config, file: Any) -> tuple[History, Any]:
         return TopicHistory(config), Models(config)
     from flows.history_file import FileHistory
 
-    with Progress("lines looked through") as shown:
-        return FileHistory(config, file, shown.update), {}
+    with click.open_file(file, "rb") as opened, Progress("lines looked through") as shown:
+        return FileHistory(config, opened, shown.update), {}

@@ -202,6 +202,7 @@ def _mapped(file: IO[bytes]) -> mmap.mmap:
     except (ValueError, OSError):  # empty, or a pipe
         with tempfile.TemporaryFile() as copy:
             copyfileobj(file, copy)
+            copy.flush()
             if not copy.tell():
                 raise TouchstreamError("there is nothing to replay: the file is empty") from None
             return mmap.mmap(copy.fileno(), 0, access=mmap.ACCESS_READ)

@@ -11,8 +11,9 @@
 As the log says, time moves on its ticks, and the hand-overs and forwarded touchpoints it holds are folded in where they
 stand. Under other plays neither is of use: ticks were made when the timers of the plays then in force were due, and a
 hand-over holds a profile as those plays had left it. So time is *virtual* then: a timer fires when it is due, before
-the first record of its shard that is not older; and what the core writes to ``stitched`` comes back right after the
-record that made it. The shards must then be fed in the order of their clocks, or a hand-over comes too early.
+the first record of its shard that is not older; and what the core writes to ``stitched`` comes back when the moment at
+which it did so is over, since what was written together is there before what follows from it. The shards must then be
+fed in the order of their clocks, or a hand-over comes too early.
 """
 
 from __future__ import annotations
@@ -57,6 +58,7 @@ class Replay:
         self._take = take
         self._topic = topic_name(config, STITCHED)
         self._looped: deque[tuple[int, bytes]] = deque()
+        self._now = 0
         numbers = range(config.topics.shards)
         self.shards = [Shard(number, 0, None, ShardState(plays=plays or ""), 0) for number in numbers]
 
@@ -65,12 +67,15 @@ class Replay:
         if not self._virtual:
             self._apply(self.shards[number], record, raw)
         elif not _of_its_time(record):
+            if record.at > self._now:
+                self._come_back()
+                self._now = record.at
             self._reach(number, record, raw)
-            self._come_back()
 
     def finish(self, at: int = 0) -> None:
         """The log ends: in virtual time all that is due by its latest clock, or ``at`` (ms), still happens."""
         end = max([at, *[shard.state.at for shard in self.shards]])
+        self._come_back()
         for shard in self.shards if self._virtual else ():
             self._advance(shard, end)
             self._come_back()
