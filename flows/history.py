@@ -14,7 +14,7 @@ from typing import Final, Protocol
 from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
 
 from flows.admin import admin_client
-from flows.reading import batches, end_offsets, new_consumer, partitions_of
+from flows.reading import batches, end_offsets, first_offsets, new_consumer, partitions_of
 from schemas import stitched
 from schemas.config import Config
 from schemas.errors import TouchstreamError
@@ -58,8 +58,10 @@ class TopicHistory:
             raise TouchstreamError(
                 f"{self._topic} has {len(partitions)} partitions, topics.shards is {config.topics.shards}"
             )
+        first = first_offsets(admin, partitions)
         self._ends = {number: end for (_, number), end in end_offsets(admin, partitions).items()}
-        self.total, self.done = sum(self._ends.values()), 0
+        self._cut = any(first.values())
+        self.total, self.done = sum(self._ends.values()) - sum(first.values()), 0
 
     def entries(self) -> Iterator[Entry]:
         """The records of all partitions in one order."""
@@ -73,8 +75,10 @@ class TopicHistory:
             consumer.close()
 
     def notes(self) -> list[str]:
-        """Nothing is left out."""
-        return []
+        """What retention has left out."""
+        if not self._cut:
+            return []
+        return ["the beginning of the log is gone (topics.retention_days): who agreed to what before that is not known"]
 
 
 class Queues(Protocol):

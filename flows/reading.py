@@ -52,23 +52,31 @@ def partition_counts(admin: AdminClient, topics: Sequence[str]) -> dict[str, int
 
 
 def end_offsets(admin: AdminClient, partitions: Sequence[Partition]) -> dict[Partition, int]:
-    """The offset after the last committed record of each partition. Waits while partitions find their leaders, as
-    they do just after their creation."""
+    """The offset after the last committed record of each partition."""
+    return _offsets(admin, partitions, _spec().latest())
+
+
+def first_offsets(admin: AdminClient, partitions: Sequence[Partition]) -> dict[Partition, int]:
+    """The offset of the first record that each partition still has."""
+    return _offsets(admin, partitions, _spec().earliest())
+
+
+def _offsets(admin: AdminClient, partitions: Sequence[Partition], spec: OffsetSpec) -> dict[Partition, int]:
+    """Waits while partitions find their leaders, as they do just after their creation."""
     if not partitions:
         return {}
     deadline = time.monotonic() + TIMEOUT_SECONDS
     while True:
         try:
-            return _end_offsets(admin, partitions)
+            return _ask_offsets(admin, partitions, spec)
         except KafkaException as error:
             if error.args[0].code() not in _LEADERLESS or time.monotonic() > deadline:
                 raise
             time.sleep(POLL_SECONDS)
 
 
-def _end_offsets(admin: AdminClient, partitions: Sequence[Partition]) -> dict[Partition, int]:
-    latest = _latest()
-    asked = {TopicPartition(*partition): latest for partition in partitions}
+def _ask_offsets(admin: AdminClient, partitions: Sequence[Partition], spec: OffsetSpec) -> dict[Partition, int]:
+    asked = {TopicPartition(*partition): spec for partition in partitions}
     answers = admin.list_offsets(asked, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=TIMEOUT_SECONDS)
     return {(each.topic, each.partition): int(future.result().offset) for each, future in answers.items()}
 
@@ -94,9 +102,9 @@ def read(
         consumer.close()
 
 
-def _latest() -> Any:
-    spec: Any = OffsetSpec
-    return spec.latest()
+def _spec() -> Any:
+    """Its methods have no types."""
+    return OffsetSpec
 
 
 def new_consumer(config: Config, *, follow: bool) -> Consumer:

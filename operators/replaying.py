@@ -130,6 +130,6 @@ class Replay:
 
 def _of_its_time(record: Record) -> bool:
     """Whether a record follows from the plays that were in force when it was written: under others it means nothing."""
-    if isinstance(record, Gist | Event):
+    if isinstance(record, (Gist, Event)):
         return record.hops > 0
-    return isinstance(record, Tick | Absorb) or (isinstance(record, Control) and record.what in _OF_PLAYS)
+    return isinstance(record, (Tick, Absorb)) or (isinstance(record, Control) and record.what in _OF_PLAYS)
