@@ -23,7 +23,7 @@ from operators.replaying import Replay
 from operators.texts import rfc3339
 from schemas.config import Config
 from schemas.errors import TouchstreamError
-from schemas.stitched import Gist, Record
+from schemas.stitched import Change, Control, Record
 from schemas.topics import MODELS
 from state.connection import connect
 from state.contents import ContentStore
@@ -77,6 +77,7 @@ class _Side:
         self.replay = Replay(config, options.models, {book.version: book}, self._take, plays=plays)
         self.feed = self._feed_recorded if recorded else self.replay.feed
         self._others: Callable[[Output], object] = options.take
+        self._paused: set[int] = set()
 
     def _take(self, output: Output) -> None:
         self.tally.take(output)
@@ -84,9 +85,12 @@ class _Side:
 
     def _feed_recorded(self, number: int, record: Record, raw: bytes) -> None:
         """Raises `_OtherPlays` before anything is decided by others."""
-        if isinstance(record, Gist):
-            state = self.replay.shards[number].state
-            if state.plays != self.book.version or state.paused_at:
+        if isinstance(record, Control):
+            if record.what == "pause":
+                self._paused.add(number)
+        elif not isinstance(record, Change):  # before there were touchpoints somebody may have been made
+            in_force = self.replay.shards[number].state.plays
+            if in_force != self.book.version or number in self._paused:
                 raise _OtherPlays
         self.replay.feed(number, record, raw)
 

@@ -18,7 +18,7 @@ from state.shards import Output
 #: What a decision comes to at the step of the caps or behind it; without a code it is sent.
 _CAPPED = "frequency_cap"
 _REACHED_CAPS = frozenset(
-    (None, _CAPPED, "budget", "quiet_hours", "holdout_global", "holdout_play", "unreachable")
+    (None, _CAPPED, "budget", "quiet_hours", "holdout_global", "holdout_play", "unreachable", "shadow")
 )  # fmt: skip
 
 
@@ -38,12 +38,14 @@ _told = msgspec.json.Decoder(_Told)
 
 
 class OfPlay(msgspec.Struct):
-    """One play: ``stopped`` by code; ``waiting`` messages that are still held at the end. ``cap_pressure``: which share
-    of the decisions that came as far as the caps was stopped by them; None if none came."""
+    """One play: ``shadow``: what was not sent for its mode alone; ``stopped`` by code; ``waiting`` messages that are
+    still held at the end. ``cap_pressure``: which share of the decisions that came as far as the caps was stopped by
+    them; None if none came."""
 
     messages: int = 0
     customers: int = 0
     held_out: int = 0
+    shadow: int = 0
     stopped: dict[str, int] = {}
     waiting: int = 0
     cap_pressure: float | None = None
@@ -56,6 +58,7 @@ class OfPlays(msgspec.Struct):
     messages: int
     customers: int
     held_out: int
+    shadow: int
     stopped: int
     waiting: int
     per_play: dict[str, OfPlay]
@@ -152,6 +155,7 @@ class Tally:
             sum(each.messages for each in every),
             len(reached),
             sum(each.held_out for each in every),
+            sum(each.shadow for each in every),
             sum(sum(each.stopped.values()) for each in every),
             sum(each.waiting for each in every),
             per_play,
@@ -161,14 +165,24 @@ class Tally:
 
     def _of_play(self, name: str, customers: int, waiting: int) -> OfPlay:
         found = {(outcome, code): count for (play, outcome, code), count in self._outcomes.items() if play == name}
-        stopped = {
-            code: count for (outcome, code), count in sorted(found.items(), key=str) if outcome == "stopped" and code
-        }
-        held_out = sum(count for (outcome, _), count in found.items() if outcome == "held_out")
-        # What is held is decided anew, and counts then.
-        came = sum(count for (outcome, code), count in found.items() if outcome != "held" and code in _REACHED_CAPS)
-        pressure = round(stopped.get(_CAPPED, 0) / came, 4) if came else None
-        return OfPlay(found.get(("emitted", None), 0), customers, held_out, stopped, waiting, pressure)
+        outcomes: Counter[str] = Counter()
+        stopped: dict[str, int] = {}
+        came = 0
+        for (outcome, code), count in sorted(found.items(), key=str):
+            outcomes[outcome] += count
+            if outcome == "stopped":
+                stopped[code or ""] = count
+            # What is held is decided anew, and counts then.
+            came += count if outcome != "held" and code in _REACHED_CAPS else 0
+        return OfPlay(
+            outcomes["emitted"],
+            customers,
+            outcomes["held_out"],
+            outcomes["shadow"],
+            stopped,
+            waiting,
+            round(stopped.get(_CAPPED, 0) / came, 4) if came else None,
+        )
 
     def reached(self, replay: Replay) -> dict[str, set[str]]:
         """Whom which plays were sent to, by the ids that customers have at the end."""

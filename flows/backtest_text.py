@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from io import StringIO
 from typing import Final
 
@@ -42,30 +42,29 @@ def lines(report: Report) -> Iterator[str]:
 def _sum(plays: OfPlays) -> str:
     return (
         f"{plays.messages} messages to {plays.customers} customers; "
-        f"{plays.held_out} held out, {plays.stopped} stopped, {plays.waiting} still held"
+        f"{plays.held_out} held out, {plays.shadow} in shadow, {plays.stopped} stopped, {plays.waiting} still held"
     )
 
 
 def _of_plays(plays: OfPlays, against: OfPlays | None, less: Difference) -> Table:
+    compared = ("against", "difference") if against else ()
     table = _new(
-        "play", "messages", *(("against", "difference") if against else ()), "customers", "held out", "stopped"
+        "play", "messages", *compared, "customers", "held out", "shadow", "stopped", "still held", "cap pressure"
     )
-    table.add_column("still held", justify="right")
-    table.add_column("cap pressure", justify="right")
-    names = [*plays.per_play, *[name for name in (against.per_play if against else ()) if name not in plays.per_play]]
-    for name in names:
+    others = against.per_play if against else {}
+    for name in _names(plays.per_play, others):
         play = plays.per_play.get(name, OfPlay())
-        other = (against.per_play.get(name, OfPlay()).messages, f"{less.per_play.get(name, 0):+}") if against else ()
+        there = (others.get(name, OfPlay()).messages, f"{less.per_play.get(name, 0):+}") if against else ()
         pressure = "" if play.cap_pressure is None else f"{play.cap_pressure:.1%}"
-        stopped = sum(play.stopped.values())
-        _row(table, name, play.messages, *other, play.customers, play.held_out, stopped, play.waiting, pressure)
+        rest = (play.customers, play.held_out, play.shadow, sum(play.stopped.values()), play.waiting, pressure)
+        _row(table, name, play.messages, *there, *rest)
     return table
 
 
 def _stops(plays: OfPlays, against: OfPlays | None) -> Table:
     table = _new("stopped", "by", "times", *(("against", "difference") if against else ()))
     others = against.per_play if against else {}
-    for name in [*plays.per_play, *[name for name in others if name not in plays.per_play]]:
+    for name in _names(plays.per_play, others):
         mine, theirs = plays.per_play.get(name, OfPlay()).stopped, others.get(name, OfPlay()).stopped
         for code in sorted(mine.keys() | theirs.keys()):
             times, there = mine.get(code, 0), theirs.get(code, 0)
@@ -84,6 +83,11 @@ def _counted(what: str, counted: Mapping[str, int], other: Mapping[str, int] | N
             *((other.get(name, 0), f"{by.get(name, 0):+}") if other is not None else ()),
         )
     return table
+
+
+def _names(some: Iterable[str], others: Iterable[str]) -> list[str]:
+    """Both in their order, each once."""
+    return list(dict.fromkeys([*some, *others]))
 
 
 def _customer(customer: OfCustomer) -> Iterator[str]:

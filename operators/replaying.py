@@ -60,7 +60,9 @@ class Replay:
         self._looped: deque[tuple[int, bytes]] = deque()
         self._now = 0
         numbers = range(config.topics.shards)
-        self.shards = [Shard(number, 0, None, ShardState(plays=plays or ""), 0) for number in numbers]
+        # As if they had been put in force once, just before.
+        states = [ShardState(plays=plays, applied=1) if plays else ShardState() for _ in numbers]
+        self.shards = [Shard(number, 0, None, state, 0) for number, state in zip(numbers, states, strict=True)]
 
     def feed(self, number: int, record: Record, raw: bytes) -> None:
         """The next record of a shard."""

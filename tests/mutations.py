@@ -200,6 +200,47 @@ MUTATIONS = [
         "setattr(left, field, getattr(current, field))", "pass",
         "tests/test_undo.py::test_a_hand_over_told_again_after_the_split_is_not_taken_again",
     ),
+    # -- backtests
+    Mutation(
+        "hand-overs-are-those-of-the-plays-replayed", "operators/replaying.py",
+        "isinstance(record, (Tick, Absorb)) or", "isinstance(record, Tick) or",
+        "tests/test_replaying.py::test_under_other_plays_a_log_gives_what_live_would_have_written",
+    ),
+    Mutation(
+        "what-is-handed-over-comes-when-its-moment-is-over", "operators/replaying.py",
+        "if record.at > self._now:", "if True:",
+        "tests/test_replaying.py::test_a_hand_over_waits_for_what_was_written_together_with_its_cause",
+    ),
+    Mutation(
+        "virtual-time-fires-a-timer-when-it-is-due", "operators/replaying.py",
+        "Tick(due, due)", "Tick(at, at)",
+        "tests/test_replaying.py::test_a_timer_fires_when_it_is_due_though_no_tick_says_so",
+    ),
+    Mutation(
+        "what-is-due-at-the-end-of-a-log-still-happens", "operators/replaying.py",
+        "            self._advance(shard, end)\n", "            pass\n",
+        "tests/test_replaying.py::test_what_is_due_when_the_log_ends_still_happens_in_every_shard",
+    ),
+    Mutation(
+        "recorded-time-is-that-of-these-plays-alone", "flows/backtest.py",
+        "if in_force != self.book.version or number in self._paused:", "if in_force != self.book.version:",
+        "tests/test_backtest.py::test_the_ticks_of_a_log_count_only_if_these_plays_alone_were_in_force",
+    ),
+    Mutation(
+        "lines-of-a-file-go-by-their-time", "flows/history_file.py",
+        "return sorted(range(len(times)), key=times.__getitem__)", "return range(len(times))",
+        "tests/test_backtest.py::test_lines_go_by_their_time_not_by_their_place",
+    ),
+    Mutation(
+        "the-caps-of-before-count-in-a-window", "flows/backtest.py",
+        "        for feed in feeds:\n", "        for feed in feeds if record.at >= options.since else ():\n",
+        "tests/test_backtest.py::test_the_time_before_is_replayed_but_not_counted_and_that_after_is_not_looked_at",
+    ),
+    Mutation(
+        "identity-in-memory-writes-all-or-nothing", "state/identity_memory.py",
+        "if not all([self._as_expected(each) for each in write]):", "if not self._as_expected(write[0]):",
+        "tests/system/test_identity_store.py::test_each_write_is_all_or_nothing_and_marks_move_when_all_are_done",
+    ),
     # -- plays
     Mutation(
         "missing-compares-false", "operators/expressions.py",

@@ -151,6 +151,16 @@ def test_a_hand_over_is_that_of_these_plays_and_comes_before_what_waits_for_it()
     assert replay.counts()["applied"] == world.counts["applied"], "nothing is applied twice"
 
 
+def test_a_hand_over_waits_for_what_was_written_together_with_its_cause() -> None:
+    """B has been C for a while and comes back: the copy of the merge that says so is in a later shard than A's."""
+    world = World().feed(*reachable(A), *reachable(B), *reachable(C)).merge(B, C, 1, T + 1).run()
+    world.feed(carted(A, "cart", T + 2)).merge(A, B, 5, T + 3).run()
+    world.feed(viewed(D, "tea", T + DAY)).run()
+    replay, outputs = replayed(world.log, PLAYS)
+    assert [each.customer for each in decisions(outputs)] == [B]
+    assert replay.counts()["park_timeouts"] == 0
+
+
 ACTIONS = st.tuples(
     st.sampled_from(["view", "cart", "order", "sign up", "merge"]), st.sampled_from([A, B, C, D]), st.integers(0, 2)
 )

@@ -12,8 +12,10 @@ import msgspec
 import pytest
 import yaml
 from click.testing import CliRunner
+from confluent_kafka import TopicPartition
 
 from flows import history, playfile, plays_control
+from flows.admin import admin_client
 from flows.backtest import Models, Options, backtest
 from flows.backtest_report import Report
 from flows.cli import main
@@ -128,6 +130,15 @@ def test_a_backtest_of_a_live_log_is_live_and_under_other_plays_it_is_what_they_
     assert virtual.time == "virtual"
     assert virtual.difference is not None
     assert (virtual.difference.messages, virtual.difference.per_day) == (0, {})
+
+    # Retention takes the beginning.
+    gone = TopicPartition(topic_name(shop.config, "stitched"), 0, len(entries) // 20)
+    for future in admin_client(shop.config).delete_records([gone]).values():
+        future.result()
+    cut = shop.backtest(STARTER)
+    assert cut.time == "virtual"
+    assert cut.notes[0].startswith("the beginning of the log is gone")
+    assert 0 < cut.touchpoints < same.touchpoints
 
 
 def _in_order(shop: Shop, entries: list[history.Entry], monkeypatch: pytest.MonkeyPatch) -> None:
