@@ -187,4 +187,5 @@ def _uncollected() -> Iterator[None]:
         yield
     finally:
         if enabled:
+            gc.freeze()  # or the next collection would look at all of them
             gc.enable()

@@ -172,7 +172,7 @@ class FileHistory:
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
                 self._unreadable[number] = "not one of its kinds"
                 continue
-            if isinstance(record, Tick | Control):
+            if isinstance(record, (Tick, Control)):
                 self._left_out[record.what if isinstance(record, Control) else "tick"] += 1
             else:
                 yield shard_of(record.customer, shards), record, raw

@@ -204,7 +204,7 @@ MUTATIONS = [
     Mutation(
         "hand-overs-are-those-of-the-plays-replayed", "operators/replaying.py",
         "isinstance(record, (Tick, Absorb)) or", "isinstance(record, Tick) or",
-        "tests/test_replaying.py::test_under_other_plays_a_log_gives_what_live_would_have_written",
+        "tests/test_replaying.py::test_a_hand_over_is_that_of_these_plays_and_comes_before_what_waits_for_it",
     ),
     Mutation(
         "what-is-handed-over-comes-when-its-moment-is-over", "operators/replaying.py",
