@@ -20,10 +20,15 @@ from flows.backtest import Models, Options, backtest
 from flows.backtest_report import Report
 from flows.cli import main
 from flows.history import TopicHistory
+from operators.churn import PRIOR, PRIOR_CONTENT, content_hash
 from operators.playbook import PlayBook
+from operators.transactions import Transactions
+from schemas import stitched
 from schemas.config import Config
 from schemas.plays import PlayFile
-from schemas.topics import topic_name
+from schemas.stitched import Control
+from schemas.topics import MODELS, topic_name
+from state.contents import ContentStore
 from state.shards import Output
 from tests.engage_helpers import PLAYS
 from tests.system.pipeline import Feeder, Pipeline, chaotic
@@ -71,11 +76,23 @@ class Shop:
         return json.loads(done.stdout)
 
 
+def activate(pipeline: Pipeline) -> None:
+    """Let a model other than the prior score."""
+    content = PRIOR_CONTENT.replace(b'"intercept":2.7', b'"intercept":2.6')
+    digest = content_hash(content)
+    assert digest != PRIOR.hash
+    ContentStore(pipeline.redis, pipeline.config.prefix, MODELS).put(digest, content)
+    raw, topic = stitched.encode(Control(0, "model", "default", digest)), topic_name(pipeline.config, "stitched")
+    outputs = [Output(0, topic, shard, None, raw) for shard in range(pipeline.config.topics.shards)]
+    Transactions(pipeline.config, "learn").publish(outputs, [], None)
+
+
 @pytest.fixture
 def shop(deployment: Config, tmp_path: Path) -> Iterator[Shop]:
-    with Pipeline(tmp_path, chaotic(deployment), ("stitch", "stitch", "engage", "engage", "learn")) as pipeline:
+    with Pipeline(tmp_path, chaotic(deployment), ("stitch", "stitch", "engage", "engage")) as pipeline:
         # The last before the first touchpoint counts.
         plays_control.apply(pipeline.config, STARTER.file)
+        activate(pipeline)
         for flow in pipeline.flows:
             flow.start()
         feeder = Feeder(pipeline.config, 21, rate=400)
