@@ -3,7 +3,7 @@
 A file is looked through once for the times of its lines, and then read in their order; it need not fit into memory.
 Touchpoints go by ``at`` or, without one, by their own time, and are resolved to customers as live does it, by the keys
 and the policy of the configuration. Records of ``stitched`` (``touchstream tail stitched --json``) go by the clocks of
-their shards; they do not say which shard a tick or a control record was in, so these are left out.
+their shards; they do not say which shard a tick, a visit or a control record was in, so these are left out.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import mmap
 import tempfile
 from array import array
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from shutil import copyfileobj
@@ -26,7 +26,7 @@ from schemas import stitched
 from schemas.config import Config
 from schemas.errors import RecordFault, TouchstreamError
 from schemas.outputs import DeadLetter
-from schemas.stitched import Control, Tick, shard_of
+from schemas.stitched import Control, Tick, Visit, shard_of
 from schemas.topics import DEAD_LETTERS, STITCHED, topic_name
 from schemas.touchpoint import epoch_ms
 from state.identity_memory import MemoryIdentity
@@ -100,7 +100,7 @@ class FileHistory:
         self._starts, self._numbers, self._times = array("Q"), array("Q"), array("q")
         self._bare = bytearray()
         self._unreadable: dict[int, str] = {}
-        self._left_out: Counter[str] = Counter()
+        self._models = False
         self._of_stitched = _is_stitched(self._bytes)
         self._look_through(progress)
         self.total, self.done = len(self._starts), 0
@@ -119,7 +119,7 @@ class FileHistory:
             more = " ..." if len(self._unreadable) > NAMED else ""
             what = "records of stitched" if self._of_stitched else "touchpoints"
             found.append(f"{len(self._unreadable)} lines are no {what} and were left out: {named}{more}")
-        if self._left_out["model"]:
+        if self._models:
             found.append("models that were activated are not in the file: scores are those of the built-in prior")
         return found
 
@@ -165,15 +165,14 @@ class FileHistory:
     def _read(self) -> Iterator[Entry]:
         """Records of ``stitched`` as they are."""
         shards = self._config.topics.shards
-        self._left_out.clear()
         for number, raw, _ in self._lines():
             try:
                 record = stitched.decode_gist(raw)
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
                 self._unreadable[number] = "not one of its kinds"
                 continue
-            if isinstance(record, (Tick, Control)):
-                self._left_out[record.what if isinstance(record, Control) else "tick"] += 1
+            if isinstance(record, (Tick, Visit, Control)):
+                self._models |= isinstance(record, Control) and record.what == "model"
             else:
                 yield shard_of(record.customer, shards), record, raw
 

@@ -28,7 +28,7 @@ from operators.playbook import PlayBook
 from operators.shard import Shard, ShardState
 from schemas import stitched
 from schemas.config import Config
-from schemas.stitched import Absorb, Control, Event, Gist, Record, Tick, shard_of
+from schemas.stitched import Absorb, Control, Event, Gist, Record, Tick, Visit, shard_of
 from schemas.topics import STITCHED, topic_name
 from state.profile import Profile
 from state.shards import Output
@@ -134,4 +134,4 @@ def _of_its_time(record: Record) -> bool:
     """Whether a record follows from the plays that were in force when it was written: under others it means nothing."""
     if isinstance(record, (Gist, Event)):
         return record.hops > 0
-    return isinstance(record, (Tick, Absorb)) or (isinstance(record, Control) and record.what in _OF_PLAYS)
+    return isinstance(record, (Tick, Visit, Absorb)) or (isinstance(record, Control) and record.what in _OF_PLAYS)

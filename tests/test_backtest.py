@@ -26,7 +26,7 @@ from schemas.config import Config, Keys, Topics
 from schemas.errors import TouchstreamError
 from schemas.outputs import Trigger
 from schemas.plays import PlayFile
-from schemas.stitched import Control, Record
+from schemas.stitched import Control, Record, Visit
 from state.shards import Output
 from tests.engage_helpers import (
     DAY,
@@ -183,6 +183,7 @@ WAITING = [*reachable(A), carted(A, "cart", T + 1), tick(T + DAY), viewed(A, "te
     [
         ([APPLIED, *WAITING], "recorded"),
         ([OTHER, APPLIED, *WAITING], "recorded"),
+        ([OTHER, Visit(0, [A], 1), APPLIED, *WAITING[:2], Visit(0, [A], 2), *WAITING[2:]], "recorded"),
         ([APPLIED, *WAITING, Control(T + 3 * DAY, "pause", "welcome")], "recorded"),
         (WAITING, "virtual"),
         ([OTHER, *WAITING], "virtual"),

@@ -16,7 +16,7 @@ from operators.replaying import Replay
 from schemas import stitched
 from schemas.outputs import Decision
 from schemas.plays import PlayFile
-from schemas.stitched import Absorb, Control, Record
+from schemas.stitched import Absorb, Control, Record, Visit
 from state.shards import Output
 from tests.engage_helpers import (
     DAY,
@@ -124,7 +124,8 @@ def test_what_is_due_when_the_log_ends_still_happens_in_every_shard() -> None:
 
 def test_what_the_log_says_of_plays_is_not_followed() -> None:
     other = PlayBook(STRICT).version
-    world = World().feed(Control(T, "plays", "", other), Control(T, "pause", "*"), *reachable(A), signed_up(A, T + 1))
+    world = World().feed(Control(T, "plays", "", other), Control(T, "pause", "*"), Visit(0, [A], 1))
+    world.feed(*reachable(A), signed_up(A, T + 1))
     replay, outputs = replayed(world.log, PLAYS)
     assert told(outputs) == [("welcome", "emitted", T + 1)]
     assert {shard.state.plays for shard in replay.shards} == {PlayBook(PLAYS).version}
