@@ -16,7 +16,7 @@ import msgspec
 import redis
 
 from flows.backtest_report import Report, Tally, customer_by_customer, difference
-from flows.history import History
+from flows.history import TIMELESS, History
 from operators.churn import Model
 from operators.playbook import PlayBook
 from operators.replaying import Replay
@@ -127,11 +127,12 @@ def _replay(history: History, sides: Sequence[_Side], options: Options) -> _Seen
     first, feeds = sides[0].replay, [side.feed for side in sides]
     seen, count, until, end = _Seen(), 0, options.until, 0
     for number, record, raw in history.entries():
-        if not seen.start and record.at >= options.since:
-            seen.start, seen.before = record.at, first.counts()
-        if record.at >= until:
-            end = until - 1
-            break
+        if not isinstance(record, TIMELESS):
+            if record.at >= until:
+                end = until - 1
+                break
+            if not seen.start and record.at >= options.since:
+                seen.start, seen.before = record.at, first.counts()
         for feed in feeds:
             feed(number, record, raw)
         count += 1

@@ -1,7 +1,8 @@
 """The log of ``stitched`` as a history to be replayed: all shards in one order.
 
-Kafka keeps the order of each partition alone. Here records come in the order of the shards' clocks (the highest ``at``
-so far), so that what one shard hands over to another comes when it did.
+Kafka keeps the order of each partition alone. Here records come in the order of the shards' clocks, so that what one
+shard hands over to another comes when it did. The clock is the highest ``at`` so far of what is about customers: ticks,
+visits and control records stand where they stand.
 """
 
 from __future__ import annotations
@@ -18,9 +19,11 @@ from flows.reading import batches, end_offsets, first_offsets, new_consumer, par
 from schemas import stitched
 from schemas.config import Config
 from schemas.errors import TouchstreamError
-from schemas.stitched import Record
+from schemas.stitched import Control, Record, Tick, Visit
 from schemas.topics import STITCHED, topic_name
 
+#: Records that say nothing of when they were written, or of a time that others keep.
+TIMELESS: Final = (Tick, Visit, Control)
 #: A record, the number of its shard before and its bytes after it.
 Entry = tuple[int, Record, bytes]
 #: Raw records held of all partitions together, roughly; what is read ahead of one partition pauses above its share.
@@ -97,7 +100,7 @@ def in_order(queues: Queues, partitions: int) -> Iterator[Entry]:
         if raw is not None:
             record = decode(raw)
             entries[number] = number, record, raw
-            heads.append((record.at, number))
+            heads.append((0 if isinstance(record, TIMELESS) else record.at, number))
     heapify(heads)
     while heads:
         clock, number = heads[0]
@@ -108,7 +111,7 @@ def in_order(queues: Queues, partitions: int) -> Iterator[Entry]:
             continue
         record = decode(raw)
         entries[number] = number, record, raw
-        heapreplace(heads, (max(clock, record.at), number))
+        heapreplace(heads, (clock if isinstance(record, TIMELESS) else max(clock, record.at), number))
 
 
 class _Partitions:

@@ -19,14 +19,14 @@ from typing import IO, Final, NamedTuple
 
 import msgspec
 
-from flows.history import Entry
+from flows.history import TIMELESS, Entry
 from flows.ingest import stamped
 from operators.stitching import Stitcher
 from schemas import stitched
 from schemas.config import Config
 from schemas.errors import RecordFault, TouchstreamError
 from schemas.outputs import DeadLetter
-from schemas.stitched import Control, Tick, Visit, shard_of
+from schemas.stitched import Control, shard_of
 from schemas.topics import DEAD_LETTERS, STITCHED, topic_name
 from schemas.touchpoint import epoch_ms
 from state.identity_memory import MemoryIdentity
@@ -47,7 +47,7 @@ class _Given(msgspec.Struct):
 
 
 class _Written(msgspec.Struct):
-    """What tells the time of a record of ``stitched``, and its shard."""
+    """What tells the time of a record of ``stitched``, and its shard; the timeless have none."""
 
     at: int
     customer: str = ""
@@ -144,11 +144,13 @@ class FileHistory:
                 progress(number)
 
     def _clock(self, line: bytes, clocks: dict[int, int]) -> tuple[int, bool]:
-        """The clock of a record's shard."""
-        written = _written.decode(line)
-        shard = shard_of(written.customer, self._config.topics.shards)
+        """Where a record stands: by the clock of its shard, then by the shard."""
+        written, shards = _written.decode(line), self._config.topics.shards
+        if not written.customer:
+            return 0, False
+        shard = shard_of(written.customer, shards)
         clocks[shard] = max(clocks[shard], epoch_ms(written.at))
-        return clocks[shard], False
+        return clocks[shard] * shards + shard, False
 
     def _lines(self) -> Iterator[Line]:
         """The lines in order of time; of one moment in their own."""
@@ -171,7 +173,7 @@ class FileHistory:
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
                 self._unreadable[number] = "not one of its kinds"
                 continue
-            if isinstance(record, (Tick, Visit, Control)):
+            if isinstance(record, TIMELESS):
                 self._models |= isinstance(record, Control) and record.what == "model"
             else:
                 yield shard_of(record.customer, shards), record, raw

@@ -163,14 +163,25 @@ class Kept:
     ticked = True
 
     def __init__(self, *records: Record) -> None:
-        self._logs = World().feed(*records).log
+        self.world = World().feed(*records)
         self.total, self.done = 1, 0
 
     def entries(self) -> Iterator[Entry]:
-        return in_order(Logs(self._logs), SHARDS)
+        return in_order(Logs(self.world.log), SHARDS)
 
     def notes(self) -> list[str]:
         return []
+
+
+def test_a_log_taken_along_in_a_file_gives_what_it_gives_where_it_was_kept() -> None:
+    kept = Kept(Control(T + 9 * DAY, "model", "default", "x"), *reachable(A), *reachable(B), carted(A, "cart", T + 1))
+    kept.world.feed(tick(T + 7 * DAY), signed_up(B, T + 2)).merge(A, B, 5, T + MINUTE)
+    kept.world.feed(signed_up(A, T + 2 * MINUTE), carted(B, "other", T + 3 * MINUTE), viewed(C, "tea", T + DAY))
+    there = backtest(CONFIG, kept, BOOK, BOOK)
+    assert [there.plays.per_play[name].messages for name in ("welcome", "cart_abandoned")] == [1, 1]
+    for logs in (kept.world.log, kept.world.log[::-1]):
+        here = run(*[raw for log in logs for raw in log], against=PLAYS)
+        assert msgspec.structs.replace(here, notes=[]) == msgspec.structs.replace(there, notes=[])
 
 
 APPLIED, OTHER = Control(T - 2, "plays", "", BOOK.version), Control(T - 3, "plays", "", "another")
