@@ -150,7 +150,8 @@ def test_a_backtest_of_a_live_log_is_live_and_under_other_plays_it_is_what_they_
 
     # Retention takes the beginning.
     gone = TopicPartition(topic_name(shop.config, "stitched"), 0, len(entries) // 20)
-    for future in admin_client(shop.config).delete_records([gone]).values():
+    client = admin_client(shop.config)  # named: the answers go with the client
+    for future in client.delete_records([gone]).values():
         future.result()
     cut = shop.backtest(STARTER)
     assert cut.time == "virtual"
