@@ -100,7 +100,7 @@ class FileHistory:
         self._starts, self._numbers, self._times = array("Q"), array("Q"), array("q")
         self._bare = bytearray()
         self._unreadable: dict[int, str] = {}
-        self._models = False
+        self._learned = False
         self._of_stitched = _is_stitched(self._bytes)
         self._look_through(progress)
         self.total, self.done = len(self._starts), 0
@@ -119,8 +119,8 @@ class FileHistory:
             more = " ..." if len(self._unreadable) > NAMED else ""
             what = "records of stitched" if self._of_stitched else "touchpoints"
             found.append(f"{len(self._unreadable)} lines are no {what} and were left out: {named}{more}")
-        if self._models:
-            found.append("models that were activated are not in the file: scores are those of the built-in prior")
+        if self._learned:
+            found.append("what was learned is not taken from a file: the built-in prior scores, bandits know nothing")
         return found
 
     # -- the lines -------------------------------------------------------------------------------------------
@@ -174,7 +174,7 @@ class FileHistory:
                 self._unreadable[number] = "not one of its kinds"
                 continue
             if isinstance(record, TIMELESS):
-                self._models |= isinstance(record, Control) and record.what == "model"
+                self._learned |= isinstance(record, Control) and record.what in ("model", "bandit")
             else:
                 yield shard_of(record.customer, shards), record, raw
 

@@ -154,7 +154,9 @@ def test_records_of_stitched_are_replayed_in_the_order_of_their_clocks() -> None
     found = run(*dumped(world), b"{}", b'{"k": "event", "at": 1}')
     assert (found.touchpoints, found.customers, found.plays.messages) == (4, 2, 1)
     assert found.notes[0].startswith("2 lines are no records of stitched and were left out: line ")
-    assert found.notes[1] == "models that were activated are not in the file: scores are those of the built-in prior"
+    assert (
+        found.notes[1] == "what was learned is not taken from a file: the built-in prior scores, bandits know nothing"
+    )
 
 
 class Kept:

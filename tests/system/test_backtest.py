@@ -134,7 +134,7 @@ def test_a_backtest_of_a_live_log_is_live_and_under_other_plays_it_is_what_they_
     found = shop.command("--input", str(dump), plays=PLAIN)
     expected = json.loads(msgspec.json.encode(other))
     assert found.pop("notes") == [
-        "models that were activated are not in the file: scores are those of the built-in prior",
+        "what was learned is not taken from a file: the built-in prior scores, bandits know nothing",
         "no model was activated: churn scores are those of the built-in prior",
     ]
     assert expected.pop("notes") == []
