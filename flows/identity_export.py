@@ -23,8 +23,8 @@ from state.vault import DataKey, SealError, Vault
 
 
 class Export(msgspec.Struct, kw_only=True):
-    """``identity``: identifiers as hashes, and why they are one person's. ``contacts``: the values that messages go
-    to, by namespace. ``profile``, ``open_examples`` (learning not yet done) and ``parts`` (of which merges can be
+    """``identity``: identifiers as hashes, and why they are one person's. ``contacts``: the values that triggers
+    carry, by namespace. ``profile``, ``open_examples`` (learning not yet done) and ``parts`` (of which merges can be
     undone) as stored. ``touchpoints``: those still in the log, with their personal fields, if asked for."""
 
     customer: str

@@ -120,7 +120,9 @@ def _identity(config: Config) -> Iterator[str]:
             if not _DOMAIN.fullmatch(domain) and not (domain == "*" and key != "own_domains"):
                 yield f"identity.{key}: {domain!r} is not a domain; allowed: lower case, such as mail.example"
     hubs = [name for namespace in identity.namespaces.values() for name in namespace.hub]
-    for key, names in (("priority", identity.priority), ("namespaces", [*identity.namespaces, *hubs])):
+    numbers = () if identity.customer_number is None else (identity.customer_number,)
+    named = [*identity.namespaces, *hubs]
+    for key, names in (("priority", identity.priority), ("namespaces", named), ("customer_number", numbers)):
         for name in names:
             if name != name.strip().lower():
                 yield f"identity.{key}: {name!r} matches no identifier; allowed: lower case, no space around"

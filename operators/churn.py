@@ -37,6 +37,8 @@ LEARNING_RATE, INTERCEPT_RATE = 0.003, 0.01
 _SATURATED = 30.0
 
 BANDS = ("low", "medium", "high")
+#: Features that are told as the reasons of a score.
+REASONS = 3
 
 
 class Content(msgspec.Struct, frozen=True, kw_only=True):
@@ -104,6 +106,16 @@ class Model(msgspec.Struct, frozen=True):
         for value, (mean, slope) in zip(vector, self.terms, strict=True):
             logit += (value - mean) * slope
         return _logistic(logit)
+
+    def reasons(self, vector: list[float]) -> dict[str, float]:
+        """The features that move the log-odds most, each with its term of the sum above: at most `REASONS`, the
+        largest first, to three decimals. Above 0 is towards no purchase."""
+        terms = [
+            (round((value - mean) * slope, 3), name)
+            for name, value, (mean, slope) in zip(FEATURES, vector, self.terms, strict=True)
+        ]
+        terms.sort(key=lambda term: -abs(term[0]))
+        return {name: term for term, name in terms[:REASONS] if term}
 
 
 class Learner:

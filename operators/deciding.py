@@ -83,6 +83,12 @@ def _taken(
         return None, Verdict(ERROR)
 
 
+def _sealed(profile: Profile, namespace: str | None) -> outputs.Sealed | None:
+    """The value of that namespace as triggers carry it, if there is one."""
+    known = profile.contacts.get(namespace or "")
+    return None if known is None else outputs.Sealed(namespace or "", known.kid, known.sealed)
+
+
 class Decider:
     """Takes decisions and writes them: every one to ``decisions``, emitted ones to ``triggers`` as well."""
 
@@ -90,6 +96,7 @@ class Decider:
         self._books = books
         self._shards = config.topics.shards
         self._source = f"touchstream/{config.prefix}"
+        self._number = config.identity.customer_number
         self._triggers = topic_name(config, "triggers")
         self._decisions = topic_name(config, "decisions")
         self._alerts = topic_name(config, ALERTS)
@@ -120,6 +127,7 @@ class Decider:
                 Candidate(
                     self._play(each, book), each.key, each.occurrence, each.touchpoint, each.time, 0, each.values,
                     each.score, each.worth, each, "paused" if paused else stop, version=each.version,
+                    reasons=each.reasons,
                 )
             )  # fmt: skip
         self.decide(shard, profile, candidates, book)
@@ -230,7 +238,7 @@ class Decider:
         held = Held(
             *ids, at, verdict.until, verdict.code or "", candidate.play.name, candidate.business_key,
             candidate.occurrence, candidate.touchpoint, candidate.time, candidate.values,
-            candidate.score, candidate.worth, candidate.play.step, candidate.version,
+            candidate.score, candidate.worth, candidate.play.step, candidate.version, candidate.reasons,
         )  # fmt: skip
         profile.held = [*profile.held, held]
         fold.set_timer(profile, progress.HELD, held.id, held.until)
@@ -251,7 +259,6 @@ class Decider:
     def _trigger(
         self, profile: Profile, candidate: Candidate, own_id: str, verdict: Verdict, at: int, version: str
     ) -> outputs.Trigger:
-        contact = profile.contacts[verdict.namespace or ""]
         varied = candidate.play.variants[verdict.variant].values if verdict.variant else {}
         return outputs.Trigger(
             id=own_id,
@@ -270,7 +277,7 @@ class Decider:
                 touchpoint_time=candidate.time,
                 touchpoint_ts=candidate.ts,
                 decided_at=at,
-                contact=[verdict.namespace or "", contact.kid, contact.sealed],
+                contact=_sealed(profile, verdict.namespace),
                 values={**candidate.values, **varied},
                 score=candidate.score,
                 step=candidate.play.step,
@@ -278,5 +285,8 @@ class Decider:
                 channels=list(verdict.channels),
                 consent=_consent(candidate.play, verdict, profile),
                 expires_at=None if candidate.play.expires is None else at + candidate.play.expires,
+                customer_number=_sealed(profile, self._number),
+                reasons=candidate.reasons,
+                not_before=candidate.held.until if candidate.held else at,
             ),
         )

@@ -260,7 +260,9 @@ class Engage:
         before = profile.band
         score = self._scorer.score(shard, profile, time, examples)
         return [
-            unasked(play, profile, "churn", str(time), f"score:{time}", time, time)._replace(score=score.probability)
+            unasked(play, profile, "churn", str(time), f"score:{time}", time, time)._replace(
+                score=score.probability, reasons=score.reasons
+            )
             for play in self._book(shard).scored
             if warn and play.band is not None and crossed(play.band, before, score.band)
         ]

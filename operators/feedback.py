@@ -26,6 +26,8 @@ ADDRESS: dict[str, tuple[str, ...]] = {
     "sms": ("phone",),
     "wechat": ("wechat_openid", "wechat_unionid"),
 }
+#: All of these.
+ADDRESSES = frozenset(namespace for namespaces in ADDRESS.values() for namespace in namespaces)
 #: Messages on channels that plays cannot use are remembered together.
 ELSEWHERE = "elsewhere"
 #: So many soft bounces, with nothing delivered in between or since, let a channel rest for so long after the last (ms).

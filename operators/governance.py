@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 from operators import bandit, feedback, quiet
 from operators.chance import share, weighted
 from operators.consent import said
-from operators.feedback import ADDRESS
+from operators.feedback import ADDRESS, ADDRESSES
 from operators.playbook import PlayBook
 from operators.plays import EXIT, KEPT_SENT, Candidate, Cap, Play
 from schemas.outputs import Grounds
@@ -97,7 +97,9 @@ def grounds(candidate: Candidate, decision_id: str, profile: Profile, given: Cir
         variant=profile.variants.get(play.name),
         arms=dict(given.arms),
         refused=dict(profile.refused) if play.bandit else {},
-        addresses=[namespace for namespace, contact in profile.contacts.items() if not contact.bounced],
+        addresses=[
+            namespace for namespace, known in profile.contacts.items() if namespace in ADDRESSES and not known.bounced
+        ],
         bounced=[namespace for namespace, contact in profile.contacts.items() if contact.bounced],
         resting=[each for each in profile.engagement if feedback.rests(profile, each, given.at)],
         answers={each: feedback.answered(profile, each) for each in play.channels} if play.prefer == "engaged" else {},

@@ -14,11 +14,11 @@ from operators.commands import Answer
 from operators.evidence import Effect, Evidence
 from operators.groups import Group, Joined, elsewhere, join_up
 from operators.hubs import separate
-from operators.reading import DELIVERABLE, Person
+from operators.reading import Person
 from operators.rules import Rules
 from schemas import stitched
 from state.identity import ABSENT, ANY, DELETED, NO_CUSTOMER, SAME, Held, IdentityStore, Key, Set, Write
-from state.tokens import Tokens, namespace, token_text
+from state.tokens import Tokens, token_text
 from state.vault import Vault, kid
 
 
@@ -160,18 +160,14 @@ class Planner:
         )
 
     def _contacts(self, change: Change, joined: Joined) -> list[stitched.Contact]:
-        """The values a message can be sent to among the identifiers that joined, sealed for the customer."""
-        wanted = {token for token in change.ids if namespace(token) in DELIVERABLE}
-        if not wanted:
-            return []
-        data_key = joined.keys[change.customer]
-        key = self._vault.data_key(data_key.wrapped, change.customer, data_key.kid)
-        found = []
+        """The values that triggers carry among the identifiers that joined, sealed for the customer."""
+        wanted, found = set(change.ids), []
         for visit in joined.visits:
             for known in visit.person.contacts:
                 if known.token in wanted:
                     wanted.discard(known.token)
-                    sealed = key.seal(known.value.encode())
-                    token = token_text(known.token)
-                    found.append(stitched.Contact(known.ns, data_key.kid, sealed, visit.touches[0].time, token))
+                    held = joined.keys[change.customer]
+                    key = self._vault.data_key(held.wrapped, change.customer, held.kid)
+                    sealed, token = key.seal(known.value.encode()), token_text(known.token)
+                    found.append(stitched.Contact(known.ns, held.kid, sealed, visit.touches[0].time, token))
         return found

@@ -121,7 +121,7 @@ class Candidate(NamedTuple):
     """A play that wants to speak. ``business_key`` and ``occurrence`` make its id; ``touchpoint`` is what woke it
     (the token of the event, or the timer), ``time`` its event time and ``ts`` its broker time (0 for timers). ``held``:
     it has waited; ``stop``: the code of what stops it before anything is asked; ``due``: when its timer was (ms);
-    ``version``: of the plays, if not those in force."""
+    ``version``: of the plays, if not those in force; ``reasons``: of the ``score``."""
 
     play: Play
     business_key: str
@@ -136,6 +136,7 @@ class Candidate(NamedTuple):
     stop: str | None = None
     due: int = 0
     version: str = ""
+    reasons: dict[str, float] = {}
 
 
 def said(play: Play, *given: Any) -> dict[str, Value]:

@@ -29,7 +29,7 @@ from state.vault import DeadLetterBox, Original
 #: Identifiers, sets of them, sessions and bodies remembered: most touchpoints carry ones seen lately. What is longer
 #: (bytes) is not worth its memory.
 CACHED, LARGEST_REPEATING = 50_000, 1_000
-#: A message can be sent to these.
+#: A message can be sent to these: their values travel sealed, as the customer's number does.
 DELIVERABLE = frozenset(("email", "phone", "wechat_openid", "wechat_unionid"))
 
 
@@ -46,7 +46,7 @@ class Message(Protocol):
 
 
 class Known(msgspec.Struct):
-    """A usable identifier: token, its text, namespace; the normalised value where a message can be sent to it."""
+    """A usable identifier: token, its text, namespace; the normalised value where that travels sealed."""
 
     token: bytes
     text: str
@@ -56,7 +56,7 @@ class Known(msgspec.Struct):
 
 class Person(msgspec.Struct, eq=False):
     """Whom an event shows: ``who`` as in a `Sighting` (distinct tokens ascending, login bits), the texts of all
-    usable tokens, those a message can be sent to, and how many identifiers were junk. ``strongest``: the tokens of
+    usable tokens, those whose values travel sealed, and how many identifiers were junk. ``strongest``: the tokens of
     ``who``, strongest first. ``by_last``: for each pair of them, as `itertools.combinations` of their places sorted
     by the second, whether the last time of their link decides whose the weaker one is. ``kind`` is that of the links
     that no login has proven.
@@ -118,6 +118,7 @@ class Reader:
     def __init__(self, config: Config, tokens: Tokens) -> None:
         self._commands = topic_name(config, COMMANDS)
         self._country = config.identity.default_country
+        self._sealed = DELIVERABLE | {config.identity.customer_number}
         self._seal_unknown = config.privacy.unknown_fields == "seal"
         self._tokens = tokens
         blocked = _blocked(config)
@@ -258,7 +259,7 @@ class Reader:
         if ns == "email":
             value = canonical(value, self._tags, self._dots)
         token = self._tokens.identifier(ns, value)
-        return Known(token, token_text(token), ns, value if ns in DELIVERABLE else "")
+        return Known(token, token_text(token), ns, value if ns in self._sealed else "")
 
 
 def _blocked(config: Config) -> list[str]:

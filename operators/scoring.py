@@ -44,7 +44,9 @@ class Scorer:
         probability = model.probability(vector)
         profile.band = band(probability, profile.band or None, self._churn)
         profile.score, profile.scored_at = probability, time
-        score = outputs.Score(profile.customer, time, probability, profile.band, model.hash, examples is None)
+        score = outputs.Score(
+            profile.customer, time, probability, profile.band, model.hash, examples is None, model.reasons(vector)
+        )
         shard.emit(self._scores, -1, profile.customer, stitched.encode(score))
         if examples is not None:
             examples.append(OpenExample(time, vector, features.VERSION, probability, model.hash, profile.customer))

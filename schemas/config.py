@@ -59,7 +59,8 @@ class Identity(Section):
     expression``, ``own_domains`` the shop's own e-mail domains. At the domains ``email_tags`` and ``email_dots`` ("*":
     all) sub-addresses and dots of an address do not matter. ``rules`` is a policy of
     `schemas.policy`, of which ``namespaces`` replaces single namespaces and ``priority``, if given, the order. A merge
-    can be undone for ``undo_days``."""
+    can be undone for ``undo_days``. ``customer_number``: the namespace of the retailer's own number of a customer,
+    which travels with triggers, sealed."""
 
     default_country: Annotated[str, msgspec.Meta(pattern=r"^[A-Z]{2}$")] = "CN"
     blocked: tuple[str, ...] = ()
@@ -71,6 +72,7 @@ class Identity(Section):
     priority: tuple[str, ...] = ()
     namespaces: dict[str, Namespace] = {}
     undo_days: Annotated[int, msgspec.Meta(ge=0, le=3650)] = 30
+    customer_number: str | None = "member"
 
     def policy(self) -> Policy:
         """The policy that these settings make."""

@@ -8,15 +8,26 @@ from __future__ import annotations
 import msgspec
 
 
+class Sealed(msgspec.Struct, array_like=True):
+    """A personal value: the namespace of the identifier it is, the id of the data key, base64 of what it is under that
+    key (AES-256-GCM)."""
+
+    namespace: str
+    kid: str
+    sealed: str
+
+
 class TriggerData(msgspec.Struct, omit_defaults=True):
     """Why and to whom: everything a marketing system needs to act.
 
     ``channel`` is the one to use, ``channels`` all that were open and have an address, the best first. ``contact``
-    is the sealed address for it (namespace, data key id, base64 AES-256-GCM). ``consent``: the purpose and when (event
-    time) the customer agreed to it on this channel; empty where the play does not ask. Times in ms;
+    is the address for it, ``customer_number`` the customer's number in the source system, where that is known; both
+    are sealed. ``consent``: the purpose and when (event time) the customer agreed to it on this channel; empty where
+    the play does not ask. ``score`` and its ``reasons`` (as in `Score`): where a score woke the play. Times in ms;
     ``touchpoint_time`` is event time, ``touchpoint_ts`` the broker's time of the source record (0 for
-    timers), ``decided_at`` the log's clock; after ``expires_at`` it must not be sent any more. ``step``: the
-    number of a further message of a journey, 0 for the first.
+    timers), ``decided_at`` the log's clock. It may be sent from ``not_before`` on: the end of the quiet hours or of the
+    group's window that held it, else when it was decided; after ``expires_at`` it must not be sent any more. ``step``:
+    the number of a further message of a journey, 0 for the first.
     """
 
     play: str
@@ -28,7 +39,7 @@ class TriggerData(msgspec.Struct, omit_defaults=True):
     touchpoint_time: int
     touchpoint_ts: int
     decided_at: int
-    contact: list[str | int] | None = None
+    contact: Sealed | None = None
     values: dict[str, str | int | float] = {}
     score: float | None = None
     variant: str | None = None
@@ -36,6 +47,9 @@ class TriggerData(msgspec.Struct, omit_defaults=True):
     consent: list[str | int] = []
     expires_at: int | None = None
     step: int = 0
+    customer_number: Sealed | None = None
+    reasons: dict[str, float] = {}
+    not_before: int | None = None
 
 
 class Trigger(msgspec.Struct, kw_only=True):
@@ -213,7 +227,9 @@ class Alert(msgspec.Struct, omit_defaults=True):
 
 
 class Score(msgspec.Struct, omit_defaults=True):
-    """A churn score: probability of no purchase within the horizon, its band, the model's hash."""
+    """A churn score: probability of no purchase within the horizon, its band, the model's hash. ``reasons``: the
+    features that moved its log-odds most, at most three, largest first, each with by how much; above 0 is towards
+    leaving."""
 
     customer: str
     at: int
@@ -221,6 +237,7 @@ class Score(msgspec.Struct, omit_defaults=True):
     band: str
     model: str
     at_purchase: bool = False
+    reasons: dict[str, float] = {}
 
 
 class SegmentChange(msgspec.Struct, omit_defaults=True):

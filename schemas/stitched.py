@@ -65,7 +65,8 @@ class Gist(Record, tag="event"):
 
 
 class Contact(msgspec.Struct, array_like=True):
-    """A sealed value a message can be addressed to: namespace, data key id, base64 ciphertext, time, its token."""
+    """A sealed value that triggers carry, an address or the customer's number: namespace, data key id, base64
+    ciphertext, time, its token."""
 
     ns: str
     kid: str
@@ -82,7 +83,7 @@ class Change(Record, tag="change"):
     to both as well: identifiers leave ``old``, whose state stays, and join ``new``. So does what was split off: ``new``
     waits for the part of the state of ``old`` that is its own.
     ``ids`` are the tokens that joined (refused: that were not made one, ``why`` says why not; erased: that were
-    forgotten, with the data ``keys``); ``contacts`` their sealed values where a message can be sent to them.
+    forgotten, with the data ``keys``); ``contacts`` their sealed values where triggers carry them.
     ``touchpoint`` is what brought it about, or the command; ``policy``: the version of the identity policy.
     """
 

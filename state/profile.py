@@ -45,8 +45,8 @@ class Progress(msgspec.Struct, array_like=True, frozen=True):
 
 
 class Contact(msgspec.Struct, array_like=True):
-    """A sealed address: data key id, base64 ciphertext, event time it was learned (ms), its identifier's token, and
-    when a message to it bounced for good (event time, ms; 0: never)."""
+    """A sealed address, or the customer's number: data key id, base64 ciphertext, event time it was learned (ms), its
+    identifier's token, and when a message to it bounced for good (event time, ms; 0: never)."""
 
     kid: str
     sealed: str
@@ -107,6 +107,7 @@ class Held(msgspec.Struct, array_like=True, frozen=True):
     worth: int | float = 0
     step: int = 0
     version: str = ""
+    reasons: dict[str, float] = {}
 
 
 class Journey(msgspec.Struct, array_like=True, frozen=True):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import subprocess
 import sys
-from math import exp, inf, log, log1p, nan
+from math import exp, inf, log, log1p, nan, sqrt
 
 import msgspec
 import pytest
@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from river import linear_model, optim, preprocessing
 
-from operators.churn import BANDS, PRIOR, PRIOR_CONTENT, Learner, Model, band, content_hash
+from operators.churn import BANDS, PRIOR, PRIOR_CONTENT, REASONS, Content, Learner, Model, band, content_hash
 from operators.features import FEATURES, VERSION
 from schemas.config import Churn
 from schemas.errors import MissingContent
@@ -59,6 +59,26 @@ def test_model_answers_what_river_answers(examples: list[Row], vector: list[floa
     learner = taught(examples)
     model = Model.from_bytes(learner.content(0, {}))
     assert model.probability(vector) == pytest.approx(learner.probability(vector), abs=1e-9)
+
+
+@given(rows, st.lists(st.floats(0, 12), min_size=COUNT, max_size=COUNT))
+def test_reasons_are_the_largest_terms_of_the_log_odds(examples: list[Row], vector: list[float]) -> None:
+    content = taught(examples).content(0, {})
+    learned = msgspec.json.decode(content, type=Content)
+    terms = {
+        name: round((x - mean) * (weight / sqrt(variance)), 3) if variance else 0.0
+        for name, x, mean, variance, weight in zip(
+            FEATURES, vector, learned.means, learned.variances, learned.weights, strict=True
+        )
+    }
+    largest = sorted(terms, key=lambda name: -abs(terms[name]))[:REASONS]
+    assert list(Model.from_bytes(content).reasons(vector).items()) == [(n, terms[n]) for n in largest if terms[n]]
+
+
+def test_the_prior_gives_orders_as_its_one_reason_to_stay() -> None:
+    vector = [log1p(2)] * COUNT
+    assert PRIOR.reasons(vector) == {"orders_slow": round(-1.7 * log1p(2), 3)}
+    assert PRIOR.reasons([0.0] * COUNT) == {}
 
 
 def test_the_learner_is_the_pipeline_it_says() -> None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from operators.fold import KEPT_CARTS
 from operators.progress import KEPT_KEYS
 from schemas.config import Limits
+from schemas.outputs import Sealed
 from schemas.stitched import Change, Event, Record
 from schemas.touchpoint import TYPES
 from state.profile import unpack
@@ -58,7 +59,7 @@ def test_who_signs_up_is_welcomed_on_the_channel_he_allowed() -> None:
     assert trigger.id == decision.id and trigger.subject == A
     assert trigger.type == "touchstream.trigger.welcome"
     assert trigger.time == "2025-10-09T08:53:20.000Z"
-    assert trigger.data.contact == ["phone", "kid", f"sealed {A} phone"]
+    assert trigger.data.contact == Sealed("phone", "kid", f"sealed {A} phone")
     assert trigger.data.touchpoint == decision.touchpoint == signed_up(A).eid
     assert (trigger.data.touchpoint_time, trigger.data.touchpoint_ts, trigger.data.decided_at) == (T, T + 1, T)
     profile = world.profile(A)

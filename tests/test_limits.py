@@ -52,7 +52,7 @@ def test_what_would_be_sent_in_quiet_hours_is_held_and_sent_when_they_end() -> N
     found.feed(tick(MORNING), tick(MORNING + HOUR)).run()
     assert told(found) == [("held", "quiet_hours"), ("emitted", None)]
     assert {each.id for each in found.decisions} == {held.id}
-    assert [each.id for each in found.triggers] == [held.id]
+    assert [(each.id, each.data.not_before) for each in found.triggers] == [(held.id, MORNING)]
     assert found.profile(A).held == []
     assert found.profile(A).timers == []
 

@@ -19,6 +19,7 @@ from operators.playbook import PlayBook
 from operators.plays import crossed
 from operators.progress import CROWDED, KEPT_KEYS
 from operators.texts import rfc3339
+from schemas.outputs import Sealed
 from schemas.plays import PlayFile
 from schemas.stitched import EVERY, Control, Event
 from schemas.touchpoint import TYPES
@@ -31,6 +32,7 @@ from tests.engage_helpers import (
     T,
     World,
     carted,
+    config,
     consented,
     created,
     event,
@@ -133,13 +135,26 @@ def test_a_trigger_says_all_that_a_marketing_system_needs() -> None:
     assert (data.channel, data.channels, data.contact) == (
         "email",
         ["email", "sms"],
-        ["email", "kid", f"sealed {A} email"],
+        Sealed("email", "kid", f"sealed {A} email"),
     )
     assert (data.consent, data.expires_at) == (["marketing", T - DAY + 1], T + 3 * HOUR)
+    assert (data.not_before, data.customer_number, data.reasons) == (T + HOUR, None, {})
     assert (trigger.specversion, trigger.subject, trigger.time) == ("1.0", A, rfc3339(T + HOUR))
     again = world(file).feed(*reachable_by_mail(A), tier("gold", T + HOUR), tier("x", T + 2 * HOUR)).run().triggers
     assert again[0].traceparent == trigger.traceparent != again[1].traceparent
     assert re.fullmatch(r"00-[0-9a-f]{32}-[0-9a-f]{16}-01", trigger.traceparent)
+
+
+def test_a_trigger_carries_the_customers_own_number_which_no_channel_writes_to() -> None:
+    file = plays(each=on("Tier Changed") | {"channels": ["email"], "skips": ["consent"]})
+    number = created(A, T - DAY, "member")
+    assert world(file).feed(number, tier("gold")).run().told() == [("each", "unreachable")]
+    (trigger,) = world(file).feed(number, *reachable_by_mail(A), tier("gold")).run().triggers
+    assert trigger.data.customer_number == Sealed("member", "kid", f"sealed {A} member")
+    other = config()
+    other = msgspec.structs.replace(other, identity=msgspec.structs.replace(other.identity, customer_number=None))
+    (trigger,) = World(other, plays=file).feed(number, *reachable_by_mail(A), tier("gold")).run().triggers
+    assert trigger.data.customer_number is None
 
 
 def test_a_message_that_does_not_ask_for_consent_proves_none() -> None:

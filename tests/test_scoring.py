@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from zlib import crc32
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from operators import features
-from operators.churn import PRIOR
+from operators.churn import PRIOR, Model
 from operators.scoring import OPEN_EXAMPLES, schedule_grid, schedule_label
 from schemas.config import Churn
+from schemas.plays import QuietHours
 from state.behaviour import Behaviour
 from state.profile import OpenExample, Profile, Timer
 from tests.engage_helpers import (
     DAY,
     MINUTE,
+    PLAYS,
     SHARDS,
     A,
     B,
@@ -204,6 +207,20 @@ def test_a_band_that_rises_to_high_warns_once(logits: list[float], bands: str, w
         (trigger,) = world.triggers
         assert trigger.data.score == pytest.approx(0.9, abs=0.01)
         assert (trigger.data.touchpoint_ts, trigger.data.touchpoint) == (0, f"score:{trigger.data.touchpoint_time}")
+
+
+@pytest.mark.parametrize("night", [None, QuietHours(start="08:00", end="10:00")], ids=["at once", "held"])
+def test_a_warning_gives_the_reasons_of_its_score(night: QuietHours | None) -> None:
+    file = msgspec.structs.replace(PLAYS, limits=msgspec.structs.replace(PLAYS.limits, quiet_hours=night))
+    world = World(plays=file).feed(*reachable(A, T - DAY), activate("low"), ordered(A, T), activate("high"))
+    slopes = {"orders_slow": 0.5, "gap": -0.1, "spend_slow": 0.01, "tenure": 0.001}
+    terms = tuple((0.0, slopes.get(name, 0.0)) for name in features.FEATURES)
+    world.models.update(low=constant_model(LOW, "low"), high=Model("high", PRIOR.features_version, HIGH, terms))
+    world.feed(ordered(A, T + MINUTE), tick(T + 120 * MINUTE)).run()
+    (trigger,), (_, score) = world.triggers, world.written("ts.scores")[:2]
+    assert trigger.data.reasons == score.reasons
+    assert list(score.reasons) == ["orders_slow", "gap", "spend_slow"]
+    assert [term > 0 for term in score.reasons.values()] == [True, False, True]
 
 
 def test_a_band_that_rises_again_is_stopped_by_the_cool_down() -> None:

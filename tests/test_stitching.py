@@ -89,9 +89,12 @@ def test_blocked_values_are_normalised_like_those_of_touchpoints() -> None:
         )
 
 
-def test_only_what_a_message_can_be_sent_to_keeps_its_value() -> None:
-    contacts = read("email:li@mail.cn", "device:ab12", "wechat_openid:o1").person.contacts
-    assert [(known.ns, known.value) for known in contacts] == [("email", "li@mail.cn"), ("wechat_openid", "o1")]
+@pytest.mark.parametrize(("number", "kept"), [("member", ["member"]), ("loyalty_card", ["loyalty_card"]), (None, [])])
+def test_only_addresses_and_the_customers_number_keep_their_values(number: str | None, kept: list[str]) -> None:
+    shown = message(0, "email:li@mail.cn", "device:ab12", "member: M-7 ", "loyalty_card:c1", "wechat_openid:o1")
+    contacts = reader(identity=Identity(customer_number=number)).read(shown, "t/0").person.contacts
+    values = {"email": "li@mail.cn", "member": "M-7", "loyalty_card": "c1", "wechat_openid": "o1"}
+    assert {known.ns: known.value for known in contacts} == {ns: values[ns] for ns in ["email", *kept, "wechat_openid"]}
 
 
 # -- faults ------------------------------------------------------------------------------------------------
