@@ -18,6 +18,7 @@ from flows.cli_data import COMMANDS
 from flows.cli_identity import identity
 from flows.cli_plays import plays
 from flows.cli_report import report
+from flows.cli_triggers import triggers
 from flows.cli_why import why
 from schemas.errors import ConfigError, TouchstreamError
 
@@ -90,13 +91,22 @@ def _pretty(value: Any) -> None:
     click.echo(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode())
 
 
-@main.command(epilog=examples("touchstream schemas", "touchstream schemas touchpoint", "touchstream schemas --out dir"))
+@main.command(
+    epilog=examples("touchstream schemas triggers", "touchstream schemas --out dir", "touchstream schemas --asyncapi")
+)
 @click.argument("name", required=False)
-@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Write NAME.schema.json files here.")
-def schemas(name: str | None, out: Path | None) -> None:
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Write files here: NAME.schema.json.")
+@click.option("--asyncapi", is_flag=True, help="The AsyncAPI 3.0 document of the configured deployment instead.")
+@with_config
+def schemas(name: str | None, out: Path | None, asyncapi: bool, path: str | None) -> None:
     """Print the JSON Schemas of touchpoints and of all outputs, or of one NAME."""
     from flows.schema_export import export
 
+    if asyncapi:
+        from flows.asyncapi import document
+
+        _pretty(document(load_config(path)))
+        return
     found = export()
     if name is not None and name not in found:
         raise click.BadParameter(f"no schema {name!r}; there are: {', '.join(found)}")
@@ -176,7 +186,7 @@ def run(flow: str, initialise: bool, path: str | None) -> None:
     sys.exit(run_flow(flow))
 
 
-for _command in (*COMMANDS, identity, plays, report, why, backtest):
+for _command in (*COMMANDS, identity, plays, report, triggers, why, backtest):
     main.add_command(_command)
 
 if __name__ == "__main__":

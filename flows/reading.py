@@ -122,21 +122,34 @@ def new_consumer(config: Config, *, follow: bool) -> Consumer:
     )
 
 
+def take(consumer: Consumer, limit: int = BATCH) -> list[Message]:
+    """What has come, else the next message if it comes within `WAIT_SECONDS`. Those with an error tell that the end
+    of their partition was reached. Raises `KafkaException` for what will not pass."""
+    # consume() waits its whole timeout for a full batch: take what is there, else wait for one.
+    messages = consumer.consume(limit, 0)
+    if not messages and (first := consumer.poll(WAIT_SECONDS)) is not None:
+        messages = [first]
+    found = []
+    for message in messages:
+        error = message.error()
+        if error is None or error.code() == KafkaError._PARTITION_EOF:
+            found.append(message)
+        elif not error.retriable() and error.fatal():
+            raise KafkaException(error)
+    return found
+
+
+def behind(message: Message) -> int:
+    """The offset behind a message, or the end of its partition that it reports: that lies behind control records, which
+    take offsets and are never seen."""
+    offset = message.offset() or 0
+    return offset if message.error() else offset + 1
+
+
 def batches(consumer: Consumer, open_ends: set[int] | None) -> Iterator[list[Message]]:
     """Until the end of every partition was reported, which then goes from ``open_ends``; control records take offsets,
     so ends are not compared. Empty ones where nothing came."""
     while open_ends is None or open_ends:
-        # consume() waits its whole timeout for a full batch: take what is there, else wait for one.
-        messages = consumer.consume(BATCH, 0)
-        if not messages and (first := consumer.poll(WAIT_SECONDS)) is not None:
-            messages = [first]
-        found = []
-        for message in messages:
-            error = message.error()
-            if error is None:
-                found.append(message)
-            elif error.code() == KafkaError._PARTITION_EOF:
-                (open_ends or set()).discard(message.partition())
-            elif not error.retriable() and error.fatal():
-                raise KafkaException(error)
-        yield found
+        messages = take(consumer)
+        (open_ends or set()).difference_update(each.partition() for each in messages if each.error())
+        yield [each for each in messages if not each.error()]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from inspect import cleandoc
 from typing import Any, Final
 
 import msgspec
@@ -22,6 +24,7 @@ from schemas.outputs import (
 from schemas.touchpoint import TYPES, Body, Identifiers, Touchpoint
 
 _DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
+_REF: Final = "#/$defs/{name}"
 #: Output topic -> what it holds.
 OUTPUTS: Final[dict[str, type[msgspec.Struct]]] = {
     "triggers": Trigger,
@@ -39,10 +42,8 @@ OUTPUTS: Final[dict[str, type[msgspec.Struct]]] = {
 
 
 def export() -> dict[str, dict[str, Any]]:
-    """Every schema by name: ``touchpoint``, and one per output topic."""
-    outputs = {
-        name: {"$schema": _DIALECT, "title": name, **msgspec.json.schema(kind)} for name, kind in OUTPUTS.items()
-    }
+    """Every schema by name: ``touchpoint``, and one per output topic. Fields may be added: none forbids others."""
+    outputs = {name: _schema(name, [kind], {"$ref": f"#/$defs/{kind.__name__}"}) for name, kind in OUTPUTS.items()}
     return {"touchpoint": touchpoint(), **outputs}
 
 
@@ -51,17 +52,30 @@ def touchpoint() -> dict[str, Any]:
 
     Definitions of bodies list under ``x-sealed`` and ``x-tokens`` the fields that are encrypted and hashed.
     """
-    bodies = list(dict.fromkeys(body for _, body in TYPES.values()))
-    _, definitions = msgspec.json.schema_components([_envelope(), *bodies], ref_template="#/$defs/{name}")
-    for body in bodies:
-        definitions[body.__name__] |= _privacy(body)
-    return {
-        "$schema": _DIALECT,
-        "title": "touchpoint",
-        "$ref": "#/$defs/Touchpoint",
-        "allOf": [_when(body) for body in bodies],
-        "$defs": definitions,
-    }
+    return _schema("touchpoint", TOUCHPOINT, {"$ref": "#/$defs/Touchpoint", "allOf": rules(_REF)})
+
+
+def _schema(title: str, kinds: Sequence[type[msgspec.Struct]], root: dict[str, Any]) -> dict[str, Any]:
+    return {"$schema": _DIALECT, "title": title, **root, "$defs": definitions(kinds, _REF)}
+
+
+def definitions(kinds: Sequence[type[msgspec.Struct]], ref: str) -> dict[str, Any]:
+    """The definitions of these structs and of what they hold, by name; ``ref``: how they refer to each other. What is
+    always written is required, whether it has a default or not."""
+    _, found = msgspec.json.schema_components(kinds, ref_template=ref)
+    for kind in kinds:
+        schema = found[kind.__name__]
+        if not kind.__struct_config__.omit_defaults:
+            schema["required"] = list(kind.__struct_encode_fields__)
+        schema |= _privacy(kind) if issubclass(kind, Body) else {}
+    for schema in found.values():
+        schema["description"] = cleandoc(schema.get("description", ""))
+    return found
+
+
+def rules(ref: str) -> list[dict[str, Any]]:
+    """Which body a touchpoint of each type holds."""
+    return [_when(body, ref) for body in TOUCHPOINT[1:]]
 
 
 def _envelope() -> type[msgspec.Struct]:
@@ -74,17 +88,21 @@ def _envelope() -> type[msgspec.Struct]:
             fields.append((field.name, kind, msgspec.field(default_factory=factory)))
         else:
             fields.append((field.name, kind) if field.required else (field.name, kind, field.default))
-    return msgspec.defstruct("Touchpoint", fields, namespace={"__doc__": Touchpoint.__doc__})
+    return msgspec.defstruct("Touchpoint", fields, namespace={"__doc__": Touchpoint.__doc__}, omit_defaults=True)
 
 
-def _when(body: type[Body]) -> dict[str, Any]:
+def _when(body: type[msgspec.Struct], ref: str) -> dict[str, Any]:
     types = [name for name, (_, each) in TYPES.items() if each is body]
     return {
         "if": {"properties": {"type": {"enum": types}}},
-        "then": {"properties": {"data": {"$ref": f"#/$defs/{body.__name__}"}}},
+        "then": {"properties": {"data": {"$ref": ref.format(name=body.__name__)}}},
     }
 
 
 def _privacy(body: type[Body]) -> dict[str, Any]:
     marks = {"x-sealed": list(body.SEALED), "x-tokens": list(body.TOKENS)}
     return {name: fields for name, fields in marks.items() if fields}
+
+
+#: The envelope and the bodies.
+TOUCHPOINT: Final[list[type[msgspec.Struct]]] = [_envelope(), *dict.fromkeys(body for _, body in TYPES.values())]

@@ -59,7 +59,7 @@ def readable(name: str, message: Message) -> str:
     make = _LINES.get(name)
     value = message.value() or b""
     try:
-        return _printable(make(value)) if make else _stitched(value)
+        return printable(make(value)) if make else _stitched(value)
     except msgspec.DecodeError:
         return f"{message.partition()}/{message.offset()} not readable as {name}: {_text(value)}"
 
@@ -69,11 +69,16 @@ def clock(ms: int) -> str:
     return datetime.fromtimestamp(ms / 1000, UTC).isoformat(" ", "milliseconds")[:23]
 
 
-def _trigger(value: bytes) -> str:
-    data = _decoded(value, Trigger).data
+def trigger_line(trigger: Trigger) -> str:
+    """One line for one trigger."""
+    data = trigger.data
     delay = f"  +{data.decided_at - data.touchpoint_ts} ms" if data.touchpoint_ts else ""
     values = " ".join(f"{key}={each}" for key, each in data.values.items())
     return f"{clock(data.decided_at)}  {data.play:16} {data.channel:8} {data.customer}  {values}{delay}"
+
+
+def _trigger(value: bytes) -> str:
+    return trigger_line(_decoded(value, Trigger))
 
 
 def _decision(value: bytes) -> str:
@@ -135,7 +140,7 @@ def _dead_letter(value: bytes) -> str:
 def _stitched(value: bytes) -> str:
     record = orjson.loads(value)
     who = record.get("customer") or record.get("key") or ""
-    return _printable(f"{clock(record['at'])}  {record['k']:8} {who}  {record.get('type') or record.get('kind') or ''}")
+    return printable(f"{clock(record['at'])}  {record['k']:8} {who}  {record.get('type') or record.get('kind') or ''}")
 
 
 _LINES: Final[dict[str, Callable[[bytes], str]]] = {
@@ -161,6 +166,6 @@ def _text(value: bytes | None) -> str:
     return (value or b"").decode(errors="replace")
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """Senders choose some of these texts: nothing in them may steer a terminal."""
     return "".join(char if char.isprintable() else "\ufffd" for char in text)

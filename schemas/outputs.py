@@ -5,7 +5,11 @@ Consumers read with ``isolation.level=read_committed``. Every id is derived, so 
 
 from __future__ import annotations
 
+from typing import Annotated, Literal
+
 import msgspec
+
+Text = Annotated[str, msgspec.Meta(min_length=1)]
 
 
 class Sealed(msgspec.Struct, array_like=True):
@@ -44,7 +48,7 @@ class TriggerData(msgspec.Struct, omit_defaults=True):
     score: float | None = None
     variant: str | None = None
     channels: list[str] = []
-    consent: list[str | int] = []
+    consent: Annotated[list[str | int], msgspec.Meta(max_length=2)] = []
     expires_at: int | None = None
     step: int = 0
     customer_number: Sealed | None = None
@@ -57,15 +61,15 @@ class Trigger(msgspec.Struct, kw_only=True):
     ``traceparent`` (W3C Trace Context, a CloudEvents extension): the trace is that of the touchpoint, the span that of
     the decision, both derived from their ids."""
 
-    id: str
-    source: str
-    type: str
-    subject: str
-    time: str
-    traceparent: str
+    id: Text
+    source: Text
+    type: Text
+    subject: Text
+    time: Annotated[str, msgspec.Meta(extra_json_schema={"format": "date-time"})]
+    traceparent: Annotated[str, msgspec.Meta(pattern="^00-[0-9a-f]{32}-[0-9a-f]{16}-01$")]
     data: TriggerData
-    specversion: str = "1.0"
-    datacontenttype: str = "application/json"
+    specversion: Literal["1.0"] = "1.0"
+    datacontenttype: Literal["application/json"] = "application/json"
 
 
 class Grounds(msgspec.Struct, omit_defaults=True):

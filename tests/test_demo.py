@@ -28,7 +28,13 @@ AT = 1_767_225_600_000
 
 def trigger(number: int, play: str = "welcome", ts: int = AT, **more: Any) -> Trigger:
     data = TriggerData(play, "v1", f"customer-{number}", "sms", "signup", "t", AT, ts, AT, **more)
-    made = {"source": "s", "type": "t", "subject": "c", "time": "2026-01-01T00:00:00Z", "traceparent": "00"}
+    made: dict[str, Any] = {
+        "source": "s",
+        "type": "t",
+        "subject": "c",
+        "time": "2026-01-01T00:00:00Z",
+        "traceparent": "00",
+    }
     return Trigger(id=f"{play}/{number}", data=data, **made)
 
 
