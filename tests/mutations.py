@@ -435,7 +435,7 @@ MUTATIONS = [
     # -- feedback
     Mutation(
         "hard-bounces-close-an-address", "operators/governance.py",
-        "contact in profile.contacts.items() if not contact.bounced]", "contact in profile.contacts.items()]",
+        "if namespace in ADDRESSES and not known.bounced", "if namespace in ADDRESSES",
         "tests/test_feedback.py::test_a_hard_bounce_closes_the_channel",
     ),
     Mutation(
@@ -508,6 +508,36 @@ MUTATIONS = [
         "intervals-are-not-symmetric", "operators/uplift.py",
         "sqrt((p - low) ** 2 + (other_high - q) ** 2)", "sqrt((p - low) ** 2 + (q - other_low) ** 2)",
         "tests/test_uplift.py::test_shares_differ_as_in_table_two_of_newcombe",
+    # -- triggers and who receives them
+    Mutation(
+        "triggers-carry-the-customers-number", "operators/reading.py",
+        "value if ns in self._sealed else", "value if ns in DELIVERABLE else",
+        "tests/test_stitching.py::test_only_addresses_and_the_customers_number_keep_their_values",
+    ),
+    Mutation(
+        "reasons-are-the-largest-either-way", "operators/churn.py",
+        "key=lambda term: -abs(term[0])", "key=lambda term: -term[0]",
+        "tests/test_churn.py::test_reasons_are_the_largest_terms_of_the_log_odds",
+    ),
+    Mutation(
+        "what-is-held-keeps-its-reasons", "operators/deciding.py",
+        "each.worth, each, cancelled, each.reasons,", "each.worth, each, cancelled,",
+        "tests/test_scoring.py::test_a_warning_gives_the_reasons_of_its_score",
+    ),
+    Mutation(
+        "what-was-held-may-be-sent-from-its-end-on", "operators/deciding.py",
+        "not_before=candidate.held.until if candidate.held else at", "not_before=at",
+        "tests/test_limits.py::test_what_would_be_sent_in_quiet_hours_is_held_and_sent_when_they_end",
+    ),
+    Mutation(
+        "what-was-not-delivered-is-not-acknowledged", "flows/delivery.py",
+        "self._acknowledge(triggers[:done])", "self._acknowledge(triggers)",
+        "tests/system/test_delivery.py::test_what_could_not_be_delivered_comes_again_and_what_was_does_not",
+    ),
+    Mutation(
+        "destroyed-keys-open-nothing", "flows/keyring.py",
+        "self._wrapped.pop(kid, None)", "pass",
+        "tests/system/test_delivery.py::test_nothing_is_delivered_to_who_was_erased_also_after_the_start",
     ),
     # -- windows and segments
     Mutation(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from flows.cli import main
 from flows.schema_export import OUTPUTS, export
 from operators.transactions import CLOUD_EVENT
 from schemas.config import Config
+from schemas.outputs import TriggerData
 from schemas.topics import DATA_KEYS, topic_name, topics
 from tests.engage_helpers import World, config, ordered, reachable, signed_up
 from tests.strictness import closed
@@ -131,3 +133,15 @@ def test_the_command_prints_the_document_of_its_configuration(tmp_path: Path) ->
     file.write_text(yaml.safe_dump(msgspec.to_builtins(SHOP)))
     result = CliRunner().invoke(main, ["schemas", "--asyncapi", "-c", str(file)])
     assert json.loads(result.stdout) == json.loads(json.dumps(document(SHOP)))
+
+
+def test_the_page_about_triggers_shows_a_valid_message_and_lists_every_field() -> None:
+    page = (Path(__file__).parent.parent / "docs" / "triggers.md").read_text()
+    message = json.loads(page.partition("```json\n")[2].partition("```")[0])
+    errors = jsonschema_rs.validator_for(closed(export()["triggers"])).iter_errors(message)
+    assert [str(error) for error in errors] == []
+    assert message["data"].keys() == {field.name for field in msgspec.structs.fields(TriggerData)}
+    rows = [line.split("|")[1] for line in page.splitlines() if line.startswith("| ") and "`" in line][1:]
+    listed = {name: row.count(f"**`{name}`**") for row in rows for name in re.findall(r"`(\w+)`", row)}
+    required = export()["triggers"]["$defs"]["TriggerData"]["required"]
+    assert listed == {name: int(name in required) for name in message["data"]}

@@ -49,7 +49,7 @@ def test_what_would_be_sent_in_quiet_hours_is_held_and_sent_when_they_end() -> N
     assert (held.outcome, held.code, held.until) == ("held", "quiet_hours", MORNING)
     found.feed(tick(MORNING - 1)).run()
     assert found.triggers == []
-    found.feed(tick(MORNING), tick(MORNING + HOUR)).run()
+    found.feed(tick(MORNING, at=MORNING + 5), tick(MORNING + HOUR)).run()
     assert told(found) == [("held", "quiet_hours"), ("emitted", None)]
     assert {each.id for each in found.decisions} == {held.id}
     assert [(each.id, each.data.not_before) for each in found.triggers] == [(held.id, MORNING)]
