@@ -521,7 +521,7 @@ MUTATIONS = [
     ),
     Mutation(
         "what-is-held-keeps-its-reasons", "operators/deciding.py",
-        "each.worth, each, cancelled, each.reasons,", "each.worth, each, cancelled,",
+        "version=each.version,\n                    reasons=each.reasons,", "version=each.version,",
         "tests/test_scoring.py::test_a_warning_gives_the_reasons_of_its_score",
     ),
     Mutation(
