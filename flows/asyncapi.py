@@ -54,7 +54,7 @@ def document(config: Config) -> dict[str, Any]:
         "channels": {
             **{name: _channel(topic, config, "Touchpoint", "Any key.") for name, topic in inputs.items()},
             **{
-                name: _channel(topic, config, _message_of(name), f"{_about(name)} {_CONSUMERS}")
+                name: _channel(topic, config, _message_of(name), f"{_kept(topic)} {_CONSUMERS}")
                 | {"x-consumer-properties": {"isolation.level": "read_committed"}}
                 for name, topic in outputs.items()
             },
@@ -87,10 +87,10 @@ def _message_of(name: str) -> str:
     return OUTPUTS[name].__name__ if name in OUTPUTS else "DataKey"
 
 
-def _about(name: str) -> str:
-    return (
-        "Compacted: the newest of each key is kept for ever." if name in ("aliases", DATA_KEYS) else "Kept for a time."
-    )
+def _kept(topic: Topic) -> str:
+    if topic.compact:
+        return "Compacted: the newest record of each key is kept for ever."
+    return f"Kept for {topic.retention_ms // 86_400_000} days."
 
 
 def _channel(topic: Topic, config: Config, message: str, about: str) -> dict[str, Any]:

@@ -111,7 +111,7 @@ class Receiver:
         another, begins with the trigger that failed. Raises `SealError` under a wrong master key, `TouchstreamError`
         for what cannot be right, and `KafkaException`.
         """
-        ends = {} if follow else end_offsets(self._admin, self._partitions)
+        ends = {} if follow else end_offsets(self._admin, self._partitions, pending=True)
         while not self._stopping and (follow or self._is_behind(ends)):
             self._batch(take(self._consumer, BATCH), deliver)
         return self.counts

@@ -53,8 +53,9 @@ class Keyring:
         self._consumer.assign([TopicPartition(*each, OFFSET_BEGINNING) for each in self._partitions])
 
     def catch_up(self) -> None:
-        """Learn of all keys that were made and destroyed up to now."""
-        ends = end_offsets(self._admin, self._partitions)
+        """Learn of all keys that were made and destroyed up to now. Waits for transactions that are under way: a
+        trigger may be seen a moment before the key that its customer was given is."""
+        ends = end_offsets(self._admin, self._partitions, pending=True)
         while any(self._reached[partition] < end for partition, end in ends.items()):
             for message in take(self._consumer):
                 self._reached[message.topic() or "", message.partition() or 0] = behind(message)

@@ -51,33 +51,39 @@ def partition_counts(admin: AdminClient, topics: Sequence[str]) -> dict[str, int
     return {topic: len(found[topic].partitions) for topic in topics}
 
 
-def end_offsets(admin: AdminClient, partitions: Sequence[Partition]) -> dict[Partition, int]:
-    """The offset after the last committed record of each partition."""
-    return _offsets(admin, partitions, _spec().latest())
+def end_offsets(admin: AdminClient, partitions: Sequence[Partition], *, pending: bool = False) -> dict[Partition, int]:
+    """The offset after the last committed record of each partition; with ``pending`` after all that is written: what
+    another transaction led to may be seen before that transaction has ended everywhere."""
+    level = IsolationLevel.READ_UNCOMMITTED if pending else IsolationLevel.READ_COMMITTED
+    return _offsets(admin, partitions, _spec().latest(), level)
 
 
 def first_offsets(admin: AdminClient, partitions: Sequence[Partition]) -> dict[Partition, int]:
     """The offset of the first record that each partition still has."""
-    return _offsets(admin, partitions, _spec().earliest())
+    return _offsets(admin, partitions, _spec().earliest(), IsolationLevel.READ_COMMITTED)
 
 
-def _offsets(admin: AdminClient, partitions: Sequence[Partition], spec: OffsetSpec) -> dict[Partition, int]:
+def _offsets(
+    admin: AdminClient, partitions: Sequence[Partition], spec: OffsetSpec, level: IsolationLevel
+) -> dict[Partition, int]:
     """Waits while partitions find their leaders, as they do just after their creation."""
     if not partitions:
         return {}
     deadline = time.monotonic() + TIMEOUT_SECONDS
     while True:
         try:
-            return _ask_offsets(admin, partitions, spec)
+            return _ask_offsets(admin, partitions, spec, level)
         except KafkaException as error:
             if error.args[0].code() not in _LEADERLESS or time.monotonic() > deadline:
                 raise
             time.sleep(POLL_SECONDS)
 
 
-def _ask_offsets(admin: AdminClient, partitions: Sequence[Partition], spec: OffsetSpec) -> dict[Partition, int]:
+def _ask_offsets(
+    admin: AdminClient, partitions: Sequence[Partition], spec: OffsetSpec, level: IsolationLevel
+) -> dict[Partition, int]:
     asked = {TopicPartition(*partition): spec for partition in partitions}
-    answers = admin.list_offsets(asked, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=TIMEOUT_SECONDS)
+    answers = admin.list_offsets(asked, isolation_level=level, request_timeout=TIMEOUT_SECONDS)
     return {(each.topic, each.partition): int(future.result().offset) for each, future in answers.items()}
 
 

@@ -535,6 +535,11 @@ MUTATIONS = [
         "tests/system/test_delivery.py::test_what_could_not_be_delivered_comes_again_and_what_was_does_not",
     ),
     Mutation(
+        "keys-that-are-under-way-are-waited-for", "flows/keyring.py",
+        "self._partitions, pending=True", "self._partitions, pending=False",
+        "tests/system/test_delivery.py::test_a_key_whose_transaction_is_still_ending_is_waited_for",
+    ),
+    Mutation(
         "destroyed-keys-open-nothing", "flows/keyring.py",
         "self._wrapped.pop(kid, None)", "pass",
         "tests/system/test_delivery.py::test_nothing_is_delivered_to_who_was_erased_also_after_the_start",

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from threading import Timer
 from typing import Any
 
 import msgspec
@@ -41,13 +42,18 @@ class Desk:
         self.vaults: dict[str, Any] = {}
         self.skipped: list[tuple[str, str]] = []
 
-    def customer(self, name: str, vault: Vault | None = None) -> None:
-        """A new customer with a data key."""
+    def customer(self, name: str, vault: Vault | None = None, writer: Producer | None = None) -> None:
+        """A new customer with a data key; ``writer`` writes it in a transaction that it leaves open."""
         vault = vault or Vault(MASTER)
         wrapped = vault.new_key(name)
         self.kids[name] = kid(name, wrapped)
         self.vaults[name] = vault.data_key(wrapped, name, self.kids[name])
-        self._put(DATA_KEYS, self.kids[name], wrapped)
+        if writer is None:
+            self._put(DATA_KEYS, self.kids[name], wrapped)
+        else:
+            writer.begin_transaction()
+            writer.produce(topic_name(self.config, DATA_KEYS), wrapped, self.kids[name].encode())
+            assert writer.flush(30) == 0
 
     def erase(self, name: str) -> None:
         """Destroy the data key."""
@@ -129,6 +135,20 @@ def test_keys_that_are_made_while_it_runs_are_known(desk: Desk) -> None:
         desk.trigger("t2", "bob")
         assert receiver.run(found.append, follow=False) == {"delivered": 2}
     assert told(found)[1] == ("t2", "bob@mail.cn", "bob-7")
+
+
+def test_a_key_whose_transaction_is_still_ending_is_waited_for(desk: Desk) -> None:
+    """A transaction ends on one partition after the other: what it led to may be seen before all of it is."""
+    late = Producer(client_properties(desk.config) | {"transactional.id": f"{desk.config.prefix}.late"})
+    late.init_transactions(30)
+    found: list[Delivery] = []
+    with desk.receiver() as receiver:
+        receiver.run(found.append, follow=False)
+        desk.customer("bob", writer=late)
+        desk.trigger("t1", "bob")
+        Timer(1.0, late.commit_transaction).start()
+        receiver.run(found.append, follow=False)
+    assert told(found) == [("t1", "bob@mail.cn", "bob-7")]
 
 
 def test_nothing_is_delivered_to_who_was_erased_also_after_the_start(desk: Desk) -> None:

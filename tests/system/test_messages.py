@@ -103,7 +103,16 @@ def erase_the_most_written_to(config: Config, folder: Path, before: list[Deliver
     """Erase whoever was sent most; the customer id."""
     members = {each.trigger.subject: each.customer_number for each in before if each.customer_number}
     most = Counter(each.trigger.subject for each in before if each.trigger.subject in members).most_common(1)[0][0]
-    command = ["identity", "erase", f"member:{members[most]}", "--yes", "-c", str(folder / "touchstream.yaml")]
+    command = [
+        "identity",
+        "erase",
+        f"member:{members[most]}",
+        "--yes",
+        "--reason",
+        "r",
+        "-c",
+        str(folder / "touchstream.yaml"),
+    ]
     result = CliRunner().invoke(main, command)
     assert result.exit_code == 0, result.output
     return most
