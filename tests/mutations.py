@@ -508,6 +508,7 @@ MUTATIONS = [
         "intervals-are-not-symmetric", "operators/uplift.py",
         "sqrt((p - low) ** 2 + (other_high - q) ** 2)", "sqrt((p - low) ** 2 + (q - other_low) ** 2)",
         "tests/test_uplift.py::test_shares_differ_as_in_table_two_of_newcombe",
+    ),
     # -- triggers and who receives them
     Mutation(
         "triggers-carry-the-customers-number", "operators/reading.py",
