@@ -302,21 +302,31 @@ def test_a_customer_that_only_redis_forgot_is_handed_over_again(world: World) ->
 
 def test_no_personal_value_lies_in_redis_or_in_what_is_written(client: redis.Redis) -> None:
     world = World(client, privacy=Privacy(unknown_fields="seal"))
-    who = ("email:Zq1@Mail.CN", "phone:13812345671", "member:zq2", "device:zq3", "zqns:zq4")
+    who = ("email:Zq1@Mail.CN", "phone:13812345671", "member:zqsecret2", "device:zqsecret3", "zqns:zqsecret4")
     world.run(
         world.process(),
         message(
-            0, *who, session="zq5", device={"kind": "zq6", "imei": "zq7"}, zq8="zq9", data={"url": "zq10", "zq11": 1}
+            0,
+            *who,
+            session="zqsecret5",
+            device={"kind": "zqsecret6", "imei": "zqsecret7"},
+            zqsecret8="zqsecret9",
+            data={"url": "zqsecret10", "zqsecret11": 1},
         ),
-        message(1, *who, type="Zq Unknown", data={"a": "zq12"}),
-        message(2, *who, type="Order Completed", data={"order_id": "zq13", "lines": [{"sku": "T1", "name": "zq14"}]}),
-        Message(3, b'{"id":"zq15"', name=b"zq16", extra=(("zq17", b"zq18"),)),
+        message(1, *who, type="Zq Unknown", data={"a": "zqsecret12"}),
+        message(
+            2,
+            *who,
+            type="Order Completed",
+            data={"order_id": "zqsecret13", "lines": [{"sku": "T1", "name": "zqsecret14"}]},
+        ),
+        Message(3, b'{"id":"zqsecret15"', name=b"zqsecret16", extra=(("zqsecret17", b"zqsecret18"),)),
     )
-    batch = world.process().stitch([message(4, *who, id="zq19")], {}, {})
+    batch = world.process().stitch([message(4, *who, id="zqsecret19")], {}, {})
     written = [part for out in batch.outgoing for part in (out.key or b"", out.value)]
     written += [msgspec.json.encode(record) for record in world.log] + [msgspec.json.encode(world.dead)]
     written += [part for key, value in snapshot(world).items() for part in (key, value)]
-    for value in ("zq1@mail.cn", "Zq1@Mail.CN", "13812345671", *(f"zq{n}" for n in range(2, 20))):
+    for value in ("zq1@mail.cn", "Zq1@Mail.CN", "13812345671", *(f"zqsecret{n}" for n in range(2, 20))):
         for form in (
             value,
             b64encode(value.encode()).decode().rstrip("="),
@@ -324,8 +334,11 @@ def test_no_personal_value_lies_in_redis_or_in_what_is_written(client: redis.Red
             quote(value),
         ):
             found = [part for part in written if form.encode() in (part or b"")]
-            assert not found or value in ("zq4",), f"{value} as {form}"
+            assert not found or value in ("zqsecret4",), f"{value} as {form}"
     sealed = [world.open(event) for event in world.events() if event.sealed]
-    assert sealed[0] == {"url": "zq10", "unknown": {"$.device.imei": "zq7", "$.zq8": "zq9", "$.data.zq11": 1}}
-    assert sealed[1] == {"data": {"a": "zq12"}}
+    assert sealed[0] == {
+        "url": "zqsecret10",
+        "unknown": {"$.device.imei": "zqsecret7", "$.zqsecret8": "zqsecret9", "$.data.zqsecret11": 1},
+    }
+    assert sealed[1] == {"data": {"a": "zqsecret12"}}
     assert all(b"zq" not in b64decode(event.sealed or "") for event in world.events())
