@@ -306,7 +306,8 @@ class Engage:
         elif control.what == "plays":
             state.plays = control.hash
             state.applied += 1
-            greeting = [name for name, play in self._books[control.hash].plays.items() if play.greets]
+            plays = self._books.get(control.hash, NO_PLAYS).plays
+            greeting = [name for name, play in plays.items() if play.greets]
             state.greeting = {name: state.greeting.get(name, state.applied) for name in greeting}
             state.failed.clear()
         elif control.what == "bandit":
