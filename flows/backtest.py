@@ -23,7 +23,7 @@ from operators.replaying import Replay
 from operators.texts import rfc3339
 from schemas.config import Config
 from schemas.errors import TouchstreamError
-from schemas.stitched import Change, Control, Record, Visit
+from schemas.stitched import Control, Record, Visit
 from schemas.topics import MODELS
 from state.connection import connect
 from state.contents import ContentStore
@@ -85,15 +85,14 @@ class _Side:
 
     def _feed_recorded(self, number: int, record: Record, raw: bytes) -> None:
         """Raises `_OtherPlays` before anything is decided by others."""
+        in_force = self.replay.shards[number].state.plays
         if isinstance(record, Control):
             if record.what == "pause":
                 self._paused.add(number)
-        elif not isinstance(record, Change):  # before there were touchpoints somebody may have been made
-            in_force = self.replay.shards[number].state.plays
-            if in_force != self.book.version or number in self._paused:
-                if isinstance(record, Visit):  # for plays that have not spoken yet, or will not any more
-                    return
-                raise _OtherPlays
+        elif in_force != self.book.version or number in self._paused:
+            if isinstance(record, Visit):  # for plays that have not spoken yet, or will not any more
+                return
+            raise _OtherPlays
         self.replay.feed(number, record, raw)
 
 
