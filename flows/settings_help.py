@@ -60,6 +60,7 @@ DESCRIPTIONS: Final[dict[str, str]] = {
     "limits.park_seconds": "A merged customer's records wait at most this long for the hand-over,",
     "limits.park_records": "and at most this many of them.",
     "limits.timers_per_tick": "Customers whose timers fire on one tick; the rest follow on the next.",
+    "limits.customers_per_step": "Customers told of a product at once; the rest follow after other records.",
     "limits.tick_ms": "A shard with due timers appends ticks no more often than this.",
     "limits.watermark_override_minutes": "A watermark further behind than this no longer holds timers back.",
     "limits.clock_skew_seconds": "A process whose clock differs more than this from the broker's stops.",

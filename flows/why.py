@@ -126,12 +126,16 @@ class Why:
     def _told(self, decision: Decision) -> Told:
         versions = {decision.play_version, decision.limits_version or decision.play_version}
         books = {each: PlayBook(content(self._config, self._redis, each)) for each in versions}
-        return Told(decision, reasons.checks(decision, books), self._happened(decision))
+        play = books[decision.play_version].plays.get(decision.play)
+        of_product = play is not None and play.watch is not None
+        return Told(decision, reasons.checks(decision, books), self._happened(decision, of_product))
 
-    def _happened(self, decision: Decision) -> Happened | None:
+    def _happened(self, decision: Decision, of_product: bool) -> Happened | None:
         if decision.touchpoint.startswith(("score:", "segment:")):
             return None
-        topic, shard = topic_name(self._config, STITCHED), shard_of(decision.customer, self._config.topics.shards)
+        topic = topic_name(self._config, STITCHED)
+        key = f"product:{decision.business_key}" if of_product else decision.customer
+        shard = shard_of(key, self._config.topics.shards)
         mark, seen = decision.touchpoint.encode(), 0
         with Progress("records read") as progress:
             for messages in read(self._config, topic, start=0, follow=False, partition=shard):

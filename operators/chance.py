@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from hashlib import blake2b
 from typing import Final
+from zlib import crc32
 
 _RANGE: Final = 1 << 64
 
@@ -27,3 +28,8 @@ def weighted(weights: Mapping[str, int], *names: str) -> str | None:
             return key
         left -= weight
     return None
+
+
+def portion(total: int, shard: int, shards: int, name: str) -> int:
+    """A shard's part of ``total``, shared out evenly; which shards get one more differs from name to name."""
+    return total // shards + ((shard + crc32(name.encode())) % shards < total % shards)

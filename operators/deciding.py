@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from uuid import UUID
-from zlib import crc32
 
-from operators import fold, governance, journeys, progress
+from operators import fold, governance, journeys, products, progress
+from operators.chance import portion
 from operators.consent import said
 from operators.governance import Circumstances, Verdict
 from operators.outcomes import Outcomes
@@ -62,13 +62,12 @@ def _consent(play: Play, verdict: Verdict, profile: Profile) -> list[str | int]:
 
 
 def budget_left(play: Play, shard: int, shards: int, state: ShardState) -> int | None:
-    """Messages left of a shard's share of a play's budget; shards that get one more differ from play to play."""
+    """Messages left of a shard's share of a play's budget."""
     if play.budget is None:
         return None
     messages, per = play.budget
     period, used = state.budgets.get(play.name, (0, 0))
-    extra = (shard + crc32(play.name.encode())) % shards < messages % shards
-    return messages // shards + extra - (used if period == state.at // per else 0)
+    return portion(messages, shard, shards, play.name) - (used if period == state.at // per else 0)
 
 
 def _taken(
@@ -102,14 +101,19 @@ class Decider:
         self._alerts = topic_name(config, ALERTS)
         self._outcomes = Outcomes(config)
 
-    def decide(self, shard: Shard, profile: Profile, candidates: Sequence[Candidate], book: PlayBook) -> None:
-        """Decide on what was woken together, the best first: of a group one is chosen."""
+    def decide(
+        self, shard: Shard, profile: Profile, candidates: Sequence[Candidate], book: PlayBook
+    ) -> list[tuple[str, str]]:
+        """Decide on what was woken together, the best first: of a group one is chosen. Plays and outcomes."""
         chosen: dict[str, str] = {}
+        outcomes = []
         for candidate in sorted(candidates, key=_best_first):
             play = candidate.play
             verdict = self._decide(shard, profile, candidate, book, chosen.get(play.group or "", ""))
             if play.group is not None and verdict.outcome in ("emitted", "held_out"):
                 chosen[play.group] = play.name
+            outcomes.append((play.name, verdict.outcome))
+        return outcomes
 
     def release(
         self, shard: Shard, profile: Profile, held: Sequence[Held], book: PlayBook, stop: str | None = None
@@ -172,7 +176,7 @@ class Decider:
         left = budget_left(play, shard.number, self._shards, shard.state)
         arms = arms_of(shard.state, play.name) if play.bandit else {}
         given = Circumstances(at, book, left, lost, held is not None, arms)
-        stopped = self._stopped(shard, candidate, book)
+        stopped = self._stopped(shard, profile, candidate, book)
         rests, verdict = (None, Verdict(stopped)) if stopped else _taken(candidate, (known_id, own_id), profile, given)
         if verdict.code == ERROR:
             self._failed(shard, profile, play, book)
@@ -225,14 +229,18 @@ class Decider:
         alert = outputs.Alert("play_error", state.at, profile.customer, text)
         shard.emit(self._alerts, -1, profile.customer, stitched.encode(alert))
 
-    def _stopped(self, shard: Shard, candidate: Candidate, book: PlayBook) -> str | None:
+    def _stopped(self, shard: Shard, profile: Profile, candidate: Candidate, book: PlayBook) -> str | None:
         """What stops a candidate before anything is asked."""
         play, (start, end) = candidate.play, candidate.play.valid
         if play.name not in book.plays:
             return "play_removed"
         if not {play.name, EVERY}.isdisjoint(shard.state.paused):
             return "paused"
-        return candidate.stop if start <= shard.state.at < end else "not_valid"
+        if not start <= shard.state.at < end:
+            return "not_valid"
+        if candidate.stop is None and play.watch is not None:
+            return products.stale(candidate, shard.products.get(candidate.business_key), profile, shard.state.at)
+        return candidate.stop
 
     def _hold(self, profile: Profile, candidate: Candidate, ids: tuple[str, str], verdict: Verdict, at: int) -> None:
         held = Held(

@@ -12,18 +12,19 @@ from functools import lru_cache
 
 import msgspec
 
-from operators import feedback, fold, outcomes, parts, progress, scoring, segments, windows, yearly
+from operators import feedback, fold, outcomes, parts, products, progress, scoring, segments, windows, yearly
 from operators.churn import Model
 from operators.deciding import Decider
 from operators.outcomes import Outcomes
 from operators.playbook import NO_PLAYS, PlayBook
 from operators.plays import LATE, Candidate, crossed, gone, unasked
 from operators.shard import Shard
+from operators.signals import SIGNAL, Signals
 from operators.succession import MAX_HOPS, Succession
 from schemas import stitched
 from schemas.config import Config
 from schemas.stitched import EVERY, Absorb, Change, Control, Event, Gist, Tick, Visit
-from schemas.touchpoint import REPEATING, Body, Message, decode_body
+from schemas.touchpoint import OF_PRODUCTS, REPEATING, Body, Message, decode_body
 from state.profile import OpenExample, Profile, Timer
 
 #: Bodies remembered where they repeat.
@@ -58,6 +59,7 @@ class Engage:
         self._outcomes = Outcomes(config)
         self._scorer = scoring.Scorer(config, models)
         self._segments = segments.Segments(config)
+        self.signals = Signals(config, books, self._decider, self._schedule)
         self._handlers: dict[type, Callable[..., None]] = {
             Gist: self._event,
             Event: self._event,  # whoever has the whole of it may apply that
@@ -118,6 +120,8 @@ class Engage:
                 woken += [told] if told else []
             elif timer.kind == progress.GOAL:
                 self._outcomes.close(shard, profile, watermark)
+            elif timer.kind == SIGNAL:
+                self.signals.end(shard, profile)
             elif timer.kind == "undo":
                 self._succession.forget_parts(shard, profile)
             elif timer.kind == segments.TIMER:
@@ -154,11 +158,14 @@ class Engage:
         shard.count("applied")
         body, book = _body(event), self._book(shard)
         woken = [] if first else self._segments.settle(shard, profile, book)
+        was = products.before(profile, body) if event.type in OF_PRODUCTS else None
         self._fold(shard, profile, event, body, raw)
+        if was is not None and (book.watching or profile.signalled) and products.move(profile, was, event, book):
+            self.signals.tell(shard, profile)
         woken += self._notice(shard, profile, book, event.type)
         if profile.journeys or profile.held:
             self._decider.exit(shard, profile, event, body, book)
-        woken += progress.observe(profile, event, body, book)
+        woken += progress.observe(profile, event, body, book, shard.note)
         part = self._side(shard, profile, raw) if profile.parted else None
         if part is not None and not fold.seen(part, event.eid):
             self._fold(shard, part, event, body, raw)
@@ -289,6 +296,7 @@ class Engage:
     def _absorb(self, shard: Shard, absorb: Absorb, raw: bytes) -> None:
         self._succession.absorb(shard, absorb)
         self._settle(shard, shard.profile(absorb.customer))
+        self.signals.index(shard, shard.profile(absorb.customer))
         self._schedule(shard, shard.profile(absorb.customer))
 
     def _settle(self, shard: Shard, profile: Profile) -> None:
@@ -304,6 +312,7 @@ class Engage:
             state.models[control.key] = control.hash
             shard.count("activations")
         elif control.what == "plays":
+            state.forgotten = self.signals.forgotten(shard)
             state.plays = control.hash
             state.applied += 1
             plays = self._books.get(control.hash, NO_PLAYS).plays

@@ -24,10 +24,11 @@ from operators.timers import KEPT
 from operators.visits import Visits
 from schemas import stitched
 from schemas.config import Config
-from schemas.stitched import Absorb, Change, Control, Gist, Record, Tick, Visit
+from schemas.stitched import Absorb, Change, Control, Gist, Record, Signal, Step, Tick, Visit
 from schemas.topics import COMMANDS, MODELS, PLAYS, STITCHED, topic_name
 from state.contents import ContentStore
 from state.identity import IdentityStore
+from state.products import unpack_product
 from state.profile import pack, unpack, unpack_examples, unpack_parts
 from state.shards import Commit, Output, ShardStore, Stored
 
@@ -125,6 +126,10 @@ class Engagement:
             record = entry.record
             if type(record) is Tick:
                 self._tick(shard, record)
+            elif type(record) is Signal:
+                self._step(shard, self._engage.signals.hear(shard, record))
+            elif type(record) is Step:
+                self._step(shard, record)
             else:
                 apply(shard, record, entry.raw)
         shard.r = entries[-1].offset + 1
@@ -169,6 +174,8 @@ class Engagement:
                     failpoint("engage.absorbing")
             elif isinstance(record, Visit):
                 wanted.update(dict.fromkeys("c:" + each for each in record.customers if each not in profiles))
+            elif isinstance(record, Signal | Step):
+                wanted["p:" + record.product] = None
             elif isinstance(record, Control):
                 self._load_content(record.what, record.hash)
         return list(wanted)
@@ -185,6 +192,8 @@ class Engagement:
                     shard.profiles[customer] = unpack(value)
                 elif kind == "x:":
                     shard.examples[customer] = unpack_examples(value)
+                elif kind == "p:":
+                    shard.products[customer] = unpack_product(value)
                 else:
                     shard.parts[customer] = unpack_parts(value)
 
@@ -206,8 +215,21 @@ class Engagement:
         wanted += ["x:" + each for each in customers if each not in shard.examples]
         self._fetch({shard.number: wanted})
         self._fetch_parts({shard.number: customers})
+        skus = [each for each in self._engage.signals.awaited(shard, customers) if each not in shard.products]
+        self._fetch({shard.number: ["p:" + each for each in skus]})
         for customer in customers:
             self._engage.fire(shard, customer, record.watermark)
+
+    def _step(self, shard: Shard, step: Step | None) -> None:
+        """Work off a step of what a product has woken; who is interested is only known now."""
+        if step is None:
+            return
+        failpoint("engage.stepping")
+        page = self._engage.signals.page(shard, step, self._store.interested(shard.number, step.product))
+        customers = [customer for _, customer in page]
+        self._fetch({shard.number: ["c:" + each for each in customers if each not in shard.profiles]})
+        self._fetch_parts({shard.number: customers})
+        self._engage.signals.work(shard, step, page)
 
     def _load_timers(self, shard: Shard, entries: list[Entry]) -> None:
         """Make sure that the index holds every timer that the batch's ticks can fire."""
@@ -248,6 +270,9 @@ class Engagement:
         for customer in sorted(shard.changed_parts):
             parts = shard.parts[customer]
             entities["u:" + customer] = pack(parts) if parts else None
+        for sku in sorted(shard.changed_products):
+            product = shard.products[sku]
+            entities["p:" + sku] = pack(product) if product is not None else None
         return Commit(
             shard.number,
             shard.stored,
@@ -257,6 +282,7 @@ class Engagement:
             shard.timers.changed,
             shard.counters,
             shard.outbox,
+            self._engage.signals.noted(shard),
         )
 
     def _due_ticks(self) -> list[Output]:

@@ -27,7 +27,8 @@ _DAYS_MASK = (1 << ACTIVE_DAYS) - 1
 #: What a customer does on his own account. Messages sent, points booked or goods returned say nothing of him.
 ACTIVE = frozenset({
     "Page Viewed", "Product Viewed", "Products Searched", "Product Added", "Product Removed", "Cart Viewed",
-    "Checkout Started", "Order Completed", "Message Clicked", "Signed In", "Signed Up", "Ticket Opened",
+    "Product Added to Wishlist", "Product Removed from Wishlist", "Checkout Started", "Order Completed",
+    "Message Clicked", "Signed In", "Signed Up", "Ticket Opened",
 })  # fmt: skip
 
 #: name -> (unit, formula); ``since`` counts days, an age is never below 0. The version is the hash of it all.

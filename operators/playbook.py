@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, time
 from difflib import get_close_matches
 from typing import Any, Final
@@ -21,8 +21,8 @@ from operators.compiling import Compiling, types_of
 from operators.dates import Offset
 from operators.expressions import Condition, compile_condition
 from operators.language import Name, Scope
-from operators.plays import ALWAYS, DAY, KEPT_SENT, Cap, Exit, Goal, Play, Reaction, Role, Value
-from operators.scope import COUNT, KEY, event_names, scope
+from operators.plays import ALWAYS, DAY, KEPT_SENT, Cap, Exit, Goal, Play, Reaction, Role, Value, Watch
+from operators.scope import COUNT, KEY, PRODUCT, event_names, scope
 from operators.segmentbook import SegmentBook
 from schemas import plays as written
 from schemas.errors import ConfigError
@@ -60,6 +60,7 @@ class PlayBook:
         self.reactions: dict[str, list[Reaction]] = {}
         self.segments = SegmentBook(file.windows, file.segments)
         faults = [*_limits(self.caps), *self.segments.faults]
+        interests: dict[str, list[_Play]] = {}
         if quiet.zone(self.timezone) is None:
             faults.append(f"limits.timezone: {self.timezone!r} is no time zone; allowed: such as Asia/Shanghai")
         for name, play in file.plays.items():
@@ -68,6 +69,8 @@ class PlayBook:
             for type, reaction in compiling.reactions:
                 self.reactions.setdefault(type, []).append(reaction)
             faults += compiling.faults
+            if compiling.play.watch is not None:
+                interests.setdefault(compiling.play.watch.interest, []).append(compiling)
             if play.group is not None and play.group not in file.limits.groups:
                 known = ", ".join(file.limits.groups) or "none yet"
                 faults.append(f"plays.{name}.group: {play.group!r} is not among limits.groups: {known}")
@@ -88,6 +91,22 @@ class PlayBook:
         for waiting in self.plays.values():
             if waiting.crossing is not None:
                 self.crossings.setdefault(waiting.crossing, []).append(waiting)
+        #: Plays that wait for something to become of a product.
+        self.watching = [play for play in self.plays.values() if play.watch is not None]
+        #: So long (ms) interest in products counts; 0 if no play asks for it.
+        self.interest = max([play.watch.within for play in self.watching if play.watch], default=0)
+        #: By the name of an interest, a play that asks for it.
+        self.asking: dict[str, Play] = {}
+        for name, asking in interests.items():
+            self._follow(name, asking)
+
+    def _follow(self, name: str, asking: Sequence[_Play]) -> None:
+        """Plays that ask for the same interest share what is kept of it."""
+        within = max([each.play.watch.within for each in asking if each.play.watch])
+        shared = Play(name, (), "", "", 0, within=within)
+        self.asking[name] = asking[0].play
+        for type, reaction in asking[0].interest:
+            self.reactions.setdefault(type, []).append(reaction._replace(play=shared))
 
     @classmethod
     def from_bytes(cls, content: bytes) -> PlayBook:
@@ -117,6 +136,8 @@ class _Play(Compiling):
     def __init__(self, name: str, given: written.Play, segments: SegmentBook) -> None:
         super().__init__(f"plays.{name}")
         self.reactions: list[tuple[str, Reaction]] = []
+        #: Those that note who is interested in which product.
+        self.interest: list[tuple[str, Reaction]] = []
         self._given = given
         self._segments = segments
         when = given.when
@@ -156,6 +177,7 @@ class _Play(Compiling):
             greets=given.on_activate == "send",
             exit=self._exit(),
             crossing=self._crossing(when.segment),
+            watch=self._watch(),
         )
         steps = [self._step(number, step) for number, step in enumerate(given.steps, 1)]
         self.play = self.play._replace(steps=tuple(steps))
@@ -196,8 +218,35 @@ class _Play(Compiling):
         for date in (when.date, when.yearly):
             if date is not None and date.before and date.after:
                 self.fault("when", "has before and after; allowed: one of them, or none")
+        if when.product:
+            wanted = when.product.interested
+            self._pattern("when.product.interested.of", "interest", wanted.of)
+            if not wanted.of.by:
+                self.fault("when.product.interested.of.by", "is missing; allowed: the product, as event.product.sku")
+            if wanted.unless:
+                self._pattern("when.product.interested.unless", "reset", wanted.unless, beside=wanted.of)
+            self.interest, self.reactions = self.reactions, []
         if when.score and (when.score.rises_to is None) == (when.score.falls_to is None):
             self.fault("when.score", "allowed: exactly one of rises_to, falls_to")
+
+    def _watch(self) -> Watch | None:
+        given = self._given.when.product
+        if given is None:
+            return None
+        kinds = ("price_drop", "back_in_stock", "low_stock")
+        there = [kind for kind in kinds if getattr(given, kind) is not None]
+        if len(there) != 1:
+            has = " and ".join(there) or "none"
+            self.fault("when.product", f"has {has}; allowed: exactly one of {', '.join(kinds)}")
+        asked = msgspec.json.encode((given.interested.of, given.interested.unless), order="deterministic")
+        return Watch(
+            # No play can be called so.
+            interest=f"~{hashlib.blake2b(asked, digest_size=5).hexdigest()}",
+            within=milliseconds(given.interested.within),
+            price_drop=given.price_drop,
+            per_unit=given.back_in_stock.per_unit if given.back_in_stock else 0,
+            low_stock=given.low_stock,
+        )
 
     def _pattern(self, path: str, role: Role, pattern: written.Pattern, beside: written.Pattern | None = None) -> None:
         """What a pattern does. ``beside``: the one whose keys it ends; with keys where that has none it would end
@@ -249,6 +298,7 @@ class _Play(Compiling):
         path = f"steps[{number - 1}]"
         return self.play._replace(
             step=number,
+            watch=None,
             within=milliseconds(step.wait),
             channels=tuple(dict.fromkeys(step.channels)) or self.play.channels,
             who=self._condition(f"{path}.who", step.who) or self.play.who,
@@ -280,6 +330,8 @@ class _Play(Compiling):
 
     def _telling(self) -> dict[str, Name]:
         """What a message can tell of."""
+        if self._given.when.product:
+            return {**PRODUCT, **KEY}
         waking = _waking(self._given.when)
         names: dict[str, Name] = event_names(types_of(waking)) if waking else {}
         names |= KEY if waking and waking.by else {}
@@ -325,6 +377,8 @@ def _ms(moment: datetime) -> int:
 
 def _waking(when: written.When) -> written.Pattern | None:
     """The touchpoints whose fields a message can tell of."""
+    if when.product is not None:
+        return when.product.interested.of
     waits = when.absence or when.delay
     if waits is not None:
         return waits.after

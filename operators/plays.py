@@ -27,7 +27,19 @@ EXIT = "exit"
 ALWAYS: Final = (0, 1 << 63)
 Value = str | int | float
 #: ``each``: every touchpoint waits for itself.
-Role = Literal["event", "count", "reset", "after", "each", "without"]
+Role = Literal["event", "count", "reset", "after", "each", "without", "interest"]
+
+
+class Watch(NamedTuple):
+    """What of a product wakes a play: a price lower by ``price_drop`` per cent, stock again (``per_unit`` customers are
+    told a unit), or stock at ``low_stock`` units. ``interest``: under which name the customers' is kept; it counts
+    ``within`` ms."""
+
+    interest: str
+    within: int
+    price_drop: float | None = None
+    per_unit: int = 0
+    low_stock: int | None = None
 
 
 class Goal(NamedTuple):
@@ -81,6 +93,7 @@ class Play(NamedTuple):
     steps: tuple[Play, ...] = ()
     step: int = 0
     crossing: tuple[str, str] | None = None
+    watch: Watch | None = None
 
 
 class Exit(NamedTuple):
@@ -151,11 +164,19 @@ def worth(play: Play, *given: Any) -> int | float:
 
 
 def unasked(
-    play: Play, profile: Profile, business_key: str, occurrence: str, touchpoint: str, time: int, at: int
+    play: Play,
+    profile: Profile,
+    business_key: str,
+    occurrence: str,
+    touchpoint: str,
+    time: int,
+    at: int,
+    about: object = None,
 ) -> Candidate:
-    """A candidate that no touchpoint has woken, at ``at`` (ms)."""
+    """A candidate that no touchpoint of the customer has woken, at ``at`` (ms). ``about``: what stands in the place of
+    its body."""
     bare = Candidate(play, business_key, occurrence, touchpoint, time, 0, {}, due=time)
-    given = (None, None, profile, at, "", 0)
+    given = (None, about, profile, at, business_key, 0)
     try:
         return bare._replace(values=said(play, *given), worth=worth(play, *given))
     except Exception:  # of whatever kind: it is the play's, not ours

@@ -6,14 +6,14 @@ go by event time: what happened before the end does not count, also if it arrive
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from operators import dates, fold
 from operators.playbook import PlayBook
-from operators.plays import ERROR, TOO_OLD, Candidate, Play, Reaction, said, worth
+from operators.plays import DAY, ERROR, TOO_OLD, Candidate, Play, Reaction, said, worth
 from schemas.stitched import Event, Gist
 from schemas.touchpoint import Body
 from state.profile import Profile, Progress, Timer
@@ -28,22 +28,27 @@ KEPT_TIMES = 20
 WAIT, HELD, STEP, GOAL = _OURS = "wait", "held", "step", "goal"
 #: What stands between play and key in the key of a timer.
 _SEPARATOR = "\x1f"
+#: Takes product, customer, time of interest (ms).
+Note = Callable[[str, str, int], None]
 #: The key of what has none: it ends whatever key there is.
 _ALL = ""
 
 
-def observe(profile: Profile, event: Event | Gist, body: Body | None, book: PlayBook) -> list[Candidate]:
-    """Move on every play that reacts to a touchpoint, in place; those that it wakes."""
+def observe(
+    profile: Profile, event: Event | Gist, body: Body | None, book: PlayBook, note: Note | None = None
+) -> list[Candidate]:
+    """Move on every play that reacts to a touchpoint, in place; those that it wakes. ``note`` is told of interest in
+    products, of each customer's in each once a day."""
     reactions = book.reactions.get(event.type)
     if reactions is None:
         return []
-    moment = _Moment(profile, event, body, book)
+    moment = _Moment(profile, event, body, book, note)
     for reaction in reactions:
         try:
             if reaction.where is None or reaction.where(event, body, profile, event.at, "", 0):
                 _ROLES[reaction.role](moment, reaction)
         except Exception:  # of whatever kind: it is the play's, not ours
-            moment.stopped(reaction.play, event.eid, event.eid, ERROR)
+            moment.stopped(book.asking.get(reaction.play.name, reaction.play), event.eid, event.eid, ERROR)
     if moment.moved:
         follow(profile)
     return moment.woken
@@ -114,13 +119,16 @@ class _Moment:
     """One touchpoint of one customer, and what it has done so far: whom it has woken, whether timers have to follow. It
     is ``fresh`` if it may start something; history only counts."""
 
-    __slots__ = ("body", "book", "event", "fresh", "moved", "profile", "woken")
+    __slots__ = ("body", "book", "event", "fresh", "moved", "note", "profile", "woken")
 
-    def __init__(self, profile: Profile, event: Event | Gist, body: Body | None, book: PlayBook) -> None:
+    def __init__(
+        self, profile: Profile, event: Event | Gist, body: Body | None, book: PlayBook, note: Note | None
+    ) -> None:
         self.profile = profile
         self.event = event
         self.body = body
         self.book = book
+        self.note = note
         self.fresh = event.at - event.time <= book.start_within
         self.woken: list[Candidate] = []
         self.moved = False
@@ -204,6 +212,24 @@ def _count(moment: _Moment, reaction: Reaction) -> None:
         moment.keep(play, known)
 
 
+def _interest(moment: _Moment, reaction: Reaction) -> None:
+    play, time, progress = reaction.play, moment.event.time, moment.profile.progress
+    for key in moment.keys(reaction):
+        known = progress.get(play.name) or {}
+        before = known.get(key) or NO_PROGRESS
+        last = before.times[-1] if before.times else 0
+        if time <= last or time <= before.ended or (_ALL in known and time <= known[_ALL].ended):
+            continue
+        # The last noted stands last, and the first makes room: much cheaper than to look for the oldest.
+        known.pop(key, None)
+        known[key] = Progress([time], before.ended)
+        if len(known) > KEPT_KEYS:
+            del known[next(iter(known)) or next(each for each in known if each)]
+        progress[play.name] = known
+        if moment.note is not None and time // DAY > last // DAY:
+            moment.note(key, moment.profile.customer, time)
+
+
 def _after(moment: _Moment, reaction: Reaction) -> None:
     play, event = reaction.play, moment.event
     for key in moment.keys(reaction) if moment.fresh else ():
@@ -239,7 +265,10 @@ def _end(moment: _Moment, reaction: Reaction) -> None:
     moment.keep(play, known)
 
 
-_ROLES = {"event": _event, "count": _count, "reset": _end, "after": _after, "each": _after, "without": _end}
+_ROLES = {
+    "event": _event, "count": _count, "reset": _end, "after": _after, "each": _after, "without": _end,
+    "interest": _interest,
+}  # fmt: skip
 
 
 def _ended(known: Mapping[str, Progress], key: str) -> int:

@@ -238,4 +238,6 @@ _ENDED = {
     "not_valid": "the play is only valid at another time",
     "paused": "the play was paused by an operator",
     "play_removed": "the play is no longer in force",
+    "product_changed": "what had become of the product no longer held",
+    "no_interest": "the customer is no longer interested in the product, or has bought it",
 }

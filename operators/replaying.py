@@ -30,7 +30,7 @@ from operators.playbook import PlayBook
 from operators.shard import Shard, ShardState
 from schemas import stitched
 from schemas.config import Config
-from schemas.stitched import Absorb, Control, Event, Gist, Record, Tick, Visit, shard_of
+from schemas.stitched import Absorb, Control, Event, Gist, Record, Signal, Step, Tick, Visit, shard_of
 from schemas.topics import STITCHED, topic_name
 from state.profile import Profile
 from state.shards import Output
@@ -119,10 +119,19 @@ class Replay:
         if type(record) is Tick:
             for customer in engage.tick(shard, record):
                 engage.fire(shard, customer, record.watermark)
+        elif isinstance(record, Signal | Step):
+            self._work(shard, record)
         else:
             engage.apply(shard, record, raw)
         if shard.outbox:
             self._hand_out(shard)
+
+    def _work(self, shard: Shard, record: Signal | Step) -> None:
+        """Work off a step of what a product has woken. The index of interest is all that was ever noted."""
+        signals = self._engage.signals
+        step = signals.hear(shard, record) if isinstance(record, Signal) else record
+        if step is not None:
+            signals.work(shard, step, signals.page(shard, step, {}))
 
     def _hand_out(self, shard: Shard) -> None:
         outbox, shard.outbox = shard.outbox, []
@@ -138,4 +147,6 @@ def _of_its_time(record: Record) -> bool:
     """Whether a record follows from the plays that were in force when it was written: under others it means nothing."""
     if isinstance(record, (Gist, Event)):
         return record.hops > 0
-    return isinstance(record, (Tick, Visit, Absorb)) or (isinstance(record, Control) and record.what in _OF_PLAYS)
+    return isinstance(record, (Tick, Visit, Absorb, Signal, Step)) or (
+        isinstance(record, Control) and record.what in _OF_PLAYS
+    )

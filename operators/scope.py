@@ -48,6 +48,13 @@ PROFILE: Final[Mapping[str, Name]] = {
     "profile.churn_score": Name("number", "(profile.score if profile.score >= 0 else None)", maybe=True),
     "profile.churn_band": Name("text", "(profile.band or None)", maybe=True),
 }
+#: Of what has become of a product (`operators.products.Told`, in place of a touchpoint's body).
+PRODUCT: Final[Mapping[str, Name]] = {
+    "product.sku": Name("text", "body.sku"),
+    "product.price": Name("number", "(body.price / 100 if body.price else None)", maybe=True),
+    "product.was": Name("number", "(body.was / 100 if body.was else None)", maybe=True),
+    "product.stock": Name("number", "(body.stock if body.stock >= 0 else None)", maybe=True),
+}
 KEY: Final = {"key": Name("text", "key")}
 COUNT: Final = {"count": Name("number", "count")}
 _ENVELOPE: Final[Mapping[str, Name]] = {
@@ -133,8 +140,8 @@ def _fields(struct: type, written: str, code: str, sealed: Sequence[str] = ()) -
         kind, maybe = _bare(field.type)
         if isinstance(kind, inspect.StructType) and kind.cls is Product:
             for inner, each in _fields(Product, name, reads):
-                # A product that is not there has no fields.
-                there = f"({each.code} if {reads} is not None else None)" if maybe else each.code
+                # A product that is not there has no fields. All types ask, so that they have one name for it.
+                there = f"({each.code} if {reads} is not None else None)"
                 yield inner, Name(each.type, there, maybe or each.maybe)
         elif (type := _type(kind)) is not None:
             yield name, Name(type, reads, maybe)

@@ -10,6 +10,7 @@ from collections import OrderedDict
 import msgspec
 
 from operators.timers import TimerIndex
+from state.products import Product
 from state.profile import OpenExample, Part, Profile
 from state.shards import Output
 
@@ -22,7 +23,7 @@ class ShardState(msgspec.Struct, array_like=True):
     ``applied``: how often plays were put in force; ``visited``: up to which time that was all customers have been
     looked at; ``greeting``: since which time plays are in force that speak to those they find; ``failed``: how often
     each play could not be evaluated; ``bandits``: by play, partition of ``outcomes`` and variant, how often that has
-    converted and has not.
+    converted and has not; ``forgotten``: up to when (ms) interest in products has been forgotten.
     """
 
     at: int = 0
@@ -36,6 +37,7 @@ class ShardState(msgspec.Struct, array_like=True):
     visited: int = 0
     greeting: dict[str, int] = {}
     bandits: dict[str, dict[int, dict[str, tuple[int, int]]]] = {}
+    forgotten: int = 0
 
 
 _states = msgspec.msgpack.Decoder(ShardState)
@@ -71,9 +73,14 @@ class Shard:
         self.profiles: OrderedDict[str, Profile] = OrderedDict()
         self.examples: dict[str, list[OpenExample]] = {}
         self.parts: dict[str, list[Part]] = {}
+        #: What plays have been woken by; None if it no longer holds.
+        self.products: dict[str, Product | None] = {}
+        #: Product -> customer -> time of interest (ms), noted since the last commit.
+        self.interest: dict[str, dict[str, int]] = {}
         self.changed: set[str] = set()
         self.changed_examples: set[str] = set()
         self.changed_parts: set[str] = set()
+        self.changed_products: set[str] = set()
         self.counters: dict[str, int] = {}
         self.outbox: list[Output] = []
         self.started: list[int] = []
@@ -104,6 +111,16 @@ class Shard:
         kept = self.kept_parts(profile.customer) if profile.parted else []
         return [profile, *[part.profile for part in kept]]
 
+    def set_product(self, sku: str, product: Product | None) -> None:
+        """What is known of a product from now on."""
+        self.products[sku] = product
+        self.changed_products.add(sku)
+
+    def note(self, sku: str, customer: str, time: int) -> None:
+        """Index the interest of a customer in a product."""
+        customers = self.interest.setdefault(sku, {})
+        customers[customer] = max(time, customers.get(customer, time))
+
     def count(self, name: str, by: int = 1) -> None:
         """Add to the account."""
         self.counters[name] = self.counters.get(name, 0) + by
@@ -125,6 +142,9 @@ class Shard:
             if not self.parts[customer]:
                 del self.parts[customer]
         self.changed_parts.clear()
+        self.products.clear()
+        self.changed_products.clear()
+        self.interest.clear()
         self.counters.clear()
         self.timers.changed.clear()
         self.timers.trim()

@@ -23,8 +23,9 @@ def standing(name: str, profile: Profile, book: PlayBook, at: int, left: int | N
     decision = Decision(
         "", name, book.version, profile.customer, verdict.outcome, at, "", "", verdict.code, grounds=rests
     )
+    known = profile.progress.get(play.watch.interest if play.watch else name, {})
     return [
-        Check("start", False, start(when, profile.progress.get(name, {}), profile)),
+        Check("start", False, start(when, known, profile)),
         *reasons.checks(decision, {book.version: book}),
     ]
 
@@ -41,6 +42,10 @@ def start(when: When, known: dict[str, Progress], profile: Profile) -> str:
         since = profile.segments.get(name or "")
         now = f"is in it since {rfc3339(abs(since))}" if since else "is not in it"
         return f"wakes when the customer {verb} the segment {name}; it {now}"
+    if when.product is not None:
+        asked = when.product.interested
+        said = [f"{key} {rfc3339(each.times[-1])}" for key, each in known.items() if each.times]
+        return f"wakes for products of {_pattern(asked.of)} within {asked.within}; known: {', '.join(said) or 'none'}"
     counts = when.count
     if counts is not None:
         said = [f"{key or 'so far'}: {len(each.times)}" for key, each in known.items() if each.times]

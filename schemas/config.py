@@ -109,6 +109,7 @@ class Limits(Section):
     park_seconds: Positive = 10
     park_records: Positive = 1_000
     timers_per_tick: Positive = 500
+    customers_per_step: Positive = 500
     tick_ms: Annotated[int, msgspec.Meta(ge=250)] = 250
     watermark_override_minutes: Positive = 15
     clock_skew_seconds: Positive = 30

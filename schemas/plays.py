@@ -106,6 +106,30 @@ class Crossing(Section, frozen=True):
     left: PlayName | None = None
 
 
+class Interest(Section, frozen=True):
+    """Customers of whom ``of`` was seen ``within`` a time, and no ``unless`` since; ``by`` is the product."""
+
+    of: Pattern
+    within: Duration
+    unless: Pattern | None = None
+
+
+class Restock(Section, frozen=True):
+    """At most ``per_unit`` customers are told for each unit in stock, shared out evenly among the shards."""
+
+    per_unit: Annotated[int, msgspec.Meta(ge=1, le=1_000)] = 1
+
+
+class ProductSignal(Section, frozen=True):
+    """A product became cheaper by so many per cent, came back in stock, or fell to so many units: for all who are
+    ``interested`` in it."""
+
+    interested: Interest
+    price_drop: Annotated[float, msgspec.Meta(gt=0, lt=100)] | None = None
+    back_in_stock: Restock | None = None
+    low_stock: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] | None = None
+
+
 class When(Section, frozen=True):
     """What wakes a play: exactly one of these."""
 
@@ -118,6 +142,7 @@ class When(Section, frozen=True):
     yearly: Yearly | None = None
     score: Band | None = None
     segment: Crossing | None = None
+    product: ProductSignal | None = None
 
 
 def kinds_of(when: When) -> list[str]:

@@ -5,7 +5,7 @@ fields only grow. No record holds a personal value in the clear: identifiers, ev
 ids are keyed hashes (tokens), the rest is sealed under the data key ``kid``.
 
 Key = customer id (product events: ``product:SKU``); partition = shard = `shard_of` of the key.
-Ticks, visits and control records have no customer of their own and go to each partition on its own.
+Ticks, visits, signals and control records have no customer of their own and go to each partition on its own.
 """
 
 from __future__ import annotations
@@ -127,6 +127,35 @@ class Visit(Record, tag="visit"):
     done: int = 0
 
 
+class Occasion(msgspec.Struct, array_like=True, frozen=True):
+    """What has woken a play for a product: the event time (ms) and the token of the touchpoint, and the price before it
+    in minor units."""
+
+    time: int
+    touchpoint: str
+    was: int = 0
+
+
+class Signal(Record, tag="signal"):
+    """What of a product the plays wait for, to every shard, whenever that changes. ``price`` in minor units, 0 if not
+    known; ``stock`` -1 if not known; ``plays``: those that it has woken and that still hold."""
+
+    product: str
+    price: int
+    stock: int
+    plays: dict[str, Occasion] = {}
+
+
+class Step(Record, tag="step"):
+    """A shard to itself: go on with ``plays`` that a product has woken, behind the customer ``after`` whose interest is
+    as old as that (ms). ``left``: how many more a play may tell here, if not all."""
+
+    product: str
+    plays: dict[str, Occasion]
+    after: tuple[int, str] | None = None
+    left: dict[str, int] = {}
+
+
 class Control(Record, tag="control"):
     """What holds from this record on. ``what``: ``model`` (``key``: which) and ``plays`` put content, named by its
     hash, in force; ``pause`` and ``resume`` stop and start the play ``key`` (`EVERY`: all); ``bandit`` tells how often
@@ -143,11 +172,11 @@ class Control(Record, tag="control"):
 #: ``key`` of a control record about all plays.
 EVERY = "*"
 
-AnyRecord = Event | Change | Absorb | Tick | Visit | Control
+AnyRecord = Event | Change | Absorb | Tick | Visit | Control | Signal | Step
 _decoder = msgspec.json.Decoder(AnyRecord)
 _encoder = msgspec.json.Encoder()
 
-_deciding = msgspec.json.Decoder(Gist | Change | Absorb | Tick | Visit | Control)
+_deciding = msgspec.json.Decoder(Gist | Change | Absorb | Tick | Visit | Control | Signal | Step)
 
 decode = _decoder.decode
 encode = _encoder.encode

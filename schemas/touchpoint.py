@@ -99,6 +99,10 @@ class View(Body):
     url: Text | None = None
 
 
+class Wish(Body):
+    product: Product
+
+
 class Search(Body):
     SEALED = ("query",)
 
@@ -236,6 +240,8 @@ TYPES: dict[str, tuple[str, type[Body]]] = {
     "Product Added": ("cart", Cart),
     "Product Removed": ("cart", Cart),
     "Cart Viewed": ("cart", Cart),
+    "Product Added to Wishlist": ("wish", Wish),
+    "Product Removed from Wishlist": ("wish", Wish),
     "Checkout Started": ("cart", Cart),
     "Order Completed": ("order", Order),
     "Order Cancelled": ("order", Order),
@@ -261,6 +267,8 @@ TYPES: dict[str, tuple[str, type[Body]]] = {
 }
 
 
+#: Types that are about a product, and nobody.
+OF_PRODUCTS = frozenset(name for name, (family, _) in TYPES.items() if family == "product")
 #: Types whose bodies hold no id of their own: one page or product is looked at again and again, in the same words.
 REPEATING = frozenset(name for name, (_, body) in TYPES.items() if not body.TOKENS)
 

@@ -1,14 +1,14 @@
 """The profile of one customer, as kept in Redis: one packed array that only grows at its end.
 
 The same struct serves three kinds of entity of a shard: a customer, a merged customer's alias (only
-``alias`` and ``alias_version`` matter then) and a product (``price``, ``stock``).
+``alias`` and ``alias_version`` matter then) and a product (``price``, ``stock``, ``signalled``).
 """
 
 from __future__ import annotations
 
 import msgspec
 
-from schemas.stitched import Change
+from schemas.stitched import Change, Occasion
 from state.behaviour import Behaviour
 
 #: How many of a customer's latest event ids are remembered for deduplication, and the characters kept of each
@@ -188,7 +188,8 @@ class Profile(msgspec.Struct, array_like=True):
     recent decisions whose windows are open; ``windows`` what was counted in each bucket of each window, by its key;
     ``segments`` since when it is in each, negative where that was told in another's name and not yet in its own;
     ``judged`` the version of the segments that this goes by; ``unsettled`` what has happened to it since (``merge``,
-    ``split``); ``refused`` is how often in a row it has not taken an offer, by its class.
+    ``split``); ``refused`` is how often in a row it has not taken an offer, by its class; ``signalled`` are the plays
+    that a product has woken and that still hold.
     """
 
     customer: str
@@ -244,6 +245,7 @@ class Profile(msgspec.Struct, array_like=True):
     judged: str = ""
     unsettled: str = ""
     refused: dict[str, int] = {}
+    signalled: dict[str, Occasion] = {}
 
 
 class Part(msgspec.Struct, array_like=True):

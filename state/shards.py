@@ -8,6 +8,8 @@ Layout, all under the hash tag of the shard (``{PREFIX.N}`` for engage, ``{PREFI
     {tag}count   hash    account
     {tag}c:ID    string  packed profile          {tag}x:ID  string  packed open examples
     {tag}u:ID    string  packed parts, of which merges can be undone
+    {tag}p:SKU   string  packed product that plays have been woken by, while that holds
+    {tag}i:SKU   zset    customer -> when interest in the product was last noted (ms of event time)
 """
 
 from __future__ import annotations
@@ -42,9 +44,25 @@ class Stored(NamedTuple):
     outbox: list[Output]
 
 
+#: Customers remembered of those interested in one product in one shard: the latest.
+INTERESTED = 10_000
+#: So long (ms of the wall clock) nobody's interest in a product outlives the last one's, beyond the time that is asked
+#: for: the log that may have to be read again is shorter.
+_OUTLIVES = 30 * 86_400_000
+
+
+class Interest(NamedTuple):
+    """Who was interested in which product when (ms); what is as old as ``forgotten`` goes, ``within`` (ms) is asked
+    for."""
+
+    products: Mapping[str, Mapping[str, int]]
+    forgotten: int
+    within: int
+
+
 class Commit(NamedTuple):
     """Everything one batch changed in one shard. ``timers`` maps customer to due (None removes), ``entities``
-    maps a key suffix (``c:ID``, ``x:ID``, ``u:ID``) to its new value (None deletes)."""
+    maps a key suffix (``c:ID``, ``x:ID``, ``u:ID``, ``p:SKU``) to its new value (None deletes)."""
 
     shard: int
     expected: int | None
@@ -54,6 +72,7 @@ class Commit(NamedTuple):
     timers: Mapping[str, int | None]
     counters: Mapping[str, int]
     outbox: Sequence[Output]
+    interest: Interest | None = None
 
 
 _outbox = msgspec.msgpack.Decoder(list[Output])
@@ -138,6 +157,11 @@ class ShardStore:
         found: Any = self._redis.zrange(self.key(shard, "timers"), 0, limit - 1, withscores=True)
         return [(int(due), str(customer, "ascii")) for customer, due in found]
 
+    def interested(self, shard: int, product: str) -> dict[str, int]:
+        """Who is interested in a product, and since when (ms)."""
+        found: Any = self._redis.zrange(self.key(shard, "i:" + product), 0, -1, withscores=True)
+        return {str(customer, "utf-8"): int(time) for customer, time in found}
+
     def counts(self, shards: Iterable[int]) -> dict[str, int]:
         """The account, summed over ``shards``."""
         pipe = self._redis.pipeline(transaction=False)
@@ -166,7 +190,9 @@ class ShardStore:
         tag = f"{{{self._tag}{commit.shard}}}"
         timers = [part for customer, due in commit.timers.items() for part in ("" if due is None else due, customer)]
         counters = [part for pair in commit.counters.items() for part in pair]
-        keys = [tag + "shard", tag + "timers", tag + "out", tag + "count", *(tag + key for key in commit.entities)]
+        products, index = _indexed(commit.interest) if commit.interest else ([], [])
+        keys = [tag + "shard", tag + "timers", tag + "out", tag + "count"]
+        keys += [tag + key for key in (*products, *commit.entities)]
         args: list[Any] = [
             "" if commit.expected is None else commit.expected,
             owner,
@@ -176,8 +202,18 @@ class ShardStore:
             msgspec.msgpack.encode(commit.outbox) if commit.outbox else b"",
             len(timers),
             len(counters),
+            len(products),
             *timers,
             *counters,
+            *index,
             *(b"" if value is None else value for value in commit.entities.values()),
         ]
         return keys, args
+
+
+def _indexed(interest: Interest) -> tuple[list[str], list[Any]]:
+    """Key suffixes of products, and the arguments that bring the index up to date."""
+    arguments: list[Any] = [interest.forgotten, INTERESTED, interest.within + _OUTLIVES]
+    for customers in interest.products.values():
+        arguments += (2 * len(customers), *[part for customer, time in customers.items() for part in (time, customer)])
+    return ["i:" + product for product in interest.products], arguments

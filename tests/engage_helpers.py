@@ -35,10 +35,11 @@ from schemas.outputs import (
     Trigger,
 )
 from schemas.plays import Cap, PlayFile
-from schemas.stitched import Absorb, Change, Contact, Control, Event, Record, Tick, Visit, shard_of
+from schemas.stitched import Absorb, Change, Contact, Control, Event, Record, Signal, Step, Tick, Visit, shard_of
 from schemas.touchpoint import Consent
+from state.products import unpack_product
 from state.profile import OpenExample, Part, Profile, pack, unpack, unpack_examples, unpack_parts
-from state.shards import Output
+from state.shards import INTERESTED, Interest, Output
 
 SHARDS = 4
 SECOND, MINUTE, DAY = 1_000, 60_000, 86_400_000
@@ -125,6 +126,9 @@ class World:
         self.counts: Counter[str] = Counter()
         self.entities: dict[str, bytes] = {}
         self.timers: list[dict[str, int]] = [{} for _ in range(SHARDS)]
+        #: Who is interested in which product, by shard; and the customers of each step.
+        self.index: list[dict[str, dict[str, int]]] = [{} for _ in range(SHARDS)]
+        self.steps: list[list[str]] = []
         self._cached = cached
         self._routing = routing
 
@@ -167,6 +171,10 @@ class World:
             shard.r = offset
             if isinstance(record, Tick):
                 self._tick(shard, record)
+            elif isinstance(record, Signal):
+                self._work(shard, self.engage.signals.hear(shard, record))
+            elif isinstance(record, Step):
+                self._work(shard, record)
             else:
                 self.engage.apply(shard, record, raw)
         shard.r = start + len(records)
@@ -229,6 +237,8 @@ class World:
                 for customer in record.customers:
                     if shard_of(customer, SHARDS) == shard.number:
                         self._fetch(shard, customer, examples=False)
+            elif isinstance(record, Signal | Step):
+                self._fetch_product(shard, record.product)
         ticks = [record.watermark for record in records if isinstance(record, Tick)]
         if ticks and not shard.timers.covers(max(ticks)):
             limit = len(ticks) * self.config.limits.timers_per_tick + len(records)
@@ -247,7 +257,22 @@ class World:
         customers = self.engage.tick(shard, tick)
         for customer in customers:
             self._fetch(shard, customer, examples=True)
+        for sku in self.engage.signals.awaited(shard, customers):
+            self._fetch_product(shard, sku)
+        for customer in customers:
             self.engage.fire(shard, customer, tick.watermark)
+
+    def _fetch_product(self, shard: Shard, sku: str) -> None:
+        if sku not in shard.products and (stored := self.entities.get(f"p:{shard.number}:{sku}")) is not None:
+            shard.products[sku] = unpack_product(stored)
+
+    def _work(self, shard: Shard, step: Step | None) -> None:
+        if step is not None:
+            page = self.engage.signals.page(shard, step, self.index[shard.number].get(step.product, {}))
+            for _, customer in page:
+                self._fetch(shard, customer, examples=False)
+            self.engage.signals.work(shard, step, page)
+            self.steps.append([customer for _, customer in page])
 
     def _commit(self, shard: Shard) -> None:
         for customer in shard.changed:
@@ -256,6 +281,13 @@ class World:
             self.entities["x:" + customer] = pack(shard.examples[customer])
         for customer in shard.changed_parts:
             self.entities["u:" + customer] = pack(shard.parts[customer])
+        for sku in shard.changed_products:
+            product = shard.products[sku]
+            self.entities.pop(f"p:{shard.number}:{sku}", None)
+            if product is not None:
+                self.entities[f"p:{shard.number}:{sku}"] = pack(product)
+        if (noted := self.engage.signals.noted(shard)) is not None:
+            self._note(shard.number, noted)
         for customer, due in shard.timers.changed.items():
             self.timers[shard.number].pop(customer, None)
             if due is not None:
@@ -267,6 +299,14 @@ class World:
                 if output.topic == "ts.stitched":
                     self.log[output.partition].append(output.value)
         shard.settle(self._cached)
+
+    def _note(self, number: int, noted: Interest) -> None:
+        """As the commit script does."""
+        for sku, customers in noted.products.items():
+            known = self.index[number].setdefault(sku, {})
+            known |= {each: max(time, known.get(each, time)) for each, time in customers.items()}
+            latest = sorted([(time, each) for each, time in known.items() if time > noted.forgotten])[-INTERESTED:]
+            self.index[number][sku] = {each: time for time, each in latest}
 
 
 def replayed(world: World, splits: Iterable[int]) -> World:

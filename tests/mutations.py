@@ -626,6 +626,67 @@ MUTATIONS = [
         '"profile.last_seen": ACTIVE', '"profile.last_seen": frozenset()',
         "tests/test_segments.py::test_what_is_read_changes_by_no_other_touchpoints_than_is_said",
     ),
+    # -- products
+    Mutation(
+        "a-drop-of-what-is-sold-out-wakes-nothing", "operators/products.py",
+        " and now.stock != 0", "",
+        "tests/test_signals.py::test_what_is_sold_out_is_not_cheaper",
+    ),
+    Mutation(
+        "a-restock-follows-no-stock", "operators/products.py",
+        "was.stock == 0 < now.stock", "was.stock <= 0 < now.stock",
+        "tests/test_signals.py::test_back_in_stock_is_after_none",
+    ),
+    Mutation(
+        "low-stock-falls", "operators/products.py",
+        "was.stock > watch.low_stock >= now.stock > 0", "watch.low_stock >= now.stock > 0",
+        "tests/test_signals.py::test_low_stock_is_what_falls_and_is_not_gone",
+    ),
+    Mutation(
+        "history-of-products-wakes-nothing", "operators/products.py",
+        "if event.at - event.time <= book.start_within:", "if book.start_within:",
+        "tests/test_signals.py::test_a_late_change_wakes_nothing_and_neither_does_history",
+    ),
+    Mutation(
+        "interest-counts-for-the-time-asked", "operators/products.py",
+        " and known.times[-1] > at - watch.within", "",
+        "tests/test_signals.py::test_each_play_asks_for_the_time_it_wants_and_shares_what_is_kept",
+    ),
+    Mutation(
+        "steps-go-on-behind-the-customer", "operators/products.py",
+        "entry < after]", "entry[0] < after[0]]",
+        "tests/test_signals.py::test_customers_whose_interest_is_as_old_are_all_reached",
+    ),
+    Mutation(
+        "steps-end-when-it-no-longer-holds", "operators/signals.py",
+        "            and product.plays.get(name) == occasion\n", "            and name in product.plays\n",
+        "tests/test_signals.py::test_a_second_drop_goes_on_for_the_first",
+    ),
+    Mutation(
+        "units-are-counted", "operators/signals.py",
+        "                left[name] -= 1", "                pass",
+        "tests/test_signals.py::test_at_most_so_many_are_told_a_unit",
+    ),
+    Mutation(
+        "who-waits-for-a-hand-over-is-not-told", "operators/signals.py",
+        " or profile.parks)", ")",
+        "tests/test_signals.py::test_who_waits_for_a_hand_over_is_not_told_before_it",
+    ),
+    Mutation(
+        "interest-that-was-handed-over-is-found", "operators/engage.py",
+        "        self.signals.index(shard, shard.profile(absorb.customer))\n", "",
+        "tests/test_signals.py::test_interest_goes_along_when_customers_merge_and_each_is_told_once",
+    ),
+    Mutation(
+        "what-was-forgotten-does-not-come-back", "operators/engage.py",
+        "            state.forgotten = self.signals.forgotten(shard)\n", "",
+        "tests/test_signals.py::test_what_was_forgotten_under_other_plays_does_not_come_back",
+    ),
+    Mutation(
+        "held-news-of-products-are-checked-again", "operators/deciding.py",
+        "candidate.stop is None and play.watch is not None:", "candidate.held is None and play.watch is not None:",
+        "tests/test_signals.py::test_what_was_held_is_checked_again_at_release",
+    ),
 ]  # fmt: skip
 
 

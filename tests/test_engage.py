@@ -337,6 +337,7 @@ _BODIES: dict[str, dict[str, Any]] = {
     "message": {"channel": "sms"},
     "service": {"ticket_id": "t"},
     "loyalty": {"points": 5, "tier": "gold"},
+    "wish": {"product": {"sku": "tea"}},
     "product": {"sku": "tea", "stock": 3, "price": 2.5},
 }
 

@@ -44,6 +44,15 @@ GOOD: dict[str, Any] = {
 }  # fmt: skip
 
 
+def product(by: str | None = "event.product.sku", **kind: Any) -> dict[str, Any]:
+    """What wakes a play about products."""
+    of = {"event": "Product Viewed"} | ({"by": by} if by else {})
+    return {"product": {"interested": {"of": of, "within": "7d"}, **kind}}
+
+
+SOLD: dict[str, Any] = {"when": product(low_stock=3), "channels": ["sms"], "cool_down": "1d"}
+
+
 def faults(tree: object) -> list[str]:
     """What is wrong with a file that holds ``tree``."""
     try:
@@ -123,7 +132,7 @@ def test_a_good_file_is_good() -> None:
         ("plays/hello", None, ""),
         ("plays/hello", "x", "plays.hello: must hold keys and values: 'x'"),
         ("plays/hello", {}, "plays.hello.when: is missing"),
-        ("plays/hello/when", {}, "plays.hello.when: has nothing; allowed: exactly one of event, count, absence, delay, silence, date, yearly, score, segment"),
+        ("plays/hello/when", {}, "plays.hello.when: has nothing; allowed: exactly one of event, count, absence, delay, silence, date, yearly, score, segment, product"),
         ("plays/hello/when", {"delay": {"after": {"event": "Signed Up"}}}, "plays.hello.when.delay.wait: is missing"),
         ("plays/hello/when", {"silence": {"of": {"event": "Signed Up", "by": "event.country"}, "wait": "1d"}}, "plays.hello.when.silence.of.by: has no meaning"),
         ("plays/hello/when", {"event": {"event": "Signed Up"}, "score": {"rises_to": "high"}}, "plays.hello.when: has event and score"),
@@ -185,6 +194,19 @@ def test_a_good_file_is_good() -> None:
         ("plays/hello/variants", {"a": {"offer": "Big One"}}, "plays.hello.variants.a.offer: is not allowed: 'Big One'"),
         ("plays/hello/on_activate", "send", "plays.hello.on_activate: send has a meaning only for plays that wait for a segment to be entered"),
         ("limits/testers", "me", "limits.testers: is not allowed"),
+        ("plays/hello/when", product(), "plays.hello.when.product: has none; allowed: exactly one of price_drop, back_in_stock, low_stock"),
+        ("plays/hello/when", product(price_drop=5, low_stock=3), "plays.hello.when.product: has price_drop and low_stock; allowed: exactly one"),
+        ("plays/hello/when", product(price_drop=0), "plays.hello.when.product.price_drop: is not allowed: 0"),
+        ("plays/hello/when", product(price_drop=100), "plays.hello.when.product.price_drop: is not allowed: 100"),
+        ("plays/hello/when", product(back_in_stock={"per_unit": 0}), "plays.hello.when.product.back_in_stock.per_unit: is not allowed: 0"),
+        ("plays/hello/when", product(low_stock="few"), "plays.hello.when.product.low_stock: is not allowed: 'few'"),
+        ("plays/hello/when", {"product": {"low_stock": 3}}, "plays.hello.when.product.interested: is missing"),
+        ("plays/hello/when", product(low_stock=3, by=None), "plays.hello.when.product.interested.of.by: is missing; allowed: the product"),
+        ("plays/hello/when", product(low_stock=3, by="event.sku"), "plays.hello.when.product.interested.of.by: character 1: event.sku is not known here"),
+        ("plays/hello", {**SOLD, "values": {"x": "event.value"}}, "plays.hello.values.x: character 1: event.value is not known here"),
+        ("plays/hello", {**SOLD, "values": {"x": "product.name"}}, "plays.hello.values.x: character 1: product.name is not known here"),
+        ("plays/hello", {**SOLD, "values": {"x": "product.stock"}}, ""),
+        ("plays/hello/who", "product.price > 1", "plays.hello.who: character 1: product.price is not known here"),
         ("plays/leaving/when/score", {}, "plays.leaving.when.score: allowed: exactly one of rises_to, falls_to"),
         ("plays/leaving/when/score", {"rises_to": "high", "falls_to": "low"}, "plays.leaving.when.score: allowed: exactly one"),
         ("windows", [], "windows: must hold keys and values: []"),
@@ -344,17 +366,7 @@ def test_the_starter_set_is_shown_to_begin_with(tmp_path: Path) -> None:
     listed = [line.split()[:3] for line in call("list", str(path)).output.splitlines()]
     assert len(listed) >= 18
     assert listed[0] == ["welcome", "event", "wechat,sms,email"]
-    assert {each[1] for each in listed} == {
-        "event",
-        "count",
-        "absence",
-        "delay",
-        "silence",
-        "date",
-        "yearly",
-        "score",
-        "segment",
-    }
+    assert {each[1] for each in listed} == set(When.__struct_fields__)
     assert json.loads(call("list", str(path), "--json").output.splitlines()[0])["name"] == "welcome"
 
 

@@ -164,6 +164,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "Product Viewed": {"product": PRODUCT, "url": "zz url"},
     "Products Searched": {"query": "zz query", "results": 3},
     "Product Added": {"cart_id": "zz cart", "product": PRODUCT, "value": 5.0, "url": "zz url"},
+    "Product Added to Wishlist": {"product": PRODUCT},
     "Order Completed": {"order_id": "zz order", "lines": [PRODUCT, PRODUCT], "cart_id": "zz cart"}
     | {"coupon": "C1", "address": "zz address", "note": "zz note", "revenue": 10.0},
     "Order Refunded": {"order_id": "zz order", "lines": [PRODUCT], "note": "zz note"},

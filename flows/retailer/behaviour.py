@@ -68,21 +68,28 @@ def _look(world: World, person: Person, came: Visit) -> None:
     for _ in range(world.between(2, 8)):
         came.add(world.any_product(person).view)
     if world.chance() < 0.4:
-        came.add(_wish(world, person))
+        _wish(world, person, came)
 
 
 def _compare(world: World, person: Person, came: Visit) -> None:
     """The wished-for product three times, others between."""
     for _ in range(3):
-        came.add(_wish(world, person))
+        _wish(world, person, came)
         if world.chance() < 0.6:
             came.add(world.any_product(person).view)
 
 
-def _wish(world: World, person: Person) -> bytes:
-    if person.wish is None or world.chance() < 0.1:
+def _wish(world: World, person: Person, came: Visit) -> None:
+    """Another look at what is wished for; now and then that is something else. Members keep a list of it."""
+    before = person.wish
+    if before is None or world.chance() < 0.1:
         person.wish = world.any_product(person)
-    return person.wish.view
+        if person.known:
+            came.add(person.wish.wish)
+            if before is not None:
+                came.add(before.unwish)
+    assert person.wish is not None
+    came.add(person.wish.view)
 
 
 def _at_kiosk(world: World, person: Person, time: int) -> None:

@@ -11,12 +11,16 @@ PRODUCTS_EACH = 40
 
 
 class Product:
-    """One product. ``json`` as it stands in bodies; ``view`` the whole body of a look at it; price in CNY."""
+    """One product. ``json`` as it stands in bodies; ``view``, ``wish`` and ``unwish`` the whole bodies of a look at it
+    and of its way to and from a wish list; price in CNY."""
 
-    __slots__ = ("category", "json", "list_price", "name", "page", "price", "search", "sku", "view")
+    __slots__ = (
+        "category", "json", "list_price", "name", "page", "price", "search", "sku", "stock", "unwish", "view", "wish",
+    )  # fmt: skip
 
     def __init__(self, sku: str, category: str, price: float) -> None:
         self.sku, self.category, self.list_price = sku, category, price
+        self.stock = 0
         self.name = f"{category.title()} {sku[-2:]}"
         url = f"https://shop.example/{category}"
         self.page = body("Page Viewed", {"url": url, "title": category.title(), "category": category})
@@ -30,6 +34,8 @@ class Product:
         self.json = to_json(product)
         url = f"https://shop.example/p/{self.sku}?utm_source=feed"
         self.view = body("Product Viewed", {"product": product, "url": url})
+        self.wish = body("Product Added to Wishlist", {"product": product})
+        self.unwish = body("Product Removed from Wishlist", {"product": product})
 
 
 class Catalogue:
@@ -46,13 +52,14 @@ class Catalogue:
         self.products = [product for products in self.by_category for product in products]
 
     def change(self, rng: Random) -> tuple[bytes, bytes]:
-        """A price or stock change: (key, head and body)."""
-        product = self.products[int(rng.random() * len(self.products))]
+        """A price or stock change: (key, head and body). Few products change often; what is sold out comes back."""
+        product = self.products[int(rng.random() ** 2 * len(self.products))]
         if rng.random() < 0.3:
             old = product.price
             product.reprice(round(product.list_price * rng.choice((1.0, 1.0, 0.9, 0.8, 0.7)), 1))
             changed = body("Price Changed", {"sku": product.sku, "price": product.price, "old_price": old})
         else:
-            stock = 0 if rng.random() < 0.1 else int(rng.random() * 200)
-            changed = body("Stock Changed", {"sku": product.sku, "stock": stock})
+            low, most = rng.choice(((0, 0), (1, 5), (6, 200), (6, 200))) if product.stock else (6, 200)
+            product.stock = rng.randint(low, most)
+            changed = body("Stock Changed", {"sku": product.sku, "stock": product.stock})
         return product.sku.encode(), b'"source":"stock",' + changed

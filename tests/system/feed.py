@@ -87,7 +87,7 @@ class Feed:
             return Fed(key, _json({**event, "at": at}), True)
         if chance < 0.10:
             sku, change = f"sku-{rng.randint(0, 9)}", rng.choice(("Stock Changed", "Price Changed"))
-            body = {"sku": sku, "stock": rng.randint(0, 9), "price": 9.5}
+            body = {"sku": sku, "stock": rng.randint(0, 9), "price": rng.choice((7.5, 9.5))}
             event = self._event(at, change, body, [])
             return Fed(sku.encode(), _json(event), True)
         return self._touch(at)

@@ -48,7 +48,7 @@ def chaotic(config: Config) -> Config:
         clock="log",
         churn=Churn(horizon_days=1, grid_days=1, publish_examples=40, publish_seconds=1),
         # The log runs an hour a second: who waits for a hand-over waits long by its clock.
-        limits=Limits(batch=200, park_seconds=7 * 86_400, cached_customers=400),
+        limits=Limits(batch=200, park_seconds=7 * 86_400, cached_customers=400, customers_per_step=2),
         kafka=msgspec.structs.replace(config.kafka, session_timeout_ms=3_000),
         metrics=Metrics(port=0),
     )
@@ -240,12 +240,13 @@ class Pipeline:
 
     def _engaged(self) -> bool:
         """Whether R and K of every shard are behind the last record, no timer is due and no example unread."""
-        for read in self._tail.read():
-            self._last[read.partition] = max(self._last[read.partition], read.offset)
         numbers = range(self.config.topics.shards)
         topic = topic_name(self.config, STITCHED)
         k = committed(self.config, group_id(self.config, "engage"), topic, len(numbers))
         stored = self._store.read(list(numbers))
+        # Afterwards: what engage writes to its own log is there when K says that it has come so far.
+        for read in self._tail.read():
+            self._last[read.partition] = max(self._last[read.partition], read.offset)
         watermark = self._identity.watermark(topic_name(self.config, COMMANDS)) or 0
         return all(
             self._last[n] < (stored[n].r or 0) <= k[n].offset

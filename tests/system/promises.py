@@ -57,7 +57,11 @@ def check_promises(
         histories[person].append(_Step(read.partition, eid, given))
     faults = _check_caps(config, triggers, returned)
     for trigger in triggers:
-        if owner.get(trigger["data"]["touchpoint"]) not in divided:
+        if _of_product(trigger["data"]):
+            # What has woken it is no touchpoint of the customer's. Who was merged since has a history in another name.
+            if trigger["subject"] in histories and trigger["subject"] not in {*divided, *returned}:
+                faults += _check_some_consent(trigger["data"], histories[trigger["subject"]])
+        elif owner.get(trigger["data"]["touchpoint"]) not in divided:
             faults += _check_consent(trigger["data"], histories, owner)
     return faults
 
@@ -100,6 +104,16 @@ def _check_consent(data: dict[str, Any], histories: Mapping[str, list[_Step]], o
         allowed = allowed or (at >= start and newest[1])
         if at >= start and not timed:
             break
+    return [] if allowed else [f"trigger without consent: {data}"]
+
+
+def _of_product(data: dict[str, Any]) -> bool:
+    return PLAYS.plays[data["play"]].when.product is not None
+
+
+def _check_some_consent(data: dict[str, Any], steps: list[_Step]) -> list[str]:
+    """Somebody who never allowed the channel is never told of a product on it."""
+    allowed = any(step.consents.get(data["channel"], (0, False))[1] for step in steps)
     return [] if allowed else [f"trigger without consent: {data}"]
 
 

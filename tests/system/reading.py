@@ -101,14 +101,19 @@ def committed(config: Config, group: str, topic: str, partitions: int) -> dict[i
 
 def scan(client: Any, prefix: str) -> dict[bytes, bytes]:
     """The string values under all keys that begin with ``prefix``, by the rest of the key."""
-    pattern = prefix.replace("{", "\\{").replace("}", "\\}") + "*"
-    keys = list(client.scan_iter(match=pattern, count=5_000))
+    rests = keys(client, prefix)
     found: dict[bytes, bytes] = {}
-    for at in range(0, len(keys), 1_000):
-        part = keys[at : at + 1_000]
-        values = client.mget(part)
-        found.update((key[len(prefix) :], value) for key, value in zip(part, values, strict=True) if value is not None)
+    for at in range(0, len(rests), 1_000):
+        part = rests[at : at + 1_000]
+        values = client.mget([prefix.encode() + rest for rest in part])
+        found.update((rest, value) for rest, value in zip(part, values, strict=True) if value is not None)
     return found
+
+
+def keys(client: Any, prefix: str) -> list[bytes]:
+    """The rest of every key that begins with ``prefix``."""
+    pattern = prefix.replace("{", "\\{").replace("}", "\\}") + "*"
+    return [key[len(prefix) :] for key in client.scan_iter(match=pattern, count=5_000)]
 
 
 def _read(message: object) -> Read:

@@ -16,15 +16,17 @@ import redis
 from operators import reasons, replaying
 from operators.churn import Model
 from operators.playbook import PlayBook
+from operators.products import page
 from operators.shard import Shard, ShardState
 from schemas import stitched
 from schemas.config import Config
 from schemas.outputs import Decision
-from schemas.stitched import Absorb, Change, Event, Tick, Visit
+from schemas.stitched import Absorb, Change, Event, Signal, Step, Tick, Visit
 from schemas.topics import OUTPUTS, STITCHED, topic_name
+from state.products import unpack_product
 from state.profile import pack, unpack, unpack_parts
-from state.shards import Output, ShardStore
-from tests.system.reading import Read, read_topic, scan
+from state.shards import INTERESTED, Output, ShardStore
+from tests.system.reading import Read, keys, read_topic, scan
 
 #: Output, whatever the partition: key, value.
 Pair = tuple[bytes | None, bytes | None]
@@ -98,13 +100,13 @@ class Replay:
         changes: Counter[Pair] = Counter()
         for read in self.log:
             record = stitched.decode(read.value or b"")
-            if isinstance(record, Absorb) or (isinstance(record, Event) and record.hops):
+            if isinstance(record, Absorb | Signal | Step) or (isinstance(record, Event) and record.hops):
                 actual[read.key, read.value] += 1
             elif isinstance(record, Change):
                 changes[read.key, read.value] += 1
         expected = self.outputs(self._stitched)
         passed = Counter({pair: n for pair, n in expected.items() if b'"k":"change"' in (pair[1] or b"")})
-        faults = differences("forwards and absorbs", expected - passed, actual)
+        faults = differences("forwards, absorbs, signals and steps", expected - passed, actual)
         return faults + differences("forwarded changes", passed, changes & passed)
 
     def _check_shard(self, shard: Shard) -> list[str]:
@@ -118,6 +120,10 @@ class Replay:
         kept = {key.decode(): value for key, value in scan(self._redis, f"{tag}u:").items()}
         parts = {customer: pack(each) for customer, each in shard.parts.items() if each}
         faults += differences(f"parts of shard {number}", _counted(parts), _counted(kept), unpack_parts)
+        products = {key.decode(): value for key, value in scan(self._redis, f"{tag}p:").items()}
+        woken = {sku: pack(each) for sku, each in shard.products.items() if each is not None}
+        faults += differences(f"products of shard {number}", _counted(woken), _counted(products), unpack_product)
+        faults += self._check_interest(shard)
         index = self._redis.zrange(f"{tag}timers", 0, -1, withscores=True)
         timers = {str(key, "ascii"): int(due) for key, due in index}
         due = {customer: profile.due for customer, profile in shard.profiles.items() if profile.due is not None}
@@ -128,6 +134,19 @@ class Replay:
         if state != msgspec.msgpack.decode(pack(shard.state)):
             faults.append(f"clock or models of shard {number}: {state}, expected {shard.state}")
         return faults
+
+    def _check_interest(self, shard: Shard) -> list[str]:
+        """The index of interest, as far as it has not been forgotten."""
+        old = self._engage.signals.forgotten(shard)
+        skus = [key.decode() for key in keys(self._redis, self._store.key(shard.number, "i:"))]
+        stored = {sku: self._store.interested(shard.number, sku) for sku in skus}
+        expected, actual = [
+            Counter(
+                (sku, *entry) for sku, customers in index.items() for entry in page(customers, old, None, INTERESTED)
+            )
+            for index in (shard.interest, stored)
+        ]
+        return differences(f"interest in products in shard {shard.number}", expected, actual)
 
 
 def differences(what: str, expected: Counter[Any], actual: Counter[Any], show: Any = None) -> list[str]:

@@ -22,6 +22,7 @@ FAILPOINTS = {
         "engage.before_offsets",
         "engage.before_clear",
         "engage.absorbing",
+        "engage.stepping",
         "engage.taking_over",
         "engage.republishing",
     ),
@@ -77,7 +78,7 @@ class Chain:
     def _arm(self) -> str:
         name = self._names[self._next_name % len(self._names)]
         self._next_name += 1
-        once = name.endswith(("taking_over", "republishing", "absorbing"))
+        once = name.endswith(("taking_over", "republishing", "absorbing", "stepping"))
         # The learner commits seldom.
         most = 1 if once else 2 if name.startswith("learn") else 12
         return f"{name}:{self._rng.randint(1, most)}"
