@@ -376,7 +376,7 @@ def _ms(moment: datetime) -> int:
 
 
 def _waking(when: written.When) -> written.Pattern | None:
-    """The touchpoints whose fields a message can tell of."""
+    """The touchpoints whose fields, or whose key at least, a message can tell of."""
     if when.product is not None:
         return when.product.interested.of
     waits = when.absence or when.delay

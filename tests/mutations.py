@@ -359,7 +359,7 @@ MUTATIONS = [
     ),
     Mutation(
         "plays-have-an-end", "operators/deciding.py",
-        "if start <= shard.state.at < end else", "if start <= shard.state.at else",
+        "if not start <= shard.state.at < end:", "if not start <= shard.state.at:",
         "tests/test_dates.py::test_a_play_speaks_while_it_is_valid",
     ),
     Mutation(
