@@ -94,6 +94,10 @@ class Replay:
         """What is known of a customer id."""
         return self.shards[shard_of(customer, len(self.shards))].profiles.get(customer)
 
+    def forgotten(self, shard: Shard) -> int:
+        """Up to when (ms) interest in products has been forgotten."""
+        return self._engage.signals.forgotten(shard)
+
     def _reach(self, number: int, record: Record, raw: bytes) -> None:
         """Apply a record when all that was due before it has happened."""
         shard = self.shards[number]
@@ -147,6 +151,6 @@ def _of_its_time(record: Record) -> bool:
     """Whether a record follows from the plays that were in force when it was written: under others it means nothing."""
     if isinstance(record, (Gist, Event)):
         return record.hops > 0
-    return isinstance(record, (Tick, Visit, Absorb, Signal, Step)) or (
-        isinstance(record, Control) and record.what in _OF_PLAYS
-    )
+    if isinstance(record, Control):
+        return record.what in _OF_PLAYS
+    return isinstance(record, (Tick, Visit, Absorb, Signal, Step))

@@ -161,7 +161,7 @@ class Signals:
         return max(state.forgotten, products.forgotten(book, state.at)) if book.interest else state.forgotten
 
     def _book(self, shard: Shard) -> PlayBook:
-        return self._books[shard.state.plays] if shard.state.plays else NO_PLAYS
+        return self._books.get(shard.state.plays, NO_PLAYS)
 
     def _send(self, shard: Shard, number: int, record: Signal | Step) -> None:
         shard.emit(self._stitched, number, f"product:{record.product}", stitched.encode(record))

@@ -203,7 +203,7 @@ MUTATIONS = [
     # -- backtests
     Mutation(
         "hand-overs-are-those-of-the-plays-replayed", "operators/replaying.py",
-        "isinstance(record, (Tick, Visit, Absorb)) or", "isinstance(record, Tick) or",
+        "return isinstance(record, (Tick, Visit, Absorb, Signal, Step))", "return isinstance(record, Tick)",
         "tests/test_replaying.py::test_a_hand_over_is_that_of_these_plays_and_comes_before_what_waits_for_it",
     ),
     Mutation(

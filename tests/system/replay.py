@@ -137,7 +137,7 @@ class Replay:
 
     def _check_interest(self, shard: Shard) -> list[str]:
         """The index of interest, as far as it has not been forgotten."""
-        old = self._engage.signals.forgotten(shard)
+        old = self._replay.forgotten(shard)
         skus = [key.decode() for key in keys(self._redis, self._store.key(shard.number, "i:"))]
         stored = {sku: self._store.interested(shard.number, sku) for sku in skus}
         expected, actual = [
