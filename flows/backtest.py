@@ -10,7 +10,7 @@ import gc
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 import redis
@@ -22,40 +22,43 @@ from operators.playbook import PlayBook
 from operators.replaying import Replay
 from operators.texts import rfc3339
 from schemas.config import Config
-from schemas.errors import TouchstreamError
+from schemas.errors import ConfigError, MissingContent, TouchstreamError
 from schemas.stitched import Control, Record, Visit
-from schemas.topics import MODELS
 from state.connection import connect
 from state.contents import ContentStore
 from state.shards import Output
 
+T = TypeVar("T")
 #: Later than any record (ms).
 NEVER: Final = 1 << 62
 #: Records between two looks at the progress.
 STRIDE: Final = 1_000
 
 
-class Models(dict[str, Model]):
-    """What a log activates, read from Redis when it is first served with. Raises `TouchstreamError`."""
+class Contents(dict[str, T]):
+    """What the control records of a log name: models or plays, read from Redis when they are first needed. Raises
+    `TouchstreamError`."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, kind: str, read: Callable[[bytes], T]) -> None:
         super().__init__()
-        self._contents = ContentStore(connect(config), config.prefix, MODELS)
+        self._contents, self._kind, self._read = ContentStore(connect(config), config.prefix, kind), kind, read
 
-    def __missing__(self, digest: str) -> Model:
+    def __missing__(self, digest: str) -> T:
         try:
-            model = self[digest] = Model.from_bytes(self._contents.get(digest))
+            content = self[digest] = self._read(self._contents.get(digest))
         except redis.RedisError as error:
-            raise TouchstreamError(f"Redis, where models are, does not answer: {error}; check redis.url") from None
-        return model
+            raise TouchstreamError(f"Redis does not answer: {error}; {self._kind} are read from there") from None
+        return content
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
-    """``models`` hold what the history may activate, by hash. What happens before ``since`` (ms) is replayed but not
-    counted, what happens from ``until`` on is not looked at. ``customers``: compare them one by one, too. ``progress``
-    is told how many records or lines are done; ``take`` is given what the plays (not those ``against``) write."""
+    """``models`` and ``books`` hold what the history may name, by hash. What happens before ``since`` (ms) is replayed
+    but not counted, what happens from ``until`` on is not looked at. ``customers``: compare them one by one, too.
+    ``progress`` is told how many records or lines are done; ``take`` is given what the plays (not those ``against``)
+    write."""
 
     models: Mapping[str, Model] = {}
+    books: Mapping[str, PlayBook] = {}
     since: int = 0
     until: int = NEVER
     customers: bool = False
@@ -74,7 +77,8 @@ class _Side:
         self.book = book
         self.tally = Tally(config, options.since, keep=options.customers)
         plays = None if recorded else book.version
-        self.replay = Replay(config, options.models, {book.version: book}, self._take, plays=plays)
+        self._books, self._known = {book.version: book}, options.books
+        self.replay = Replay(config, options.models, self._books, self._take, plays=plays)
         self.feed = self._feed_recorded if recorded else self.replay.feed
         self._others: Callable[[Output], object] = options.take
         self._paused: set[int] = set()
@@ -87,13 +91,21 @@ class _Side:
         """Raises `_OtherPlays` before anything is decided by others."""
         in_force = self.replay.shards[number].state.plays
         if isinstance(record, Control):
-            if record.what == "pause":
-                self._paused.add(number)
+            self._look_at(number, record)
         elif in_force != self.book.version or number in self._paused:
             if isinstance(record, Visit):  # for plays that have not spoken yet, or will not any more
                 return
             raise _OtherPlays
         self.replay.feed(number, record, raw)
+
+    def _look_at(self, number: int, control: Control) -> None:
+        if control.what == "pause":
+            self._paused.add(number)
+        elif control.what == "plays" and control.hash not in self._books:
+            try:
+                self._books[control.hash] = self._known[control.hash]
+            except (KeyError, MissingContent, ConfigError):  # unknown, or not to be carried out any more
+                raise _OtherPlays from None
 
 
 class _Seen(msgspec.Struct):

@@ -78,10 +78,10 @@ def backtest(
         raise click.UsageError("--customers needs --against")
     book, other = PlayBook(playfile.load(plays)), None if against is None else PlayBook(playfile.load(against))
     config = load_config(path)
-    history, models = _history(config, file)
+    history, contents = _history(config, file)
     with Progress("lines" if file else "records", history.total) as shown:
         options = Options(
-            models=models, since=since, until=NEVER if until is None else until, customers=customers,
+            **contents, since=since, until=NEVER if until is None else until, customers=customers,
             progress=shown.update,
         )  # fmt: skip
         report = run(config, history, book, other, options)
@@ -92,13 +92,17 @@ def backtest(
             click.echo(line)
 
 
-def _history(config: Config, file: str | None) -> tuple[History, Any]:
-    """What is replayed, and the models it may activate."""
+def _history(config: Config, file: str | None) -> tuple[History, dict[str, Any]]:
+    """What is replayed, and what it may name."""
     if file is None:
-        from flows.backtest import Models
+        from flows.backtest import Contents
         from flows.history import TopicHistory
+        from operators.churn import Model
+        from operators.playbook import PlayBook
+        from schemas.topics import MODELS, PLAYS
 
-        return TopicHistory(config), Models(config)
+        models, books = Contents(config, MODELS, Model.from_bytes), Contents(config, PLAYS, PlayBook.from_bytes)
+        return TopicHistory(config), {"models": models, "books": books}
     from flows.history_file import FileHistory
 
     with click.open_file(file, "rb") as opened, Progress("lines looked through") as shown:

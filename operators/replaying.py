@@ -61,10 +61,9 @@ class Replay:
         self._topic = topic_name(config, STITCHED)
         self._looped: deque[tuple[int, bytes]] = deque()
         self._now = 0
-        numbers = range(config.topics.shards)
-        # As if they had been put in force once, just before.
-        states = [ShardState(plays=plays, applied=1) if plays else ShardState() for _ in numbers]
-        self.shards = [Shard(number, 0, None, state, 0) for number, state in zip(numbers, states, strict=True)]
+        self.shards = [Shard(number, 0, None, ShardState(), 0) for number in range(config.topics.shards)]
+        for shard in self.shards if plays is not None else ():
+            self._apply(shard, Control(0, "plays", "", plays or ""), b"")
 
     def feed(self, number: int, record: Record, raw: bytes) -> None:
         """The next record of a shard."""

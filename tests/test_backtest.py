@@ -50,7 +50,7 @@ from tests.test_replaying import Logs
 
 KEYS = Keys(index="11" * 32, dead_letters="22" * 32, master={"k1": "33" * 32})
 CONFIG = Config(keys=KEYS, topics=Topics(shards=4))
-BOOK = PlayBook(PLAYS)
+BOOK, OTHER_BOOK = PlayBook(PLAYS), PlayBook(capped(1))
 MEMBER, PHONE = "!member:m1", "phone:13812345670"
 
 
@@ -186,7 +186,7 @@ def test_a_log_taken_along_in_a_file_gives_what_it_gives_where_it_was_kept() -> 
         assert msgspec.structs.replace(here, notes=[]) == msgspec.structs.replace(there, notes=[])
 
 
-APPLIED, OTHER = Control(T - 2, "plays", "", BOOK.version), Control(T - 3, "plays", "", "another")
+APPLIED, OTHER = [Control(T - 2, "plays", "", each.version) for each in (BOOK, OTHER_BOOK)]
 #: Whether the tick, late as it is, or the clock moves time shows.
 WAITING = [*reachable(A), carted(A, "cart", T + 1), tick(T + DAY), viewed(A, "tea", T + 2 * DAY)]
 
@@ -196,6 +196,7 @@ WAITING = [*reachable(A), carted(A, "cart", T + 1), tick(T + DAY), viewed(A, "te
     [
         ([APPLIED, *WAITING], "recorded"),
         ([OTHER, APPLIED, *WAITING], "recorded"),
+        ([Control(T - 2, "plays", "", "not kept"), APPLIED, *WAITING], "virtual"),
         ([OTHER, Visit(0, [A], 1), APPLIED, *WAITING[:2], Visit(0, [A], 2), *WAITING[2:]], "recorded"),
         ([APPLIED, *WAITING, Control(T + 3 * DAY, "pause", "welcome")], "recorded"),
         (WAITING, "virtual"),
@@ -211,7 +212,8 @@ WAITING = [*reachable(A), carted(A, "cart", T + 1), tick(T + DAY), viewed(A, "te
 )
 def test_the_ticks_of_a_log_count_only_if_these_plays_alone_were_in_force(records: list[Record], time: str) -> None:
     outputs: list[Output] = []
-    found = backtest(CONFIG, Kept(*records), BOOK, options=Options(take=outputs.append))
+    options = Options(take=outputs.append, books={OTHER_BOOK.version: OTHER_BOOK})
+    found = backtest(CONFIG, Kept(*records), BOOK, options=options)
     assert (found.time, found.plays.messages) == (time, 1)
     triggers = [msgspec.json.decode(each.value, type=Trigger) for each in outputs if each.topic == "ts.triggers"]
     assert triggers[-1].data.decided_at == (T + DAY if time == "recorded" else T + 1 + 30 * MINUTE)

@@ -59,7 +59,7 @@ def replayed(logs: Sequence[Sequence[bytes]], plays: PlayFile, *, virtual: bool 
     book, outputs = PlayBook(plays), list[Output]()
     replay = Replay(config(), {}, {book.version: book}, outputs.append, plays=book.version if virtual else None)
     for shard in replay.shards:
-        shard.state.plays = book.version
+        shard.state.plays = book.version  # as `World` begins
     for entry in in_order(Logs(logs), SHARDS):
         replay.feed(*entry)
     replay.finish()

@@ -16,14 +16,14 @@ from confluent_kafka import TopicPartition
 
 from flows import history, playfile, plays_control
 from flows.admin import admin_client
-from flows.backtest import Models, Options, backtest
+from flows.backtest import Contents, Options, backtest
 from flows.backtest_report import Report
 from flows.cli import main
 from flows.history import TopicHistory
-from operators.churn import PRIOR, PRIOR_CONTENT, content_hash
+from operators.churn import PRIOR, PRIOR_CONTENT, Model, content_hash
 from operators.playbook import PlayBook
 from operators.transactions import Transactions
-from schemas import stitched
+from schemas import stitched, topics
 from schemas.config import Config
 from schemas.plays import PlayFile
 from schemas.stitched import Control
@@ -53,7 +53,9 @@ class Shop:
 
     def backtest(self, book: PlayBook, against: PlayBook | None = None) -> Report:
         self.outputs = []
-        options = Options(models=Models(self.config), take=self.outputs.append)
+        models = Contents(self.config, MODELS, Model.from_bytes)
+        books = Contents(self.config, topics.PLAYS, PlayBook.from_bytes)
+        options = Options(models=models, books=books, take=self.outputs.append)
         return backtest(self.config, TopicHistory(self.config), book, against, options)
 
     def written(self, name: str) -> Counter[Any]:
