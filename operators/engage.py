@@ -23,7 +23,7 @@ from operators.signals import SIGNAL, Signals
 from operators.succession import MAX_HOPS, Succession
 from schemas import stitched
 from schemas.config import Config
-from schemas.stitched import EVERY, Absorb, Change, Control, Event, Gist, Tick, Visit
+from schemas.stitched import EVERY, Absorb, Change, Control, Event, Gist, Signal, Step, Tick, Visit
 from schemas.touchpoint import OF_PRODUCTS, REPEATING, Body, Message, decode_body
 from state.profile import OpenExample, Profile, Timer
 
@@ -67,6 +67,8 @@ class Engage:
             Absorb: self._absorb,
             Control: self._control,
             Visit: lambda shard, record, raw: self.visit(shard, record),
+            Signal: lambda shard, record, raw: self.signals.apply(shard, record),
+            Step: lambda shard, record, raw: self.signals.apply(shard, record),
         }
 
     def apply(self, shard: Shard, record: stitched.Record, raw: bytes) -> None:

@@ -126,9 +126,7 @@ class Engagement:
             record = entry.record
             if type(record) is Tick:
                 self._tick(shard, record)
-            elif type(record) is Signal:
-                self._step(shard, self._engage.signals.hear(shard, record))
-            elif type(record) is Step:
+            elif type(record) is Signal or type(record) is Step:
                 self._step(shard, record)
             else:
                 apply(shard, record, entry.raw)
@@ -220,8 +218,9 @@ class Engagement:
         for customer in customers:
             self._engage.fire(shard, customer, record.watermark)
 
-    def _step(self, shard: Shard, step: Step | None) -> None:
+    def _step(self, shard: Shard, record: Signal | Step) -> None:
         """Work off a step of what a product has woken; who is interested is only known now."""
+        step = self._engage.signals.begin(shard, record)
         if step is None:
             return
         failpoint("engage.stepping")

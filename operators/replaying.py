@@ -122,19 +122,10 @@ class Replay:
         if type(record) is Tick:
             for customer in engage.tick(shard, record):
                 engage.fire(shard, customer, record.watermark)
-        elif isinstance(record, Signal | Step):
-            self._work(shard, record)
         else:
             engage.apply(shard, record, raw)
         if shard.outbox:
             self._hand_out(shard)
-
-    def _work(self, shard: Shard, record: Signal | Step) -> None:
-        """Work off a step of what a product has woken. The index of interest is all that was ever noted."""
-        signals = self._engage.signals
-        step = signals.hear(shard, record) if isinstance(record, Signal) else record
-        if step is not None:
-            signals.work(shard, step, signals.page(shard, step, {}))
 
     def _hand_out(self, shard: Shard) -> None:
         outbox, shard.outbox = shard.outbox, []

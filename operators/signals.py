@@ -61,7 +61,18 @@ class Signals:
 
     # -- every shard -------------------------------------------------------------------------------------
 
-    def hear(self, shard: Shard, signal: Signal) -> Step | None:
+    def apply(self, shard: Shard, record: Signal | Step) -> None:
+        """Apply a record with everything in memory; else `begin`, `page` and `work`, each after what it needs is."""
+        step = self.begin(shard, record)
+        if step is not None:
+            self.work(shard, step, self.page(shard, step, {}))
+
+    def begin(self, shard: Shard, record: Signal | Step) -> Step | None:
+        """Advance the clock; the step to do now, if there is one. What is known of the product has been loaded."""
+        shard.state.at = max(shard.state.at, record.at)
+        return self._hear(shard, record) if isinstance(record, Signal) else record
+
+    def _hear(self, shard: Shard, signal: Signal) -> Step | None:
         """Take note of a signal; the first step for the plays that it wakes, if it wakes any."""
         sku, known = signal.product, shard.products.get(signal.product)
         product = Product(signal.price, signal.stock, signal.plays) if signal.plays else None

@@ -171,10 +171,8 @@ class World:
             shard.r = offset
             if isinstance(record, Tick):
                 self._tick(shard, record)
-            elif isinstance(record, Signal):
-                self._work(shard, self.engage.signals.hear(shard, record))
-            elif isinstance(record, Step):
-                self._work(shard, record)
+            elif isinstance(record, Signal | Step):
+                self._work(shard, self.engage.signals.begin(shard, record))
             else:
                 self.engage.apply(shard, record, raw)
         shard.r = start + len(records)

@@ -663,6 +663,11 @@ MUTATIONS = [
         "tests/test_signals.py::test_a_second_drop_goes_on_for_the_first",
     ),
     Mutation(
+        "signals-tell-the-time", "operators/signals.py",
+        "        shard.state.at = max(shard.state.at, record.at)\n", "",
+        "tests/test_signals.py::test_a_shard_where_nothing_happens_learns_the_time_from_the_signal",
+    ),
+    Mutation(
         "units-are-counted", "operators/signals.py",
         "                left[name] -= 1", "                pass",
         "tests/test_signals.py::test_at_most_so_many_are_told_a_unit",

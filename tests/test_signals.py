@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -11,10 +12,12 @@ from hypothesis import strategies as st
 
 from operators.playbook import PlayBook
 from operators.signals import KEPT
+from schemas import stitched
 from schemas.config import Limits
 from schemas.plays import PlayFile
 from schemas.stitched import Change, Control, Event, shard_of
 from schemas.touchpoint import TYPES
+from state.shards import Output
 from tests.engage_helpers import (
     DAY,
     MINUTE,
@@ -34,6 +37,8 @@ from tests.engage_helpers import (
     viewed,
 )
 from tests.test_plays import HOUR, plays, world
+from tests.test_replaying import decisions
+from tests.test_replaying import replayed as again
 
 INTERESTED = {
     "of": {"event": ["Product Viewed", "Product Added", "Product Added to Wishlist"], "by": "event.product.sku"},
@@ -316,6 +321,15 @@ def test_what_was_held_is_checked_again_at_release(meanwhile: list[Event], code:
     assert len(found.triggers) == (code is None)
 
 
+def test_a_shard_where_nothing_happens_learns_the_time_from_the_signal() -> None:
+    elsewhere = living_in((shard_of("product:tea", SHARDS) + 1) % SHARDS)
+    found = World(
+        plays=plays({"quiet_hours": {"start": "07:00", "end": "08:30"}, "caps": []}, cheaper=of(price_drop=10))
+    )
+    found.feed(*reachable(elsewhere, T - HOUR), viewed(elsewhere, "tea", T - HOUR)).run()
+    assert found.feed(*dropped()).run().told() == [("cheaper", "emitted")]
+
+
 def test_of_two_drops_in_a_night_the_second_is_told() -> None:
     file = plays(NIGHT, cheaper=of(price_drop=10) | {"values": {"price": "product.price"}})
     found = world(file).feed(viewed(A, "tea", T - DAY), *dropped(), priced(60, T + HOUR)).run()
@@ -432,6 +446,38 @@ def test_a_replay_in_other_batches_does_the_same(log: list[Any], splits: list[in
     assert again.timers == found.timers
     ids = [each.id for each in found.triggers]
     assert len(ids) == len(set(ids))
+
+
+def told_of(outputs: Sequence[Output]) -> list[tuple[str, str, str, str]]:
+    """Decisions as (play, customer, id, code or outcome)."""
+    return [(each.play, each.customer, each.id, each.code or each.outcome) for each in decisions(outputs)]
+
+
+def test_a_backtest_tells_the_same_of_products() -> None:
+    found = World(plays=BOTH)
+    people = [living_in(shard, name) for shard in range(SHARDS) for name in "abc"]
+    for number, one in enumerate(people):
+        found.feed(*reachable(one, T - DAY), viewed(one, "tea", T - DAY + number))
+    history = [list(log) for log in found.log]
+    changes = [
+        priced(100, T),
+        stocked(0, T + 1),
+        priced(80, T + 2),
+        stocked(9, T + 3),
+        priced(60, T + MINUTE),
+        stocked(2, T + HOUR),
+        viewed(people[0], "coffee", T + 2 * HOUR),
+    ]
+    found.run()
+    for change in changes:
+        history[shard_of(change.customer, SHARDS)].append(stitched.encode(change))
+        found.feed(change).run()
+    found.feed(tick(T + 2 * HOUR)).run()
+    live = sorted(told_of(found.everything()))
+    for virtual, logs in ((False, found.log), (True, history)):
+        _, outputs = again(logs, BOTH, virtual=virtual)
+        assert sorted(told_of(outputs)) == live
+    assert len({play for play, *_ in live}) == 3
 
 
 def test_types_about_wishes_are_known() -> None:
