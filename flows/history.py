@@ -2,7 +2,7 @@
 
 Kafka keeps the order of each partition alone. Here records come in the order of the shards' clocks, so that what one
 shard hands over to another comes when it did. The clock is the highest ``at`` so far of what is about customers: ticks,
-visits and control records stand where they stand.
+visits, signals and control records stand where they stand.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from flows.reading import batches, end_offsets, first_offsets, new_consumer, par
 from schemas import stitched
 from schemas.config import Config
 from schemas.errors import TouchstreamError
-from schemas.stitched import Control, Record, Tick, Visit
+from schemas.stitched import Control, Record, Signal, Step, Tick, Visit
 from schemas.topics import STITCHED, topic_name
 
-#: Records that say nothing of when they were written, or of a time that others keep.
-TIMELESS: Final = (Tick, Visit, Control)
+#: Records about no customer, which move no clock here.
+TIMELESS: Final = (Tick, Visit, Signal, Step, Control)
 #: A record, the number of its shard before and its bytes after it.
 Entry = tuple[int, Record, bytes]
 #: Raw records held of all partitions together, roughly; what is read ahead of one partition pauses above its share.
