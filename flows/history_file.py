@@ -3,8 +3,8 @@
 A file is looked through once for the times of its lines, and then read in their order; it need not fit into memory.
 Touchpoints go by ``at`` or, without one, by their own time, and are resolved to customers as live does it, by the keys
 and the policy of the configuration. Records of ``stitched`` (``touchstream tail stitched --json``) go by the clocks of
-their shards. Those about no customer (ticks, visits, signals, control) do not say which shard they were in, and are left
-out.
+their shards. Those about no customer (ticks, visits, signals, control) do not say which shard they were in, and are
+left out.
 """
 
 from __future__ import annotations

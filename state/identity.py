@@ -179,6 +179,11 @@ def pack_source(source: Source) -> bytes:
     return msgspec.msgpack.encode(source)
 
 
+def displaced(marks: Iterable[Mark]) -> Conflict:
+    """Says that a source is not where it was left."""
+    return Conflict(f"{', '.join(source_field(mark.source) for mark in marks)}: not the position left there")
+
+
 class IdentityStore:
     """The identity slot of one deployment. Raises `redis.RedisError`; ``client`` must not decode responses (None: see
     `state.identity_memory`)."""
@@ -244,7 +249,7 @@ class IdentityStore:
                 args.append(value)
         done = self._run(keys, args)
         if done is None:
-            raise Conflict(f"{', '.join(source_field(mark.source) for mark in marks)}: not the position left there")
+            raise displaced(marks)
         return [flag == _DONE for flag in done]
 
     def _run(self, keys: list[bytes], args: list[bytes | str | int]) -> bytes | None:

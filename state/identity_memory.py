@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 
-from schemas.errors import Conflict
-from state.identity import ABSENT, ANY, DELETED, SAME, Held, IdentityStore, Mark, Partition, Set, Write
+from state.identity import ABSENT, ANY, DELETED, SAME, Held, IdentityStore, Mark, Partition, Set, Write, displaced
 
 
 class MemoryIdentity(IdentityStore):
@@ -29,7 +28,7 @@ class MemoryIdentity(IdentityStore):
     def write(self, writes: Sequence[Write], marks: Sequence[Mark] = ()) -> list[bool]:
         """Which of the writes were done; marks move when all were. Raises `Conflict`."""
         if any([self._positions.get(mark.source, ABSENT) != mark.expected for mark in marks]):
-            raise Conflict("a source is not at the position left there")
+            raise displaced(marks)
         done = [self._write(write) for write in writes]
         if all(done):
             self._positions.update((mark.source, mark.moved) for mark in marks)
