@@ -39,8 +39,9 @@ class PlayBook:
     fault."""
 
     def __init__(self, file: PlayFile) -> None:
-        self.file = file
         self.content = msgspec.json.encode(file, order="deterministic")
+        # As whoever has only the content reads it: the order in a message follows from that, and draws from the order.
+        self.file = file = _file.decode(self.content)
         self.version = hashlib.blake2b(self.content, digest_size=8).hexdigest()
         self.start_within = milliseconds(file.limits.start_within)
         self.caps = [

@@ -119,6 +119,16 @@ def test_the_same_customers_come_out_as_live_would_name_them() -> None:
     assert (trigger.subject, trigger.id) == (other.subject, other.id)
 
 
+def test_messages_say_what_they_say_in_the_order_of_live() -> None:
+    tree = msgspec.to_builtins(PLAYS)
+    tree["plays"]["welcome"]["values"] = {"zone": "event.country", "at": "event.language"}
+    outputs: list[Output] = []
+    data = {"country": "CN", "language": "zh"}
+    run(joined(1, MEMBER, PHONE, time=T, data=data), plays=msgspec.convert(tree, PlayFile), take=outputs.append)
+    (trigger,) = [msgspec.json.decode(each.value, type=Trigger) for each in outputs if each.topic == "ts.triggers"]
+    assert list(trigger.data.values.items()) == [("at", "zh"), ("zone", "CN")]
+
+
 def test_lines_that_are_no_touchpoints_are_named_and_left_out() -> None:
     found = run(
         b"nothing", joined(1, MEMBER, PHONE, time=T), b"", b'{"time": 1}', added(2, MEMBER, time=T + 1), b'{"time": 0'
