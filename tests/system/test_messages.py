@@ -70,7 +70,7 @@ def test_real_messages_are_as_published_and_reach_the_right_person(deployment: C
 
 
 def feed(config: Config, retailer: Retailer, pipeline: Pipeline) -> int:
-    """Write the shop's month in two halves, and a crowd that meets at one device; how much it was."""
+    """Write the shop's month in two halves, and a crowd of big spenders at one device; how much it was."""
     producer, topic = Producer(client_properties(config)), topic_name(config, config.topics.sources[0])
     sent = 0
 
@@ -93,18 +93,17 @@ def feed(config: Config, retailer: Retailer, pipeline: Pipeline) -> int:
 
 
 def crowd(numbers: Iterable[int], at: int) -> Iterator[tuple[bytes, bytes]]:
-    """Members who log in on one device, one after the other."""
+    """Members who log in on one device, one after the other, and spend what only big spenders do."""
     for number in numbers:
-        who = [{"ns": "device", "value": "hall"}, {"ns": "member", "value": f"crowd-{number}", "kind": "login"}]
-        event = {
-            "id": f"crowd-{number}",
-            "source": "hall",
-            "type": "Signed In",
-            "time": at,
-            "at": at,
-            "identifiers": who,
-        }
-        yield b"hall", json.dumps(event).encode()
+        member = {"ns": "member", "value": f"crowd-{number}", "kind": "login"}
+        order = {"order_id": f"crowd-{number}", "revenue": 2500}
+        yield b"hall", _event(f"in-{number}", "Signed In", at, {}, [{"ns": "device", "value": "hall"}, member])
+        yield b"hall", _event(f"order-{number}", "Order Completed", at, order, [member])
+
+
+def _event(id: str, kind: str, at: int, data: dict[str, Any], who: list[dict[str, str]]) -> bytes:
+    event = {"id": id, "source": "hall", "type": kind, "time": at, "at": at, "data": data, "identifiers": who}
+    return json.dumps(event).encode()
 
 
 def outputs(config: Config, name: str) -> list[Read]:
