@@ -11,7 +11,7 @@ import time
 import msgspec
 import redis
 
-from operators.bandit import Beliefs
+from operators.beliefs import Beliefs
 from operators.kafka import Partition
 from operators.ownership import Ownership
 from operators.subscription import Received, Start

@@ -408,7 +408,7 @@ MUTATIONS = [
         "tests/test_bandit.py::test_a_tenth_is_drawn_evenly_whatever_is_known",
     ),
     Mutation(
-        "what-was-held-out-teaches-no-bandit", "operators/bandit.py",
+        "what-was-held-out-teaches-no-bandit", "operators/beliefs.py",
         'or outcome.outcome != "emitted" or', "or",
         "tests/test_bandit.py::test_both_classes_are_learned_of_what_was_sent_and_watched",
     ),

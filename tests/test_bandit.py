@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from operators import reasons
-from operators.bandit import EXPLORED, Beliefs, choose
+from operators.bandit import EXPLORED, choose
+from operators.beliefs import Beliefs
 from operators.shard import ShardState, arms_of
 from schemas.outputs import Outcome
 from schemas.plays import Variant
