@@ -45,7 +45,7 @@ def observe(
     moment = _Moment(profile, event, body, book, note)
     for reaction in reactions:
         try:
-            if reaction.where is None or reaction.where(event, body, profile, event.at, "", 0):
+            if reaction.where is None or reaction.where(*moment.plain):
                 _ROLES[reaction.role](moment, reaction)
         except Exception:  # of whatever kind: it is the play's, not ours
             moment.stopped(book.asking.get(reaction.play.name, reaction.play), event.eid, event.eid, ERROR)
@@ -66,14 +66,15 @@ def clear(profile: Profile, play: str, key: str) -> Progress | None:
     if not known:
         profile.progress.pop(play, None)
     if before is not None and before.due:
-        fold.set_timer(profile, WAIT, f"{play}{_SEPARATOR}{key}", None)
+        fold.set_timer(profile, WAIT, _of(play, key), None)
     return before
 
 
 def keys_of(found: str | Sequence[str] | None) -> list[str]:
     """The keys that an expression has given: one, several, or none where it is missing."""
-    keys = [found] if isinstance(found, str) else found or []
-    return [key for key in dict.fromkeys(keys) if key]
+    if isinstance(found, str):
+        return [found] if found else []
+    return [key for key in dict.fromkeys(found) if key] if found else []
 
 
 def waiting(timer: Timer) -> tuple[str, str]:
@@ -85,12 +86,12 @@ def waiting(timer: Timer) -> tuple[str, str]:
 def timers(profile: Profile) -> list[Timer]:
     """The timers that follow from what is waited for, held and watched for, and from journeys."""
     waits = [
-        Timer(progress.due, WAIT, f"{play}{_SEPARATOR}{key}")
+        Timer(progress.due, WAIT, _of(play, key))
         for play, known in profile.progress.items()
         for key, progress in known.items()
         if progress.due
     ]
-    steps = [Timer(each.due, STEP, f"{each.play}{_SEPARATOR}{each.key}") for each in profile.journeys]
+    steps = [Timer(each.due, STEP, _of(each.play, each.key)) for each in profile.journeys]
     goals = [Timer(min([goal.until for goal in profile.goals]), GOAL, "")] if profile.goals else []
     return waits + steps + [Timer(held.until, HELD, held.id) for held in profile.held] + goals
 
@@ -117,18 +118,19 @@ NO_PROGRESS = Progress()
 
 class _Moment:
     """One touchpoint of one customer, and what it has done so far: whom it has woken, whether timers have to follow. It
-    is ``fresh`` if it may start something; history only counts."""
+    is ``fresh`` if it may start something; history only counts. ``plain``: the arguments of expressions that are about
+    no key."""
 
-    __slots__ = ("body", "book", "event", "fresh", "moved", "note", "profile", "woken")
+    __slots__ = ("book", "event", "fresh", "moved", "note", "plain", "profile", "woken")
 
     def __init__(
         self, profile: Profile, event: Event | Gist, body: Body | None, book: PlayBook, note: Note | None
     ) -> None:
         self.profile = profile
         self.event = event
-        self.body = body
         self.book = book
         self.note = note
+        self.plain = event, body, profile, event.at, "", 0
         self.fresh = event.at - event.time <= book.start_within
         self.woken: list[Candidate] = []
         self.moved = False
@@ -137,11 +139,11 @@ class _Moment:
         """The keys it stands for, `_ALL` where the play has none; empty if they are missing."""
         if reaction.by is None:
             return [self.event.eid if reaction.role == "each" else _ALL]
-        return keys_of(reaction.by(*self.given("")))
+        return keys_of(reaction.by(*self.plain))
 
     def given(self, key: str, count: int = 0) -> tuple[Any, ...]:
         """The arguments of expressions."""
-        return self.event, self.body, self.profile, self.event.at, key, count
+        return *self.plain[:4], key, count
 
     def wake(self, play: Play, key: str, occurrence: str, count: int = 0) -> None:
         """Let the play speak."""
@@ -167,9 +169,10 @@ class _Moment:
         """How far the play is, by key; may be changed, and is then to be kept."""
         return self.profile.progress.get(play.name) or {}
 
-    def keep(self, play: Play, known: dict[str, Progress]) -> None:
-        """Keep how far the play is. Of many keys those stay that still matter, and of these the latest."""
-        if len(known) > CROWDED:
+    def keep(self, play: Play, known: dict[str, Progress], *, more: bool = True) -> None:
+        """Keep how far the play is. If there may be ``more`` keys than before, of many those stay that still matter,
+        and of these the latest."""
+        if more and len(known) > CROWDED:
             counts = self.event.at - play.within - self.book.start_within
             ends = self.event.at - self.book.start_within
             known = _latest({
@@ -199,17 +202,16 @@ def _count(moment: _Moment, reaction: Reaction) -> None:
         known = moment.known(play)
         if time <= _ended(known, key):
             continue
-        before = known.get(key) or NO_PROGRESS
-        times = sorted([*before.times, time])
-        times = [each for each in times if each > times[-1] - play.within][-play.times :]
-        counted = sum([each > time - play.within for each in times])
+        before = known.get(key)
+        times, counted = _counted(before.times, time, play) if before and before.times else ([time], 1)
         if moment.fresh and counted >= play.times:
             moment.wake(play, key, moment.event.eid, counted)
             times = []
-        known[key] = Progress(times, before.ended)
-        if not _says(known[key]):
-            del known[key]
-        moment.keep(play, known)
+        if times or (before and before.ended):
+            known[key] = Progress(times, before.ended if before else 0)
+        else:
+            known.pop(key, None)
+        moment.keep(play, known, more=before is None)
 
 
 def _interest(moment: _Moment, reaction: Reaction) -> None:
@@ -243,7 +245,7 @@ def _after(moment: _Moment, reaction: Reaction) -> None:
         values = before.values | said(play, *given)
         known[key] = Progress([event.time], before.ended, due, event.eid, values, worth(play, *given))
         moment.moved = True
-        moment.keep(play, known)
+        moment.keep(play, known, more=before is NO_PROGRESS)
 
 
 def _end(moment: _Moment, reaction: Reaction) -> None:
@@ -271,9 +273,23 @@ _ROLES = {
 }  # fmt: skip
 
 
+def _of(play: str, key: str) -> str:
+    """The key of a timer that is about a key of a play."""
+    return f"{play}{_SEPARATOR}{key}"
+
+
+def _counted(before: Sequence[int], time: int, play: Play) -> tuple[list[int], int]:
+    """The times that count with one more, and how many of them lie in the window that ends with it."""
+    times = sorted([*before, time])
+    times = [each for each in times if each > times[-1] - play.within][-play.times :]
+    return times, sum([each > time - play.within for each in times])
+
+
 def _ended(known: Mapping[str, Progress], key: str) -> int:
     """Up to when (ms) what is under a key was ended; 0 if never."""
-    return max([known[each].ended for each in (key, _ALL) if each in known], default=0)
+    mine, every = known.get(key), known.get(_ALL)
+    ended = 0 if mine is None else mine.ended
+    return ended if every is None or every.ended < ended else every.ended
 
 
 def _not_ended(progress: Progress, ended: int) -> Progress:
