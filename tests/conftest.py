@@ -11,12 +11,13 @@ from hypothesis import settings
 from flows import admin
 from schemas.config import Config, Kafka, Keys, Redis, Topics
 from tests import servers
+from tests.effort import examples
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 #: How long an example takes says more of the machine than of the code.
-settings.register_profile("patient", deadline=None)
+settings.register_profile("patient", deadline=None, max_examples=examples(100))
 settings.load_profile("patient")
 
 KEYS = Keys(index="11" * 32, dead_letters="22" * 32, master={"k1": "33" * 32})

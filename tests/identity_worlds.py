@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping
 
 import msgspec
-from hypothesis import settings
 from hypothesis import strategies as st
 
 from operators.evidence import (
@@ -32,8 +30,6 @@ from state.tokens import Tokens
 
 TOKENS = Tokens(bytes(32))
 Anything = list[Sighting | Evidence]
-#: What the properties promise, they promise on so many worlds; the gate, which has little time, looks at fewer.
-thorough = settings(max_examples=60 if "TOUCHSTREAM_CI_RUN" in os.environ else 1_000, deadline=None)
 #: Strongest first; the last is in no policy's priority.
 NAMES = ("member", "phone", "card", "device", "cookie")
 POOL = {name: sorted(TOKENS.identifier(name, str(n)) for n in range(3)) for name in NAMES}

@@ -19,6 +19,7 @@ from operators.evidence import (
 from operators.partition import Solver, partition
 from operators.rules import Rules
 from state.tokens import namespace, token_text
+from tests.effort import thorough
 from tests.identity_worlds import (
     POOL,
     Anything,
@@ -27,7 +28,6 @@ from tests.identity_worlds import (
     plain,
     rules,
     sightings,
-    thorough,
 )
 
 

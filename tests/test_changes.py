@@ -11,6 +11,7 @@ from operators.changes import Change, changes, forgotten
 from operators.evidence import Evidence, Sighting, facts_of, join
 from operators.partition import partition
 from state.tokens import token_text
+from tests.effort import examples
 from tests.identity_worlds import TOKENS, evidence_of
 from tests.sightings import POOL, RULES, events
 
@@ -23,7 +24,7 @@ def customers(evidence: Evidence, rules: str = "union") -> dict[bytes, str]:
 
 @pytest.mark.parametrize("rules", RULES)
 @given(data=st.data())
-@settings(max_examples=500)
+@settings(max_examples=examples(500))
 def test_applying_changes_to_the_old_partition_gives_the_new_one(rules: str, data: st.DataObject) -> None:
     some, more = data.draw(events), data.draw(events)
     before = customers(evidence_of(some, RULES[rules]), rules)

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from operators.dates import Offset, month_day, next_yearly, shifted
 from schemas.stitched import Control, Event, Visit
 from schemas.touchpoint import Registration, decode_body
+from tests.effort import thorough
 from tests.engage_helpers import DAY, MINUTE, SHARDS, A, B, T, World, event, ordered, replayed, tick, token
-from tests.identity_worlds import thorough
 from tests.test_plays import HOUR, on, plays, world
 
 SHANGHAI = "Asia/Shanghai"

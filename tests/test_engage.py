@@ -16,6 +16,7 @@ from schemas.outputs import Sealed
 from schemas.stitched import Change, Event, Record
 from schemas.touchpoint import TYPES
 from state.profile import unpack
+from tests.effort import examples
 from tests.engage_helpers import (
     DAY,
     MINUTE,
@@ -392,7 +393,7 @@ def fed(world: World, log: list[Any]) -> int:
 
 
 @given(logs, st.integers(1, 7), st.sampled_from([1, 3, 1_000]))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 def test_the_account_of_any_log_closes(log: list[Any], batch: int, park_records: int) -> None:
     world = lived(log, Limits(park_records=park_records)).run(batch)
     assert world.counts["applied"] + world.counts["duplicates"] + world.parked() == fed(world, log)

@@ -25,6 +25,7 @@ from operators.evidence import (
 from operators.partition import partition
 from operators.rules import Rules
 from schemas.policy import Namespace, Policy
+from tests.effort import examples, thorough
 from tests.identity_worlds import (
     LAST,
     POOL,
@@ -36,7 +37,6 @@ from tests.identity_worlds import (
     plain,
     rules,
     sightings,
-    thorough,
 )
 
 
@@ -114,7 +114,7 @@ def again(what: Sighting | Evidence, time: int) -> Sighting | Evidence:
     time=st.integers(1, LAST + 2),
     rules=rules,
 )
-@settings(max_examples=2_000, deadline=None)
+@settings(max_examples=examples(2_000), deadline=None)
 def test_the_cheap_test_never_says_less_than_what_happens(
     some: Anything, other: Sighting | Evidence, pick: int, time: int, rules: Rules
 ) -> None:

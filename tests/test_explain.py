@@ -9,11 +9,12 @@ from operators.explain import explain
 from operators.partition import partition
 from operators.rules import Rules
 from schemas.policy import Namespace, Policy
+from tests.effort import examples
 from tests.identity_worlds import POOL, evidence_of, mixed, plain, rules
 
 
 @given(some=mixed, rules=rules)
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=examples(500), deadline=None)
 def test_every_link_is_explained_and_links_that_hold_make_the_customers(
     some: list[Sighting | Evidence], rules: Rules
 ) -> None:

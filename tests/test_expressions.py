@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from operators.expressions import DEEPEST, LONGEST_LIST, compile_expression
 from operators.language import FUNCTIONS, Name, Scope
 from operators.syntax import LONGEST, ExpressionError
-from tests.identity_worlds import thorough
+from tests.effort import thorough
 
 DAY = 86_400_000
 NOW = 1_760_000_000_000

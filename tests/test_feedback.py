@@ -17,6 +17,7 @@ from schemas.stitched import Change, Contact, Event
 from schemas.touchpoint import Consent, Message
 from state.profile import Contact as Address
 from state.profile import Engagement, Profile
+from tests.effort import examples
 from tests.engage_helpers import DAY, MINUTE, A, B, T, World, created, event, reachable, replayed, token
 from tests.test_fold import folded
 from tests.test_plays import HOUR, on, plays, reachable_by_mail, tier, world
@@ -157,7 +158,7 @@ says = st.tuples(
 
 
 @given(st.lists(says, max_size=8), st.randoms(use_true_random=False))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 def test_the_ledger_does_not_depend_on_the_order(some: list[tuple[str, bool, int]], rng: Any) -> None:
     def ledger(said: Sequence[tuple[str, bool, int]]) -> consent.Ledger:
         made: consent.Ledger = {}
@@ -285,7 +286,7 @@ def test_a_cap_of_a_channel_counts_what_others_sent_there() -> None:
 
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 12 * 24)), max_size=30), st.integers(1, 4))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 def test_no_window_ever_holds_more_than_a_cap_allows(happened: list[tuple[bool, int]], most: int) -> None:
     """Whatever others send: where one of ours goes out, it and all before it in its window are no more than so many."""
     file = plays({"caps": [{"messages": most, "within": "3d", "others": True}]}, each=on("Tier Changed"))
@@ -336,7 +337,7 @@ reports = st.lists(st.tuples(kinds, st.sampled_from(["sms", "email"]), st.boolea
 
 
 @given(reports, st.randoms(use_true_random=False))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 def test_a_join_is_as_if_one_had_reported_it_all_in_any_order(
     some: list[tuple[str, str, bool, bool]], rng: Any
 ) -> None:

@@ -16,6 +16,7 @@ from operators.hubs import quarantine, separate
 from operators.partition import partition
 from operators.rules import Rules
 from schemas.policy import RETAIL, Namespace, Policy
+from tests.effort import thorough
 from tests.identity_worlds import (
     POOL,
     TOKENS,
@@ -24,7 +25,6 @@ from tests.identity_worlds import (
     groups,
     mixed,
     rules,
-    thorough,
 )
 
 

@@ -15,6 +15,7 @@ from operators.plays import KEPT_SENT
 from operators.progress import KEPT_KEYS, timers
 from schemas.stitched import Event
 from state.profile import SEEN_EVENTS, SEEN_WIDTH, Cart, Contact, Decided, Park, Profile, Progress, Sent, Timer, pack
+from tests.effort import examples
 from tests.engage_helpers import MINUTE, A, B, T, carted, consented, event, ordered, signed_up, viewed
 from tests.test_fold import folded
 
@@ -44,7 +45,7 @@ lives = st.lists(st.tuples(st.integers(0, 7), st.booleans()), max_size=18)
 
 
 @given(lives)
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=examples(200))
 def test_a_join_is_as_if_one_had_lived_it_all(life: list[tuple[int, bool]]) -> None:
     events = [(made(kind, n), first) for n, (kind, first) in enumerate(life)]
     one, other, both = (

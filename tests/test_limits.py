@@ -16,8 +16,8 @@ from operators.playbook import PlayBook
 from operators.quiet import Quiet
 from schemas.outputs import Decision
 from schemas.stitched import Control, Event
+from tests.effort import thorough
 from tests.engage_helpers import DAY, MINUTE, SHARDS, A, B, T, World, created, event, reachable, replayed, tick, token
-from tests.identity_worlds import thorough
 from tests.test_plays import HOUR, checkout, on, plays, reachable_by_mail, tier, waiting, world
 from tests.test_undo import split
 

@@ -16,6 +16,7 @@ from schemas import stitched
 from schemas.config import Limits
 from schemas.stitched import Absorb, Change, Event, Record
 from state.profile import OpenExample, Park, Profile, pack, unpack
+from tests.effort import examples
 from tests.engage_helpers import (
     DAY,
     MINUTE,
@@ -513,7 +514,7 @@ schedules = st.lists(st.tuples(st.integers(0, SHARDS - 1), st.integers(1, 6)), m
 @pytest.mark.parametrize(("chain", "last"), list(zip(CHAINS, LAST, strict=True)), ids=lambda each: str(each)[:60])
 def test_whichever_shard_is_quicker_the_end_is_the_same(chain: list[tuple[str, str]], last: str) -> None:
     @given(stories(chain), schedules)
-    @settings(max_examples=150, deadline=None)
+    @settings(max_examples=examples(150), deadline=None)
     def check(slices: list[list[Record]], schedule: list[int]) -> None:
         world, other = told(slices, []), told(slices, schedule)
         gone = {old for old, _ in chain} - {last}

@@ -14,6 +14,7 @@ from operators.outcomes import KEPT_GOALS
 from operators.playbook import PlayBook
 from schemas.outputs import Outcome
 from schemas.stitched import Change, Control
+from tests.effort import examples
 from tests.engage_helpers import DAY, A, B, T, World, event, replayed, tick, token, viewed
 from tests.test_limits import customers, of, reachable_ids
 from tests.test_plays import HOUR, on, order, plays, tier, world
@@ -239,7 +240,7 @@ acts = st.lists(
 
 
 @given(acts, st.lists(st.integers(1, 6), max_size=10))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 def test_every_decision_has_one_outcome_whatever_is_merged_and_split(some: Any, splits: list[int]) -> None:
     file = plays(each=on("Tier Changed") | {"goal": GOAL["goal"] | {"within": "3d"}, "holdout": 0.3})
     found, at, apart, version = world(file, A, B).run(), T, True, 10

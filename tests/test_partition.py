@@ -26,6 +26,7 @@ from operators.partition import Partition, partition
 from operators.rules import Rules
 from schemas.policy import Namespace, Policy
 from state.tokens import namespace, token_text
+from tests.effort import thorough
 from tests.identity_worlds import (
     EVERYONE,
     POOL,
@@ -36,7 +37,6 @@ from tests.identity_worlds import (
     mixed,
     plain,
     rules,
-    thorough,
     times,
 )
 

@@ -18,6 +18,7 @@ from flows.cli import main
 from operators.playbook import PlayBook
 from schemas.errors import ConfigError
 from schemas.plays import When
+from tests.effort import examples
 
 GOOD: dict[str, Any] = {
     "windows": {
@@ -306,7 +307,7 @@ _rubbish = st.one_of(
 
 
 @given(st.lists(st.tuples(st.sampled_from(_paths(GOOD)), _rubbish), min_size=1, max_size=4))
-@settings(max_examples=500)
+@settings(max_examples=examples(500))
 def test_rubbish_anywhere_gives_faults_and_never_a_traceback(changes: list[tuple[tuple[Any, ...], Any]]) -> None:
     tree: Any = deepcopy(GOOD)
     for way, value in changes:

@@ -24,6 +24,7 @@ from schemas.plays import PlayFile
 from schemas.stitched import EVERY, Control, Event
 from schemas.touchpoint import TYPES
 from state.profile import Profile
+from tests.effort import thorough
 from tests.engage_helpers import (
     DAY,
     MINUTE,
@@ -43,7 +44,6 @@ from tests.engage_helpers import (
     token,
     viewed,
 )
-from tests.identity_worlds import thorough
 
 HOUR = 60 * MINUTE
 SENT = {"channels": ["sms"], "cool_down": "1m"}

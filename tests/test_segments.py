@@ -22,6 +22,7 @@ from schemas.plays import PlayFile
 from schemas.stitched import Change, Control, Event, Visit
 from schemas.touchpoint import TYPES
 from state.profile import Profile
+from tests.effort import examples
 from tests.engage_helpers import (
     DAY,
     MINUTE,
@@ -493,7 +494,7 @@ def expected(done: list[Event], now: int, files: dict[str, Any] = WINDOWS) -> se
 
 
 @given(mine=acts, theirs=acts, asked=st.lists(moments, min_size=1, max_size=6), merged=st.none() | moments)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 def test_at_any_time_those_are_in_of_whom_the_raw_history_says_so(
     mine: list[tuple[int, str, int]], theirs: list[tuple[int, str, int]], asked: list[int], merged: int | None
 ) -> None:

@@ -22,6 +22,7 @@ from schemas.touchpoint import TYPES, decode, decode_body
 from state.identity import Cluster, Span, code
 from state.tokens import Tokens, token_text
 from state.vault import DeadLetterBox
+from tests.effort import examples
 from tests.identity_worlds import evidence_of
 from tests.messages import START, Message, message, touchpoint
 from tests.sightings import RULES, events, sightings
@@ -285,7 +286,7 @@ def test_what_may_change_a_stored_cluster_is_not_cheap() -> None:
 
 @pytest.mark.parametrize("rules", RULES)
 @given(some=events, other=sightings(), pick=st.integers(0, 15), time=st.integers(1, 4 * DAY_MS))
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=examples(500), deadline=None)
 def test_the_cheap_test_on_a_stored_cluster_says_what_the_one_on_evidence_says(
     rules: str, some: list[Sighting], other: Sighting, pick: int, time: int
 ) -> None:

@@ -14,6 +14,7 @@ from operators.shard import Shard
 from schemas import stitched
 from schemas.stitched import Absorb, Change, Event, shard_of
 from state.profile import HandOver, Part, Profile, copy
+from tests.effort import examples
 from tests.engage_helpers import (
     DAY,
     MINUTE,
@@ -108,7 +109,7 @@ def history(world: World, some: list[tuple[str, Any, int]], customer: str, at: s
 
 
 @given(mine=records, theirs=records)
-@settings(max_examples=1_000, deadline=None)
+@settings(max_examples=examples(1_000), deadline=None)
 def test_merge_then_split_is_the_identity(mine: Any, theirs: Any) -> None:
     world = World()
     for customer, some in ((A, theirs), (B, mine)):
@@ -126,7 +127,7 @@ def test_merge_then_split_is_the_identity(mine: Any, theirs: Any) -> None:
 
 
 @given(mine=records, theirs=records, later=records, later_theirs=records)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 def test_what_happens_in_between_stays_on_the_side_that_sent_it(
     mine: Any, theirs: Any, later: Any, later_theirs: Any
 ) -> None:

@@ -14,6 +14,7 @@ from operators.stitching import Batch, Stitcher
 from schemas.config import Identity
 from schemas.topics import COMMANDS, topic_name
 from state.tokens import token_text
+from tests.effort import examples
 from tests.messages import START, Message, message
 from tests.system.identity_world import World, command, folded, restore, snapshot, token
 
@@ -296,7 +297,7 @@ steps = st.lists(
 
 
 @given(some=steps)
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(150), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_whatever_comes_redis_agrees_with_itself_and_with_the_changes(client: redis.Redis, some: Any) -> None:
     world = World(client, identity=Identity())
     stitcher = world.process()
