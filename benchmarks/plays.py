@@ -73,7 +73,7 @@ def measured_conditions(file: PlayFile) -> Iterator[tuple[str, float]]:
     book, profile = PlayBook(file), Profile("customer")
     for type, reactions in book.reactions.items():
         raw = msgspec.json.encode(BODIES.get(TYPES[type][0], {})) if type in TYPES else b"{}"
-        event = Gist(NOW, "customer", "e", NOW, NOW, type)
+        event = Gist(NOW, "customer", "e", NOW, NOW, type, "web")
         for number, reaction in enumerate(reactions):
             if reaction.where is not None:
                 given = (event, decode_body(type, raw), profile, NOW, "", 0)
@@ -112,7 +112,7 @@ def _apply(plays: int, touchpoints: int) -> float:
     shard = Shard(0, 0, None, ShardState(plays=book.version), 0)
     data = msgspec.Raw(msgspec.json.encode(BODIES["view"]))
     records = [
-        Gist(NOW + n, f"customer-{n % 1_000}", f"event-{n:010}", NOW + n, NOW + n, "Product Viewed", data=data)
+        Gist(NOW + n, f"customer-{n % 1_000}", f"event-{n:010}", NOW + n, NOW + n, "Product Viewed", "web", data=data)
         for n in range(touchpoints)
     ]
     raw = stitched.encode(records[0])

@@ -23,6 +23,8 @@ _BINDING: Final = {"bindingVersion": "0.5.0"}
 _KEYS: Final = {
     "audit": "The command's id.",
     "dead-letters": "Where the record came from: topic/partition/offset.",
+    "kpi.partials": "The number of the shard.",
+    "kpis": "The window: seconds/start.",
     DATA_KEYS: "The data key's id, as sealed values name it.",
 }
 _CUSTOMER: Final = "The customer's id: all records of a customer lie in one partition, in order."

@@ -160,7 +160,7 @@ def check_topics(path: str | None) -> None:
 @main.command(
     epilog=examples("touchstream run all", "touchstream run engage -c production.yaml   # as often as you like")
 )
-@click.argument("flow", type=click.Choice(["stitch", "engage", "learn", "all"]))
+@click.argument("flow", type=click.Choice(["stitch", "engage", "learn", "kpis", "all"]))
 @click.option(
     "--initialise", is_flag=True, help="Start anew from the beginning of the logs although positions were lost."
 )

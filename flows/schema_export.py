@@ -16,7 +16,9 @@ from schemas.outputs import (
     Decision,
     Example,
     IdentityChange,
+    Kpis,
     Outcome,
+    Partial,
     Score,
     SegmentChange,
     Trigger,
@@ -37,6 +39,8 @@ OUTPUTS: Final[dict[str, type[msgspec.Struct]]] = {
     "segments": SegmentChange,
     "scores": Score,
     "churn.examples": Example,
+    "kpi.partials": Partial,
+    "kpis": Kpis,
     "dead-letters": DeadLetter,
 }
 

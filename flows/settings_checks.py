@@ -9,6 +9,7 @@ from typing import Any, Final
 from msgspec import inspect
 
 from schemas.config import Config
+from schemas.outputs import Kpis
 from schemas.topics import ALIASES, COMMANDS, DATA_KEYS, DEAD_LETTERS, MODELS, OUTPUTS, PLAYS, STITCHED
 
 #: What touchstream itself sets: exactly-once rests on it.
@@ -39,7 +40,7 @@ def describe(kind: Any) -> str:
 
 def check(config: Config) -> list[str]:
     """The faults that only show when several keys are seen together."""
-    return [*_keys(config), *_topics(config), *_properties(config), *_identity(config), *_churn(config)]
+    return [*_keys(config), *_topics(config), *_properties(config), *_identity(config), *_churn(config), *_kpis(config)]
 
 
 def _words(info: inspect.Type) -> str:
@@ -138,3 +139,16 @@ def _churn(config: Config) -> Iterator[str]:
             f"churn.hysteresis: {churn.hysteresis} is not allowed; "
             f"allowed: below churn.medium and below the distance of the thresholds, {room}"
         )
+
+
+def _kpis(config: Config) -> Iterator[str]:
+    for name, alert in config.kpis.alerts.items():
+        path = f"kpis.alerts.{name}"
+        if alert.figure.partition(".")[0] not in Kpis.__struct_fields__:
+            yield f"{path}.figure: {alert.figure} is no figure; allowed: a path that begins with " + " or ".join(
+                Kpis.__struct_fields__
+            )
+        if (alert.below is None) == (alert.above is None):
+            yield f"{path}: allowed: either below or above, and not both"
+        elif alert.clear is not None and alert.passed(alert.clear):
+            yield f"{path}.clear: {alert.clear:g} is beyond the threshold itself; allowed: a number that is not"

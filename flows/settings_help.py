@@ -54,6 +54,8 @@ DESCRIPTIONS: Final[dict[str, str]] = {
     "churn.hysteresis": "A band is left only when the probability falls this far below its threshold.",
     "churn.publish_examples": "A new model is published after this many matured examples",
     "churn.publish_seconds": "and not more often than every so many seconds.",
+    "kpis": "The figures of the shop.",
+    "kpis.alerts": "Alerts on them, by name: {no_orders: {figure: orders, below: 1, minutes: 15, clear: 5}}.",
     "limits": "Bounds of memory, time and trust.",
     "limits.batch": "Records taken at once.",
     "limits.cached_customers": "Profiles a process keeps in memory.",

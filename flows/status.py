@@ -21,12 +21,12 @@ from operators.kafka import Partition, client_properties, group_id
 from operators.subscription import FRESH, PASSING
 from schemas.config import Config
 from schemas.errors import TouchstreamError
-from schemas.topics import STITCHED, topic_name
+from schemas.topics import PARTIALS, STITCHED, topic_name
 from schemas.topics import inputs as input_topics
 from state.connection import connect
 from state.shards import ShardStore
 
-ENGAGE, LEARN, STITCH = "engage", "learn", "stitch"
+ENGAGE, LEARN, STITCH, KPIS = "engage", "learn", "stitch", "kpis"
 
 
 class PartitionStatus(msgspec.Struct):
@@ -79,6 +79,7 @@ def status(config: Config) -> Status:
         STITCH: input_topics(config),
         ENGAGE: [topic_name(config, STITCHED)],
         LEARN: [topic_name(config, "churn.examples")],
+        KPIS: [topic_name(config, PARTIALS)],
     }
     try:
         counts = partition_counts(admin, [topic for topics in inputs.values() for topic in topics])

@@ -33,7 +33,7 @@ from schemas.config import Config
 
 log = logging.getLogger(__name__)
 
-FLOWS: Final = ("stitch", "engage", "learn")
+FLOWS: Final = ("stitch", "engage", "learn", "kpis")
 POLL_SECONDS: Final = 0.2
 #: Waits between restarts (seconds): doubled from the first to the last, and back to the first after a
 #: process has lived for `STEADY_SECONDS`.

@@ -204,6 +204,8 @@ class Decider:
         )
         shard.emit(self._decisions, -1, profile.customer, stitched.encode(decision))
         shard.count(f"decision/{play.name}/{verdict.code or 'emitted'}")
+        sent = verdict.outcome == "emitted"
+        shard.tally(f"play/{play.name}/{verdict.outcome}/{verdict.channel if sent else verdict.code}")
         if verdict.until:
             self._hold(profile, candidate, (known_id, own_id), verdict, at)
         elif verdict.code is None:

@@ -12,7 +12,19 @@ from functools import lru_cache
 
 import msgspec
 
-from operators import feedback, fold, outcomes, parts, products, progress, scoring, segments, windows, yearly
+from operators import (
+    feedback,
+    fold,
+    outcomes,
+    parts,
+    products,
+    progress,
+    scoring,
+    segments,
+    tally,
+    windows,
+    yearly,
+)  # fmt: skip
 from operators.churn import Model
 from operators.deciding import Decider
 from operators.outcomes import Outcomes
@@ -24,6 +36,7 @@ from operators.succession import MAX_HOPS, Succession
 from schemas import stitched
 from schemas.config import Config
 from schemas.stitched import EVERY, Absorb, Change, Control, Event, Gist, Signal, Step, Tick, Visit
+from schemas.topics import PARTIALS, topic_name
 from schemas.touchpoint import OF_PRODUCTS, REPEATING, Body, Message, decode_body
 from state.profile import OpenExample, Profile, Timer
 
@@ -59,7 +72,8 @@ class Engage:
         self._outcomes = Outcomes(config)
         self._scorer = scoring.Scorer(config, models)
         self._segments = segments.Segments(config)
-        self.signals = Signals(config, books, self._decider, self._schedule)
+        self._partials = topic_name(config, PARTIALS)
+        self.signals = Signals(config, books, self._decider, self._schedule, self._advance)
         self._handlers: dict[type, Callable[..., None]] = {
             Gist: self._event,
             Event: self._event,  # whoever has the whole of it may apply that
@@ -73,20 +87,17 @@ class Engage:
 
     def apply(self, shard: Shard, record: stitched.Record, raw: bytes) -> None:
         """Apply one record, ticks aside. The profiles of its customers have been loaded."""
-        state = shard.state
-        if record.at > state.at:
-            state.at = record.at
+        self._advance(shard, record.at)
         self._handlers[type(record)](shard, record, raw)
 
     def tick(self, shard: Shard, record: Tick) -> list[str]:
         """Advance the clock; the customers whose timers fire now. Load them, then call `fire` for each."""
-        shard.state.at = max(shard.state.at, record.at)
+        self._advance(shard, record.at)
         return shard.timers.due(record.watermark, self._config.limits.timers_per_tick)
 
     def visit(self, shard: Shard, record: Visit) -> None:
         """Look at customers under the plays in force. They have been loaded."""
         state, book = shard.state, self._book(shard)
-        state.at = max(state.at, record.at)
         for customer in record.customers:
             profile = shard.profiles.get(customer)
             if profile is not None and not (profile.alias or profile.erased or profile.parks):
@@ -156,9 +167,11 @@ class Engage:
         first = not profile.seen
         if fold.seen(profile, event.eid):
             shard.count("duplicates")
+            shard.tally("duplicates")
             return
         shard.count("applied")
         body, book = _body(event), self._book(shard)
+        tally.touchpoint(shard, profile, event, body, first=first)
         woken = [] if first else self._segments.settle(shard, profile, book)
         was = products.before(profile, body) if event.type in OF_PRODUCTS else None
         self._fold(shard, profile, event, body, raw)
@@ -277,7 +290,8 @@ class Engage:
         ]
 
     def _schedule(self, shard: Shard, profile: Profile) -> None:
-        """Tell the index the customer's earliest timer, if it moved."""
+        """Tell the index the customer's earliest timer, if it moved, and the levels its band."""
+        tally.level(shard, profile)
         due: int | None = None
         if profile.parks:
             due = min([park.until for park in profile.parks])
@@ -286,6 +300,9 @@ class Engage:
         if due != profile.due:
             profile.due = due
             shard.timers.set(profile.customer, due)
+
+    def _advance(self, shard: Shard, at: int) -> None:
+        tally.advance(shard, at, self._partials)
 
     # -- identity, control -------------------------------------------------------------------------------
 

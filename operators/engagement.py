@@ -15,6 +15,7 @@ from operators import metrics
 from operators.churn import Model
 from operators.engage import Engage
 from operators.failpoints import failpoint
+from operators.figures import bucket
 from operators.kafka import Partition
 from operators.ownership import Ownership
 from operators.playbook import PlayBook
@@ -33,6 +34,8 @@ from state.profile import pack, unpack, unpack_examples, unpack_parts
 from state.shards import Commit, Output, ShardStore, Stored
 
 FLOW = "engage"
+#: What a shard has counted is told after so long (ms) if nothing else moves its clock.
+TELL_AFTER = 1_000
 
 
 class Entry(msgspec.Struct):
@@ -293,15 +296,17 @@ class Engagement:
         watermark = self._watermark
         if watermark is None:
             return []
-        due = [shard for shard in self.shards.values() if self._needs_tick(shard, watermark, now - interval)]
-        self._ticked.update((shard.number, now) for shard in due)
         at = watermark if self._config.clock == "log" else _wall_ms()
+        due = [shard for shard in self.shards.values() if self._needs_tick(shard, watermark, at, now - interval)]
+        self._ticked.update((shard.number, now) for shard in due)
         value = stitched.encode(Tick(at=at, watermark=watermark))
         return [Output(shard.r, self._topic, shard.number, None, value) for shard in due]
 
-    def _needs_tick(self, shard: Shard, watermark: int, last: float) -> bool:
+    def _needs_tick(self, shard: Shard, watermark: int, at: int, last: float) -> bool:
+        """Whether something is due, or was counted and has had to wait for a second to be told."""
         due = shard.timers.next_due()
-        return due is not None and due <= watermark and self._ticked.get(shard.number, 0.0) <= last
+        waits = bool(shard.state.tally) and at - shard.state.at >= TELL_AFTER
+        return (waits or (due is not None and due <= watermark)) and self._ticked.get(shard.number, 0.0) <= last
 
     def _read_watermark(self) -> int | None:
         """The lowest time up to which every source partition is stitched; overridden when far behind."""
@@ -328,7 +333,10 @@ def _observe(shard: Shard) -> None:
     """Copy what one batch counted into the metrics."""
     now = _wall_ms()
     for ts in shard.started:
-        metrics.TRIGGER_LATENCY.observe(max(0, now - ts) / 1000)
+        took = max(0, now - ts)
+        metrics.TRIGGER_LATENCY.observe(took / 1000)
+        place = bucket(took)
+        shard.latency[place] = shard.latency.get(place, 0) + 1
     for name, count in shard.counters.items():
         kind, _, rest = name.partition("/")
         if kind == "decision":

@@ -39,6 +39,7 @@ class IdentityOutputs:
             why=change.why,
         )
         shard.count(f"identity_{change.kind}")
+        shard.tally(f"identity/{change.kind}")
         key = change.old if merged and change.old else change.customer
         shard.emit(self._changes, -1, key, stitched.encode(published))
         if change.kind == QUARANTINED:

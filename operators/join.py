@@ -70,6 +70,7 @@ def absorb(mine: Profile, other: Profile) -> None:
     mine.changes = [*other.changes, *mine.changes][-KEPT_CHANGES:]
     mine.absorbed = [*other.absorbed, *mine.absorbed][-KEPT_CHANGES:]
     mine.applied = min(mine.applied, other.applied)
+    mine.touched = max(mine.touched, other.touched)
     for field in ("tier", "language", "timezone", "country", "birth_day"):
         setattr(mine, field, getattr(mine, field) or getattr(other, field))
 

@@ -119,6 +119,8 @@ class Outcomes:
             shard.emit(self._topic, -1, profile.customer, stitched.encode(outcome))
             said = ("converted" if outcome.converted else "not_converted") if observed else "not_observed"
             shard.count(f"outcome/{goal.play}/{said}")
+            if observed and not goal.treated:
+                _tally(shard, goal)
             for side in shard.sides(profile) if observed and goal.offer and goal.outcome == "emitted" else ():
                 _answered(side, goal)
         ids = {goal.id for goal in goals}
@@ -148,6 +150,14 @@ def _outcome(goal: Goal, customer: str, at: int, *, observed: bool) -> outputs.O
         observed=observed,
         explored=goal.explored,
     )
+
+
+def _tally(shard: Shard, goal: Goal) -> None:
+    name = f"outcome/{goal.play}/{goal.outcome}"
+    shard.tally(f"{name}/closed")
+    if goal.converted:
+        shard.tally(f"{name}/converted")
+        shard.tally(f"{name}/revenue", goal.revenue)
 
 
 def _offer(play: Play, variant: str | None) -> str:

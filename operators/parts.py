@@ -20,7 +20,8 @@ KEPT_PARTS = 8
 #: What belongs to the customer, not to what it has done.
 _OWN = (
     "customer", "alias", "alias_version", "lives", "ids", "moves", "changes", "absorbed", "parks", "parked",
-    "leaving", "due", "parted", "segments", "judged", "unsettled",
+    "leaving", "due", "parted", "segments", "judged", "unsettled", "touched",
+    "counted", "at_risk",
 )  # fmt: skip
 
 
@@ -41,8 +42,8 @@ def _apart(profile: Profile) -> Profile:
     """A copy that waits for nothing."""
     part = copy(profile)
     part.parks, part.parked, part.leaving = [], [], []
-    # Only the whole is judged.
-    part.segments, part.judged, part.unsettled = {}, "", ""
+    # Only the whole is judged, and counted.
+    part.segments, part.judged, part.unsettled, part.counted, part.at_risk = {}, "", "", "", 0
     return part
 
 

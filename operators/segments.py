@@ -155,6 +155,7 @@ class Segments:
 
     def _tell(self, shard: Shard, profile: Profile, name: str, change: str, cause: Cause) -> None:
         event, state = cause.event, shard.state
+        shard.tally(f"segment/{name}", 1 if change == "entered" else -1)
         told = outputs.SegmentChange(
             customer=profile.customer,
             segment=name,

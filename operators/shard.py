@@ -23,7 +23,8 @@ class ShardState(msgspec.Struct, array_like=True):
     ``applied``: how often plays were put in force; ``visited``: up to which time that was all customers have been
     looked at; ``greeting``: since which time plays are in force that speak to those they find; ``failed``: how often
     each play could not be evaluated; ``bandits``: by play, partition of ``outcomes`` and variant, how often that has
-    converted and has not; ``forgotten``: up to when (ms) interest in products has been forgotten.
+    converted and has not; ``forgotten``: up to when (ms) interest in products has been forgotten; ``tally``: what was
+    counted in the second of the clock, by minute of event time and name (`operators.tally`).
     """
 
     at: int = 0
@@ -38,6 +39,7 @@ class ShardState(msgspec.Struct, array_like=True):
     greeting: dict[str, int] = {}
     bandits: dict[str, dict[int, dict[str, tuple[int, int]]]] = {}
     forgotten: int = 0
+    tally: dict[int, dict[str, int]] = {}
 
 
 _states = msgspec.msgpack.Decoder(ShardState)
@@ -84,6 +86,8 @@ class Shard:
         self.counters: dict[str, int] = {}
         self.outbox: list[Output] = []
         self.started: list[int] = []
+        #: How long triggers have been under way, as measured since the last partial was told: by bucket, how many.
+        self.latency: dict[int, int] = {}
 
     def profile(self, customer: str) -> Profile:
         """The profile of a customer (a new one if nothing is known), marked as changed.
@@ -124,6 +128,14 @@ class Shard:
     def count(self, name: str, by: int = 1) -> None:
         """Add to the account."""
         self.counters[name] = self.counters.get(name, 0) + by
+
+    def tally(self, name: str, by: int = 1, *, time: int = 0) -> None:
+        """Count something for the figures of the shop, at ``time`` (ms of event time; 0: now)."""
+        minute = (time or self.state.at) // 60_000
+        counts = self.state.tally.get(minute)
+        if counts is None:
+            counts = self.state.tally[minute] = {}
+        counts[name] = counts.get(name, 0) + by
 
     def emit(self, topic: str, partition: int, key: str, value: bytes) -> None:
         """Put one output of the current input, offset ``r``, into the outbox."""

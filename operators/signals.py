@@ -28,7 +28,8 @@ SIGNAL, KEPT = "signal", 3 * DAY
 
 
 class Signals:
-    """Tells shards of products and works off what they are told. ``schedule`` moves a customer's earliest timer."""
+    """Tells shards of products and works off what they are told. ``schedule`` moves a customer's earliest timer,
+    ``advance`` the clock of a shard."""
 
     def __init__(
         self,
@@ -36,10 +37,12 @@ class Signals:
         books: Mapping[str, PlayBook],
         decider: Decider,
         schedule: Callable[[Shard, Profile], None],
+        advance: Callable[[Shard, int], None],
     ) -> None:
         self._books = books
         self._decider = decider
         self._schedule = schedule
+        self._advance = advance
         self._shards = config.topics.shards
         self._limit = config.limits.customers_per_step
         self._stitched = topic_name(config, STITCHED)
@@ -69,7 +72,7 @@ class Signals:
 
     def begin(self, shard: Shard, record: Signal | Step) -> Step | None:
         """Advance the clock; the step to do now, if there is one. What is known of the product has been loaded."""
-        shard.state.at = max(shard.state.at, record.at)
+        self._advance(shard, record.at)
         return self._hear(shard, record) if isinstance(record, Signal) else record
 
     def _hear(self, shard: Shard, signal: Signal) -> Step | None:

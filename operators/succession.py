@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from operators import fold, join, parts, scoring, segments
+from operators import fold, join, parts, scoring, segments, tally
 from operators.changes import AGAIN, CREATED, ERASED, MERGED, MOVED, QUARANTINED, REFUSED, SPLIT_OFF
 from operators.identity_outputs import IdentityOutputs
 from operators.outcomes import Outcomes
@@ -169,6 +169,7 @@ class Succession:
             until = shard.state.at + self._undo_ms if self._undo_ms else 0
             handed = HandOver(profile, shard.open_examples(profile.customer), kept, until)
             self._segments.withdraw(shard, profile, segments.MERGE)
+            tally.withdraw(shard, profile)
         parked, handed.profile.parked = handed.profile.parked, []
         handed.profile.leaving = [(0, left) for _, left in handed.profile.leaving]
         self._absorb_by(shard, change, handed)
@@ -293,6 +294,7 @@ class Succession:
             "data_keys": len(change.keys),
         }
         self._segments.withdraw(shard, profile, segments.ERASED)
+        tally.withdraw(shard, profile)
         shard.count("erased", len(profile.parked))
         _forget_goals(shard, profile)
         examples.clear()

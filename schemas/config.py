@@ -100,6 +100,34 @@ class Churn(Section):
     publish_seconds: Positive = 60
 
 
+class Threshold(Section):
+    """An alert: the ``figure`` of `schemas.outputs.Kpis`, by its path (``plays.welcome.sent``: the sum of its parts),
+    is ``below`` or ``above`` a number in each of so many ``minutes``. It is over when it has come back to ``clear``
+    (the threshold itself if not given)."""
+
+    figure: Annotated[str, msgspec.Meta(min_length=1)]
+    below: float | None = None
+    above: float | None = None
+    minutes: Annotated[int, msgspec.Meta(ge=1, le=1440)] = 1
+    clear: float | None = None
+
+    def passed(self, value: float) -> bool:
+        """Whether a value is beyond the threshold."""
+        return (self.below is not None and value < self.below) or (self.above is not None and value > self.above)
+
+    def back(self, value: float) -> bool:
+        """Whether a value is back at ``clear``."""
+        if self.clear is None:
+            return not self.passed(value)
+        return value >= self.clear if self.below is not None else value <= self.clear
+
+
+class Kpis(Section):
+    """``alerts`` by name: thresholds of the figures of the shop, judged every minute."""
+
+    alerts: dict[str, Threshold] = {}
+
+
 class Limits(Section):
     """``park_*``: how long a merged customer's records wait for the hand-over. ``dead_letter_ratio``: share of
     dead letters among the last ``dead_letter_window`` records at which stitch stops (1 never stops)."""
@@ -143,6 +171,7 @@ class Config(Section):
     identity: Identity = Identity()
     privacy: Privacy = Privacy()
     churn: Churn = Churn()
+    kpis: Kpis = Kpis()
     limits: Limits = Limits()
     metrics: Metrics = Metrics()
     log: Log = Log()

@@ -221,7 +221,8 @@ class Audit(msgspec.Struct, omit_defaults=True):
 
 class Alert(msgspec.Struct, omit_defaults=True):
     """Something that a person should look at. ``kind``: quarantined (an identifier that so many met at that it stands
-    for no person any more) or play_error (a play could not be evaluated; ``customer``: on whom)."""
+    for no person any more), play_error (a play could not be evaluated; ``customer``: on whom), kpi (a figure of the
+    shop has passed a threshold) or kpi_cleared (it is back)."""
 
     kind: str
     at: int
@@ -274,6 +275,76 @@ class Example(msgspec.Struct, omit_defaults=True):
     probability: float
     model: str
     at: int
+
+
+class Partial(msgspec.Struct, omit_defaults=True):
+    """What one ``shard`` has counted in one ``second`` (Unix time, by the clock of its log), to be added to that of the
+    others: by the Unix ``minutes`` in which it happened (event time), by name (`operators.tally`), how many. Each thing
+    is told once. ``latency``: how long triggers were under way, from the broker's time of the touchpoint until they
+    were committed: by bucket, how many; bucket b holds what took 2^((b-1)/8) to 2^(b/8) ms.
+    """
+
+    shard: int
+    second: int
+    minutes: dict[int, dict[str, int]]
+    latency: dict[int, int] = {}
+
+
+class PlayFigures(msgspec.Struct, omit_defaults=True):
+    """What a play has done: messages ``sent`` by channel, decisions ``held``, ``held_out`` and ``shadow``, ``stopped``
+    by code. ``goals``: of decisions ``emitted`` and ``held_out`` how many goals have ``closed``, how many of them
+    ``converted``, and their ``revenue`` (major units)."""
+
+    sent: dict[str, int] = {}
+    held: int = 0
+    held_out: int = 0
+    shadow: int = 0
+    stopped: dict[str, int] = {}
+    goals: dict[str, dict[str, float]] = {}
+
+
+class Latency(msgspec.Struct, omit_defaults=True):
+    """Milliseconds from the broker's time of a touchpoint to the commit of the trigger, within 9 %, of ``count``
+    triggers."""
+
+    count: int
+    p50: float
+    p99: float
+    max: float
+
+
+class Kpis(msgspec.Struct, omit_defaults=True):
+    """Figures of one second or minute, its key is ``seconds/start``: of a window the highest ``revision`` counts.
+
+    ``start`` (ms) and the ``seconds`` it lasts, 1 or 60. A second is one of the log's clock and shows what was worked
+    off in it; a minute is one of event time, and what arrives up to a day late corrects it; what arrives ``late``
+    beyond that is counted in the minute it arrives. ``clock`` (ms): up to when shards had told what they counted.
+
+    ``touchpoints`` by source and type; ``customers``: ``active``, ``new``, and changes of identity by kind; ``orders``
+    and ``revenue`` (major units); ``funnel``: steps from view to order, ``drop_off``: the share that is lost before
+    each; ``plays`` by name. As of the ``clock``, not of the window: ``segments`` by size, customers by churn ``bands``,
+    ``at_risk``: what the customers of the highest band have spent (major units), and ``goals`` of all plays since the
+    beginning.
+    """
+
+    start: int
+    seconds: int
+    revision: int
+    clock: int
+    touchpoints: dict[str, dict[str, int]] = {}
+    duplicates: int = 0
+    late: int = 0
+    customers: dict[str, int] = {}
+    orders: int = 0
+    revenue: float = 0.0
+    funnel: dict[str, int] = {}
+    drop_off: dict[str, float] = {}
+    plays: dict[str, PlayFigures] = {}
+    latency: Latency | None = None
+    segments: dict[str, int] = {}
+    bands: dict[str, int] = {}
+    at_risk: float = 0.0
+    goals: dict[str, dict[str, dict[str, float]]] = {}
 
 
 class DeadLetter(msgspec.Struct, omit_defaults=True):

@@ -59,6 +59,7 @@ class Gist(Record, tag="event"):
     time: int
     ts: int
     type: str
+    source: str
     consent: list[Consent] = []
     data: msgspec.Raw = msgspec.Raw(b"")
     hops: int = 0

@@ -30,6 +30,8 @@ STITCHED, DEAD_LETTERS, DATA_KEYS, MODELS, PLAYS = "stitched", "dead-letters", "
 #: What operators decide of identity; only touchstream's own commands may write there.
 COMMANDS = "commands"
 AUDIT, ALERTS, ALIASES, SEGMENTS = "audit", "alerts", "aliases", "segments"
+#: What the shards have counted, and the figures of the shop that it adds up to.
+PARTIALS, KPIS = "kpi.partials", "kpis"
 #: Few records, read by people: one partition keeps them in order.
 _ORDERED = (AUDIT, ALERTS)
 #: Flows keep what they have read of these by partition.
@@ -52,7 +54,7 @@ def inputs(config: Config) -> list[str]:
 
 
 def topics(config: Config) -> list[Topic]:
-    """Every topic the deployment needs. ``stitched``, ``churn.examples`` and ``outcomes`` are fixed in partitions."""
+    """Every topic the deployment needs. What flows keep by partition is fixed in these."""
     keep = config.topics.retention_days * 86_400_000
     wide = config.topics.shards
 
@@ -66,6 +68,8 @@ def topics(config: Config) -> list[Topic]:
         own(COMMANDS, 1, fixed=True),
         own(STITCHED, wide, fixed=True, append_time=True),
         own("churn.examples", 1, fixed=True),
+        own(PARTIALS, 1, fixed=True),
+        own(KPIS, 1, fixed=True),
         own(DEAD_LETTERS, 1),
         own(DATA_KEYS, 1, compact=True),
         own(MODELS, 1, compact=True),

@@ -189,7 +189,8 @@ class Profile(msgspec.Struct, array_like=True):
     ``segments`` since when it is in each, negative where that was told in another's name and not yet in its own;
     ``judged`` the version of the segments that this goes by; ``unsettled`` what has happened to it since (``merge``,
     ``split``); ``refused`` is how often in a row it has not taken an offer, by its class; ``signalled`` are the plays
-    that a product has woken and that still hold.
+    that a product has woken and that still hold; ``touched`` the log's clock at its latest touchpoint; ``counted`` the
+    band that it is counted in, ``at_risk`` the spend that it is counted with (see `operators.tally`).
     """
 
     customer: str
@@ -246,6 +247,9 @@ class Profile(msgspec.Struct, array_like=True):
     unsettled: str = ""
     refused: dict[str, int] = {}
     signalled: dict[str, Occasion] = {}
+    touched: int = 0
+    counted: str = ""
+    at_risk: int = 0
 
 
 class Part(msgspec.Struct, array_like=True):

@@ -30,6 +30,7 @@ from schemas.outputs import (
     Example,
     IdentityChange,
     Outcome,
+    Partial,
     Score,
     SegmentChange,
     Trigger,
@@ -58,6 +59,7 @@ _KINDS: dict[str, type] = {
     "ts.audit": Audit,
     "ts.aliases": Alias,
     "ts.alerts": Alert,
+    "ts.kpi.partials": Partial,
 }
 
 

@@ -42,6 +42,7 @@ from tests.engage_helpers import (
 #: What a profile remembers of changes and waiting, not of what its customer did.
 BOOKKEEPING = (
     "customer", "alias_version", "lives", "changes", "moves", "absorbed", "parks", "parked", "leaving", "due", "parted",
+    "touched", "counted", "at_risk",
 )  # fmt: skip
 
 
