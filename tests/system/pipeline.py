@@ -226,8 +226,16 @@ class Pipeline:
 
     def rest(self, sent: int) -> None:
         """Wait until all that was sent is stitched, engaged, and no timer is due; then drain everything."""
+        self.settle(sent)
+        self.drain()
+
+    def settle(self, sent: int) -> None:
+        """Wait until all that was sent is stitched, engaged, and no timer is due."""
         await_(lambda: self.revive() and self.stitched(sent), "all input to be stitched")
         await_(lambda: self.revive() and self._engaged(), "engage to reach the end of stitched")
+
+    def drain(self) -> None:
+        """Drain every process."""
         for flow in self.flows:
             flow.drain()
 

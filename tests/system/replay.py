@@ -20,9 +20,9 @@ from operators.products import page
 from operators.shard import Shard, ShardState
 from schemas import stitched
 from schemas.config import Config
-from schemas.outputs import Decision
+from schemas.outputs import Decision, Partial
 from schemas.stitched import Absorb, Change, Event, Signal, Step, Tick, Visit
-from schemas.topics import OUTPUTS, STITCHED, topic_name
+from schemas.topics import OUTPUTS, PARTIALS, STITCHED, topic_name
 from state.products import unpack_product
 from state.profile import pack, unpack, unpack_parts
 from state.shards import INTERESTED, Output, ShardStore
@@ -82,7 +82,9 @@ class Replay:
             topic = topic_name(self._config, name)
             actual = Counter((read.key, read.value) for read in read_topic(self._config, topic))
             faults += differences(name, self.outputs(topic), actual)
-        return faults
+        partials = topic_name(self._config, PARTIALS)
+        told = Counter((read.key, _unmeasured(read.value or b"")) for read in read_topic(self._config, partials))
+        return faults + differences("what was counted", self.outputs(partials), told)
 
     def _check_decisions(self) -> list[str]:
         """Each decision follows from the grounds recorded with it."""
@@ -158,6 +160,11 @@ def differences(what: str, expected: Counter[Any], actual: Counter[Any], show: A
     for sign, part in (("lost", lost), ("extra", extra)):
         lines += [f"{what}: {sign} {_shown(item, show)}" for item in list(part)[:_SHOWN]]
     return lines
+
+
+def _unmeasured(partial: bytes) -> bytes:
+    """How long triggers took, a replay does not know."""
+    return msgspec.json.encode(msgspec.structs.replace(msgspec.json.decode(partial, type=Partial), latency={}))
 
 
 def _counted(mapping: dict[str, Any]) -> Counter[tuple[str, Any]]:

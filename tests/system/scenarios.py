@@ -27,6 +27,7 @@ FAILPOINTS = {
         "engage.republishing",
     ),
     "learn": ("learn.after_redis", "learn.before_offsets", "learn.before_clear", "learn.taking_over"),
+    "kpis": ("kpis.after_redis", "kpis.before_offsets", "kpis.before_clear", "kpis.taking_over"),
 }
 #: Share of kills at failpoints.
 ARMED_SHARE = 0.8
@@ -91,6 +92,7 @@ class Chain:
 
 #: Who is killed how often: all flows alike, or mostly who resolves identities.
 SHARES = {"stitch": 0.43, "engage": 0.45, "learn": 0.12}
+COUNTING = {"kpis": 0.6, "engage": 0.4}
 STITCHING = {"stitch": 0.7, "engage": 0.3}
 
 
