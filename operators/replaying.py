@@ -63,6 +63,7 @@ class Replay:
         self._now = 0
         self.shards = [Shard(number, 0, None, ShardState(), 0) for number in range(config.topics.shards)]
         for shard in self.shards if plays is not None else ():
+            shard.counting = False  # its figures would be those of another time
             self._apply(shard, Control(0, "plays", "", plays or ""), b"")
 
     def feed(self, number: int, record: Record, raw: bytes) -> None:

@@ -88,6 +88,8 @@ class Shard:
         self.started: list[int] = []
         #: How long triggers have been under way, as measured since the last partial was told: by bucket, how many.
         self.latency: dict[int, int] = {}
+        #: Whether anything is counted for the figures of the shop.
+        self.counting = True
 
     def profile(self, customer: str) -> Profile:
         """The profile of a customer (a new one if nothing is known), marked as changed.
@@ -131,6 +133,8 @@ class Shard:
 
     def tally(self, name: str, by: int = 1, *, time: int = 0) -> None:
         """Count something for the figures of the shop, at ``time`` (ms of event time; 0: now)."""
+        if not self.counting:
+            return
         minute = (time or self.state.at) // 60_000
         counts = self.state.tally.get(minute)
         if counts is None:

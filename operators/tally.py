@@ -45,6 +45,8 @@ def advance(shard: Shard, at: int, topic: str) -> None:
 
 def touchpoint(shard: Shard, profile: Profile, event: Event | Gist, body: Body | None, *, first: bool) -> None:
     """Count a touchpoint that is not a duplicate, in the minute it happened; the customer's ``first`` perhaps."""
+    if not shard.counting:
+        return
     at, time = shard.state.at, event.time
     if at - time > DAY:
         shard.tally("late")

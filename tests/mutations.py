@@ -40,32 +40,6 @@ class Mutation(NamedTuple):
 
 
 MUTATIONS = [
-    # -- figures of the shop
-    Mutation(
-        "what-was-counted-is-told-once", "operators/tally.py",
-        "state.tally, shard.latency = {}, {}", "shard.latency = {}",
-        "tests/test_tally.py::test_a_second_is_told_once_when_the_clock_has_passed_it",
-    ),
-    Mutation(
-        "a-day-late-is-not-late", "operators/tally.py",
-        "if at - time > DAY:", "if at - time >= DAY:",
-        "tests/test_tally.py::test_what_is_late_is_counted_when_it_happened_and_beyond_a_day_as_late",
-    ),
-    Mutation(
-        "whoever-is-merged-leaves-its-band", "operators/succession.py",
-        "profile, segments.MERGE)\n            tally.withdraw(shard, profile)", "profile, segments.MERGE)",
-        "tests/test_tally.py::test_two_who_are_one_are_counted_as_one",
-    ),
-    Mutation(
-        "an-alert-needs-all-its-minutes", "operators/thresholds.py",
-        "all([threshold.passed(each) for each in values])", "any([threshold.passed(each) for each in values])",
-        "tests/test_board.py::test_an_alert_begins_after_so_many_minutes_and_ends_when_it_is_clear",
-    ),
-    Mutation(
-        "an-alert-ends-at-clear", "schemas/config.py",
-        "if self.clear is None:", "if self.clear is not None:",
-        "tests/test_board.py::test_an_alert_begins_after_so_many_minutes_and_ends_when_it_is_clear",
-    ),
     # -- evidence and erasure
     Mutation(
         "facts-keep-earliest-first-and-latest-last", "operators/evidence.py",
@@ -690,7 +664,7 @@ MUTATIONS = [
     ),
     Mutation(
         "signals-tell-the-time", "operators/signals.py",
-        "        shard.state.at = max(shard.state.at, record.at)\n", "",
+        "        self._advance(shard, record.at)\n", "",
         "tests/test_signals.py::test_a_shard_where_nothing_happens_learns_the_time_from_the_signal",
     ),
     Mutation(
@@ -717,6 +691,32 @@ MUTATIONS = [
         "held-news-of-products-are-checked-again", "operators/deciding.py",
         "candidate.stop is None and play.watch is not None:", "candidate.held is None and play.watch is not None:",
         "tests/test_signals.py::test_what_was_held_is_checked_again_at_release",
+    ),
+    # -- figures of the shop
+    Mutation(
+        "what-was-counted-is-told-once", "operators/tally.py",
+        "state.tally, shard.latency = {}, {}", "shard.latency = {}",
+        "tests/test_tally.py::test_a_second_is_told_once_when_the_clock_has_passed_it",
+    ),
+    Mutation(
+        "a-day-late-is-not-late", "operators/tally.py",
+        "if at - time > DAY:", "if at - time >= DAY:",
+        "tests/test_tally.py::test_what_is_late_is_counted_when_it_happened_and_beyond_a_day_as_late",
+    ),
+    Mutation(
+        "whoever-is-merged-leaves-its-band", "operators/succession.py",
+        "profile, segments.MERGE)\n            tally.withdraw(shard, profile)", "profile, segments.MERGE)",
+        "tests/test_tally.py::test_two_who_are_one_are_counted_as_one",
+    ),
+    Mutation(
+        "an-alert-needs-all-its-minutes", "operators/thresholds.py",
+        "all([threshold.passed(each) for each in values])", "any([threshold.passed(each) for each in values])",
+        "tests/test_board.py::test_an_alert_begins_after_so_many_minutes_and_ends_when_it_is_clear",
+    ),
+    Mutation(
+        "an-alert-ends-at-clear", "schemas/config.py",
+        "if self.clear is None:", "if self.clear is not None:",
+        "tests/test_board.py::test_an_alert_begins_after_so_many_minutes_and_ends_when_it_is_clear",
     ),
 ]  # fmt: skip
 
