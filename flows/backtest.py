@@ -10,10 +10,9 @@ import gc
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Final, TypeVar
+from typing import Final
 
 import msgspec
-import redis
 
 from flows.backtest_report import Report, Tally, customer_by_customer, difference
 from flows.history import TIMELESS, History
@@ -24,31 +23,12 @@ from operators.texts import rfc3339
 from schemas.config import Config
 from schemas.errors import ConfigError, MissingContent, TouchstreamError
 from schemas.stitched import Control, Record, Visit
-from state.connection import connect
-from state.contents import ContentStore
 from state.shards import Output
 
-T = TypeVar("T")
 #: Later than any record (ms).
 NEVER: Final = 1 << 62
 #: Records between two looks at the progress.
 STRIDE: Final = 1_000
-
-
-class Contents(dict[str, T]):
-    """What the control records of a log name: models or plays, read from Redis when they are first needed. Raises
-    `TouchstreamError`."""
-
-    def __init__(self, config: Config, kind: str, read: Callable[[bytes], T]) -> None:
-        super().__init__()
-        self._contents, self._kind, self._read = ContentStore(connect(config), config.prefix, kind), kind, read
-
-    def __missing__(self, digest: str) -> T:
-        try:
-            content = self[digest] = self._read(self._contents.get(digest))
-        except redis.RedisError as error:
-            raise TouchstreamError(f"Redis does not answer: {error}; {self._kind} are read from there") from None
-        return content
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):

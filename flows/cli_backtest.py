@@ -95,7 +95,7 @@ def backtest(
 def _history(config: Config, file: str | None) -> tuple[History, dict[str, Any]]:
     """What is replayed, and what it may name."""
     if file is None:
-        from flows.backtest import Contents
+        from flows.contents import Contents
         from flows.history import TopicHistory
         from operators.churn import Model
         from operators.playbook import PlayBook

@@ -6,13 +6,14 @@ brought one about is read from ``stitched``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterator
 
 import msgspec
 import redis
 
+from flows.contents import Contents
 from flows.identity_lookup import Lookup
-from flows.plays_control import content
 from flows.progress import Progress
 from flows.reading import read
 from operators import reasons
@@ -27,7 +28,7 @@ from schemas.config import Config
 from schemas.errors import TouchstreamError
 from schemas.outputs import Decision
 from schemas.stitched import Event, shard_of
-from schemas.topics import STITCHED, topic_name
+from schemas.topics import PLAYS, STITCHED, topic_name
 from state.profile import Profile
 from state.shards import ShardStore
 
@@ -78,9 +79,9 @@ class Why:
 
     def __init__(self, config: Config, client: redis.Redis) -> None:
         self._config = config
-        self._redis = client
         self._lookup = Lookup(config, client)
         self._store = ShardStore(client, config.prefix)
+        self._books = Contents(config, PLAYS, PlayBook.from_bytes)
 
     def customer(self, subject: str) -> Profile | None:
         """Whom an id, old or new, or ``namespace:value`` means; None for an id that no customer has."""
@@ -101,14 +102,14 @@ class Why:
         found = self._find(lambda decision: decision.id == id)
         if found is None:
             raise TouchstreamError(f"{id} is neither a customer nor a decision that is still kept")
-        return self._told(found)
+        return self.told([found])[0]
 
     def play(self, profile: Profile, play: str) -> Told | Standing:
         """The latest decision of a play on a customer or, if there is none, how the play stands with it now."""
         ids = {each.id for each in profile.decided if each.play == play}
         names = {profile.customer, *profile.births}
         found = self._find(lambda each: each.play == play and (each.customer in names or each.id in ids))
-        return self._told(found) if found is not None else self._standing(profile, play)
+        return self.told([found])[0] if found is not None else self._standing(profile, play)
 
     def _find(self, wanted: Callable[[Decision], bool]) -> Decision | None:
         """The last one on the topic."""
@@ -123,31 +124,43 @@ class Why:
                 progress.update(seen)
         return found
 
-    def _told(self, decision: Decision) -> Told:
-        versions = {decision.play_version, decision.limits_version or decision.play_version}
-        books = {each: PlayBook(content(self._config, self._redis, each)) for each in versions}
-        play = books[decision.play_version].plays.get(decision.play)
-        of_product = play is not None and play.watch is not None
-        return Told(decision, reasons.checks(decision, books), self._happened(decision, of_product))
+    def told(self, decisions: Collection[Decision]) -> list[Told]:
+        """Why decisions came out as they did. What brought them about is looked for in the log, which is read once."""
+        asked: defaultdict[int, set[str]] = defaultdict(set)
+        for each in decisions:
+            # What is of a time or score has a colon; tokens of touchpoints have none.
+            if ":" not in each.touchpoint:
+                asked[self._shard(each)].add(each.touchpoint)
+        happened: dict[str, Happened] = {}
+        for number, touchpoints in asked.items():
+            happened |= self._happened(number, touchpoints)
+        return [Told(each, reasons.checks(each, self._books), happened.get(each.touchpoint)) for each in decisions]
 
-    def _happened(self, decision: Decision, of_product: bool) -> Happened | None:
-        if decision.touchpoint.startswith(("score:", "segment:")):
-            return None
-        topic = topic_name(self._config, STITCHED)
+    def _shard(self, decision: Decision) -> int:
+        """Where what brought it about was written."""
+        play = self._books[decision.play_version].plays.get(decision.play)
+        of_product = play is not None and play.watch is not None
         key = f"product:{decision.business_key}" if of_product else decision.customer
-        shard = shard_of(key, self._config.topics.shards)
-        mark, seen = decision.touchpoint.encode(), 0
+        return shard_of(key, self._config.topics.shards)
+
+    def _happened(self, number: int, touchpoints: Collection[str]) -> dict[str, Happened]:
+        """Those touchpoints of a shard that are still kept."""
+        marks, seen = [each.encode() for each in touchpoints], 0
+        found: dict[str, Happened] = {}
         with Progress("records read") as progress:
-            for messages in read(self._config, topic, start=0, follow=False, partition=shard):
+            topic = topic_name(self._config, STITCHED)
+            for messages in read(self._config, topic, start=0, follow=False, partition=number):
                 for raw in [message.value() or b"" for message in messages]:
-                    record = stitched.decode(raw) if mark in raw else None
-                    if isinstance(record, Event) and record.eid == decision.touchpoint:
-                        return Happened(
+                    record = stitched.decode(raw) if any([mark in raw for mark in marks]) else None
+                    if isinstance(record, Event) and record.eid in touchpoints and record.eid not in found:
+                        found[record.eid] = Happened(
                             record.type, record.source, record.time, record.src, record.ids, record.customer
                         )
                 seen += len(messages)
                 progress.update(seen)
-        return None
+                if len(found) == len(touchpoints):
+                    break
+        return found
 
     def _standing(self, profile: Profile, play: str) -> Standing:
         shards = self._config.topics.shards
@@ -156,7 +169,7 @@ class Why:
         state = state_of(stored.state)
         if not state.plays:
             raise TouchstreamError("no plays are in force; `touchstream plays apply FILE` puts some in force")
-        book = PlayBook(content(self._config, self._redis, state.plays))
+        book = self._books[state.plays]
         if play not in book.plays:
             raise TouchstreamError(f"no play {play!r} is in force; there are: {', '.join(book.plays)}")
         left = budget_left(book.plays[play], number, shards, state)

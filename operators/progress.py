@@ -118,8 +118,8 @@ NO_PROGRESS = Progress()
 
 class _Moment:
     """One touchpoint of one customer, and what it has done so far: whom it has woken, whether timers have to follow. It
-    is ``fresh`` if it may start something; history only counts. ``plain``: the arguments of expressions that are about
-    no key."""
+    is ``fresh`` if it may start something now; history counts, and begins waits that end later. ``plain``: the
+    arguments of expressions that are about no key."""
 
     __slots__ = ("book", "event", "fresh", "moved", "note", "plain", "profile", "woken")
 
@@ -157,13 +157,15 @@ class _Moment:
         self.woken.append(Candidate(play, key, occurrence, event.eid, event.time, event.ts, {}, stop=stop))
 
     def due(self, play: Play, key: str) -> int | None:
-        """When a wait that begins now ends; None if it need not begin."""
+        """When a wait that began with it ends; None if it need not begin, as what history should have ended by now."""
         if play.date is None:
-            return self.event.time + play.within
-        date = play.date(*self.given(key))
-        if date is None or date <= self.event.at:
-            return None
-        return dates.shifted(date, play.offset, self.profile.timezone, self.book.timezone)
+            due = self.event.time + play.within
+        else:
+            date = play.date(*self.given(key))
+            if date is None or date <= self.event.at:
+                return None
+            due = dates.shifted(date, play.offset, self.profile.timezone, self.book.timezone)
+        return due if self.fresh or due > self.event.at else None
 
     def known(self, play: Play) -> dict[str, Progress]:
         """How far the play is, by key; may be changed, and is then to be kept."""
@@ -234,7 +236,7 @@ def _interest(moment: _Moment, reaction: Reaction) -> None:
 
 def _after(moment: _Moment, reaction: Reaction) -> None:
     play, event = reaction.play, moment.event
-    for key in moment.keys(reaction) if moment.fresh else ():
+    for key in moment.keys(reaction):
         known = moment.known(play)
         before = known.get(key) or NO_PROGRESS
         if event.time <= _ended(known, key) or (before.times and event.time < before.times[-1]):

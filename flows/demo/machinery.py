@@ -19,7 +19,7 @@ import redis
 from confluent_kafka import KafkaException
 
 from flows.admin import admin_client
-from flows.demo.options import Options
+from flows.demo.options import HISTORY, Options
 from flows.embedded import HOST, EmbeddedBroker, EmbeddedValkey, Server, free_port, kafka_answers, redis_answers
 from flows.settings import FILE
 from flows.supervisor import FLOWS, Supervisor, flow_command
@@ -216,6 +216,7 @@ class Shop:
             "--rate": options.rate,
             "--speed": options.speed,
             "--beat": BEAT_SECONDS,
+            "--history": HISTORY,
         }
         if options.kafka is None:
             # An idempotent producer waits up to a second for its id, and the first triggers would seem that slow.

@@ -73,6 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--beat", type=float, default=BEAT, help=f"seconds between writes at --rate (default {BEAT})")
     add("--speed", type=float, default=SPEED, help="simulated ms per real ms at --rate (default 86400: a day a second)")
     add("--start", type=_time, default=START_MS, help="simulated start: RFC 3339 or 'now' (default 2026-01-01T00:00Z)")
+    add("--history", type=float, default=0.0, help="days before that, told first as an import (default 0)")
     add("--events", type=int, help="stop after this many records")
     add("--seconds", type=float, help="stop after this many real seconds")
     add("--set", action="append", default=[], metavar="NAME=SHARE", help="change a rate, see docs/retailer.md")
@@ -98,13 +99,13 @@ def _retailer(options: argparse.Namespace) -> Retailer:
     """Days reach as far as the run can, so that the truth covers it."""
     rates = _rates(options.set)
     arguments = (options.seed, options.customers, rates, options.start, options.speed, options.rate)
-    activity = Retailer(*arguments).activity
+    activity = Retailer(*arguments, history=options.history).activity
     ends = []
     if options.events is not None:
         ends.append(options.events / (options.customers * activity) * 1.5 + 30)
     if options.seconds is not None and options.rate is not None:
         ends.append(options.seconds * options.speed / 86_400 * 1.5 + 30)
-    return Retailer(*arguments, days=min([*ends, 3_650.0]))
+    return Retailer(*arguments, days=min([*ends, 3_650.0]), history=options.history)
 
 
 def _rates(settings: list[str]) -> Rates:

@@ -32,8 +32,8 @@ class Person:
 
     __slots__ = (
         "born", "channels", "cookies", "cycle", "device", "due", "email", "fades_at", "gap", "generation", "granted",
-        "hazard", "heads", "known", "left_at", "loyalty", "member", "needs", "phone", "place", "points", "reported",
-        "signup_at", "store", "tablet", "uid", "wish", "wishes", "x",
+        "hazard", "heads", "known", "left_at", "loyalty", "member", "needs", "office", "phone", "place", "points",
+        "reported", "signup_at", "store", "tablet", "uid", "wish", "wishes", "x",
     )  # fmt: skip
 
     x: int  # 64 random bits; small choices are read off them
@@ -45,6 +45,7 @@ class Person:
     loyalty: float  # standard normal; high is loyal
     gap: float  # mean ms between visits
     cycle: float  # visits between purchases, about
+    office: bool  # shops for one
     wishes: tuple[str, ...]  # marketing channels allowed at sign-up
     channels: tuple[str, ...]
     member: str
@@ -146,6 +147,7 @@ class Population:
         # exp(N(m, s)) has mean exp(m + s²/2): the mean visit rate of all stays 1 / gap.
         person.gap = self.gap / exp(rng.gauss(0.25 * person.loyalty, 0.35) - (0.25**2 + 0.35**2) / 2)
         person.cycle = rng.uniform(2.5, 6.0) * exp(-0.2 * person.loyalty)
+        person.office = (person.x >> 40 & 0xFFFF) < rates.offices * 0x10000
         person.channels = _HABITS[int(rng.random() * len(_HABITS))]
         allowed = (("email", rates.email), ("sms", rates.sms), ("wechat", rates.wechat))
         person.wishes = tuple(channel for channel, share in allowed if rng.random() < share)

@@ -14,6 +14,8 @@ from flows.retailer.world import HOUR, MINUTE, Line, World
 _TIERS = ((20_000, "diamond"), (5_000, "gold"), (1_000, "silver"))
 #: How long points and tiers last, and what the service desk promises (ms).
 POINTS_LAST, TIER_LASTS, ANSWERED_WITHIN = 30 * DAY, 45 * DAY, DAY
+#: How many of each an office needs.
+_OF_EACH = 8
 _COUPONS = ("WELCOME10", "SPRING", "VIP")
 
 
@@ -60,7 +62,8 @@ def _lines(world: World, person: Person) -> list[Line]:
     """What runs out, mostly, and one or two things more."""
     lines = [Line(person.needs, 1 + int(world.chance() * 2))] if person.needs and world.chance() < 0.8 else []
     more = world.between(0 if lines else 1, 3)
-    return lines + [Line(world.any_product(person), 1) for _ in range(more)]
+    lines += [Line(world.any_product(person), 1) for _ in range(more)]
+    return [Line(each.product, each.quantity * _OF_EACH) for each in lines] if person.office else lines
 
 
 def _fill(world: World, person: Person, came: Visit) -> Cart:

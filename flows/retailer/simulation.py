@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import heapq
+import re
 from bisect import bisect_left
 from collections.abc import Iterator
 from random import Random
 from typing import NamedTuple
 
 from flows.retailer.behaviour import begin
-from flows.retailer.encode import number
+from flows.retailer.encode import number, with_at
 from flows.retailer.faults import Faults, Written
 from flows.retailer.population import DAY, Person, Population
 from flows.retailer.rates import Rates
@@ -25,6 +26,10 @@ NATURAL = 1.5
 SPEED = 86_400.0
 #: Records per usual gap between visits, all that follows a visit included; measured (tests hold it within 10 %).
 PER_GAP = 5.5
+#: Of the past the books have orders, members and their consents, points, tickets, stock; not who looked at what.
+_IN_THE_BOOKS = re.compile(
+    rb'"type":"(?:Order |Signed Up|Consent |Unsubscribed|Message Complained|Points |Tier |Ticket |Price |Stock )'
+)
 #: Records made at a time, about; a stretch of time is at least this many ms.
 _STRETCH, _LEAST_MS = 4_000, 1_000
 
@@ -39,7 +44,8 @@ class Chunk(NamedTuple):
 
 
 class Retailer:
-    """A shop with ``customers`` at any time, from ``start_ms``, for ``days`` simulated days.
+    """A shop with ``customers`` at any time, from ``start_ms``, for ``days`` simulated days. It has been there for
+    ``history`` days, and tells of them first: what its books hold, as it is imported at ``start_ms``.
 
     ``rate`` is in records per real second and ``speed`` in simulated ms per real ms; together they set how
     active a customer is: ``rate * 86400 / (customers * speed)`` records a day. Without ``rate`` that is
@@ -55,14 +61,15 @@ class Retailer:
         speed: float = SPEED,
         rate: float | None = None,
         days: float = 3_650.0,
+        history: float = 0.0,
     ) -> None:
-        _check(seed, customers, start_ms, speed, rate, days)
+        _check(seed, customers, start_ms, speed, rate, days, history)
         self.seed, self.customers, self.speed = seed, customers, speed
         self.rates = rates or Rates()
         self.start_ms, self.end_ms = start_ms, start_ms + int(days * DAY)
         self.activity = NATURAL if rate is None else rate * 86_400 / (customers * speed)
         gap = PER_GAP * self.rates.extra / self.activity * DAY
-        self.population = Population(seed, customers, self.rates, start_ms, gap)
+        self.population = Population(seed, customers, self.rates, start_ms - int(history * DAY), gap)
 
     def truth(self) -> Iterator[bytes]:
         """NDJSON lines without line ends (`flows.retailer.truth`), for all who come within ``days``."""
@@ -75,9 +82,13 @@ class Retailer:
     def chunks(self, n: int) -> Iterator[Chunk]:
         """The same with what a writer needs to send and count them."""
         faults = Faults(Random(f"{self.seed}/faults"), self.rates)
-        prefix, made = b'{"id":"r%d-' % self.seed, 0
+        world, prefix = self._world(), b'{"id":"r%d-' % self.seed
+        past = [item for items in self._stretches(world, self.population.start, self.start_ms) for item in items]
+        past = [item for item in past if _IN_THE_BOOKS.search(item[2])]
+        yield from self._imported(past, prefix, n)
+        made = len(past)
         held = Written([], [], bytearray())
-        for items in self._stretches():
+        for items in self._stretches(world, self.start_ms, self.end_ms):
             raws = number(prefix, made, items)
             made += len(raws)
             written = faults.apply(raws, [key for _, key, _ in items], [time for time, _, _ in items])
@@ -90,17 +101,27 @@ class Retailer:
         if held.events:
             yield _chunk(held, 0, n, self.end_ms)
 
-    def _stretches(self) -> Iterator[list[Item]]:
-        """Events of one stretch of time after the other, in order."""
-        world = World(self.seed, self.rates)
+    def _imported(self, past: list[Item], prefix: bytes, n: int) -> Iterator[Chunk]:
+        """What the books hold, without fault: the oldest first, all written at the start."""
+        events = [with_at(raw, self.start_ms) for raw in number(prefix, 0, past)]
+        held = Written(events, [key for _, key, _ in past], bytearray(len(past)))
+        for start in range(0, len(past), n):
+            yield _chunk(held, start, start + n, self.start_ms)
+
+    def _world(self) -> World:
+        """The world with all who are there at first."""
+        world, start = World(self.seed, self.rates), self.population.start
         for place in range(self.customers):
             person = self.population.person(place)
-            begin(world, person, self.start_ms + int(world.rng.expovariate(1 / person.gap)))
+            begin(world, person, start + int(world.rng.expovariate(1 / person.gap)))
             world.enter(person.left_at, person, self._succeed)
+        return world
+
+    def _stretches(self, world: World, edge: int, end: int) -> Iterator[list[Item]]:
+        """Events from ``edge`` to ``end``, of one stretch of time after the other, in order."""
         width = max(_LEAST_MS, min(6 * HOUR, int(_STRETCH / (self.customers * self.activity) * DAY)))
-        edge = self.start_ms
-        while edge < self.end_ms:
-            edge = min(edge + width, self.end_ms)
+        while edge < end:
+            edge = min(edge + width, end)
             self._act(world, edge)
             world.events.sort()
             cut = bisect_left(world.events, (edge,))
@@ -132,13 +153,16 @@ def _chunk(held: Written, start: int, end: int, at: int) -> Chunk:
     return Chunk(at, held.events[start:end], held.keys[start:end], held.kinds[start:end])
 
 
-def _check(seed: int, customers: int, start_ms: int, speed: float, rate: float | None, days: float) -> None:
+def _check(
+    seed: int, customers: int, start_ms: int, speed: float, rate: float | None, days: float, history: float
+) -> None:
     faults = [
         f"{name}: {value!r}, allowed is {allowed}"
         for name, value, fine, allowed in (
             ("seed", seed, 0 <= seed < 2**63, "0 to 2^63 - 1"),
             ("customers", customers, 2 <= customers < 2**31, "2 or more"),
             ("start", start_ms, 10**12 <= start_ms < 4 * 10**12, "a time from 2001 to 2096 in ms"),
+            ("history", history, 0 <= history <= 3_650, "0 to 3650 days"),
             ("speed", speed, speed > 0, "more than 0"),
             ("rate", rate, rate is None or rate > 0, "more than 0"),
             ("days", days, days > 0 and start_ms + days * DAY < 4.1e12, "more than 0, ending before 2099"),

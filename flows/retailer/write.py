@@ -138,15 +138,16 @@ def write(
 ) -> Summary:
     """Write up to ``events`` records, for up to ``seconds`` (real), at ``rate`` a second or as fast as possible.
 
-    At a rate, what is due in ``beat`` seconds is written together, up to 1,000 records. Ends early when ``stop``
-    is set; what was written is flushed and counted in any case.
+    At a rate, what is due in ``beat`` seconds is written together, up to 1,000 records; history is written at once,
+    before the clock runs. Ends early when ``stop`` is set; what was written is flushed and counted in any case.
     """
     stop, summary, began = stop or Event(), Summary(), time.monotonic()
     size = _BATCH if rate is None else max(1, min(_BATCH, int(rate * beat)))
+    past, opened = 0, began
     for chunk in retailer.chunks(size):
-        now = time.monotonic() - began
-        if rate is not None and summary.written / rate > now:
-            stop.wait(summary.written / rate - now)
+        history = chunk.at <= retailer.start_ms
+        if rate is not None and not history:
+            stop.wait(max(0.0, (summary.written - past) / rate - (time.monotonic() - opened)))
         if stop.is_set() or (seconds is not None and time.monotonic() - began >= seconds):
             break
         whole = _first(chunk, None if events is None else events - summary.written)
@@ -154,6 +155,8 @@ def write(
         _account(summary, whole, began, retailer)
         if progress:
             progress(summary)
+        if history:
+            past, opened = summary.written, time.monotonic()
         if summary.written == events:
             break
     summary.failed = sink.close()

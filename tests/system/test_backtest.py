@@ -16,9 +16,10 @@ from confluent_kafka import TopicPartition
 
 from flows import history, playfile, plays_control
 from flows.admin import admin_client
-from flows.backtest import Contents, Options, backtest
+from flows.backtest import Options, backtest
 from flows.backtest_report import Report
 from flows.cli import main
+from flows.contents import Contents
 from flows.history import TopicHistory
 from operators.churn import PRIOR, PRIOR_CONTENT, Model, content_hash
 from operators.playbook import PlayBook

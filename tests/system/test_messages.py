@@ -9,51 +9,26 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import jsonschema_rs
-import msgspec
 import pytest
-from click.testing import CliRunner
-from confluent_kafka import Producer
 
-from flows import playfile, plays_control
-from flows.cli import main
-from flows.delivery import Delivery, Receiver
+from flows.delivery import Delivery
 from flows.retailer import Retailer
 from flows.schema_export import OUTPUTS, export
-from operators.kafka import client_properties
 from operators.normalise import normalise
-from schemas.config import Churn, Config, Metrics
-from schemas.topics import topic_name
 from tests.strictness import closed
-from tests.system.pipeline import Pipeline, await_
-from tests.system.reading import Read, read_topic
+from tests.system.month import Month, received
+from tests.system.reading import Read
 
 pytestmark = pytest.mark.flows
 
-DAYS = 30
-#: So many members at one device are no household.
-CROWD = 12
 
-
-def test_real_messages_are_as_published_and_reach_the_right_person(deployment: Config, tmp_path: Path) -> None:
-    config = msgspec.structs.replace(
-        deployment, clock="log", churn=Churn(horizon_days=7, grid_days=1), metrics=Metrics(port=0)
-    )
-    retailer = Retailer(seed=3, customers=60, days=DAYS)
-    with Pipeline(tmp_path, config, ("stitch", "engage")) as pipeline:
-        plays_control.apply(config, playfile.load())
-        for flow in pipeline.flows:
-            flow.start()
-        sent = feed(config, retailer, pipeline)
-        before = received(config, "before")
-        erased = erase_the_most_written_to(config, tmp_path, before)
-        pipeline.rest(sent)
-    written = {name: outputs(config, name) for name in OUTPUTS}
+def test_real_messages_are_as_published_and_reach_the_right_person(month: Month) -> None:
+    written = {name: month.outputs(name) for name in OUTPUTS}
     assert {name: faults(name, reads) for name, reads in written.items()} == {name: [] for name in OUTPUTS}
     assert [name for name, reads in written.items() if not reads] == []
     triggers = [json.loads(read.value or b"") for read in written["triggers"]]
@@ -65,81 +40,8 @@ def test_real_messages_are_as_published_and_reach_the_right_person(deployment: C
         (read.key or b"").decode() == each["subject"] for read, each in zip(written["triggers"], triggers, strict=True)
     )
     assert max(Counter(trigger["id"] for trigger in triggers).values()) == 1
-    right_people(retailer, before)
-    nobody_erased(config, triggers, erased)
-
-
-def feed(config: Config, retailer: Retailer, pipeline: Pipeline) -> int:
-    """Write the shop's month in two halves, and a crowd of big spenders at one device; how much it was."""
-    producer, topic = Producer(client_properties(config)), topic_name(config, config.topics.sources[0])
-    sent = 0
-
-    def put(events: Iterable[tuple[bytes, bytes]]) -> None:
-        nonlocal sent
-        for key, event in events:
-            producer.produce(topic, event, key)
-            sent += 1
-        assert producer.flush(60) == 0
-        await_(lambda: pipeline.stitched(sent), "all to be stitched")
-
-    put(crowd(range(CROWD // 2), retailer.start_ms))
-    month = [pair for chunk in retailer.chunks(500) for pair in zip(chunk.keys, chunk.events, strict=True)]
-    put(month[: len(month) // 2])
-    # What is scored now is an example a week later.
-    await_(lambda: any(b"at_purchase" not in (read.value or b"") for read in outputs(config, "scores")), "a grid score")
-    put(month[len(month) // 2 :])
-    put(crowd(range(CROWD // 2, CROWD), retailer.end_ms))
-    return sent
-
-
-def crowd(numbers: Iterable[int], at: int) -> Iterator[tuple[bytes, bytes]]:
-    """Members who log in on one device, one after the other, and spend what only big spenders do."""
-    for number in numbers:
-        member = {"ns": "member", "value": f"crowd-{number}", "kind": "login"}
-        order = {"order_id": f"crowd-{number}", "revenue": 2500}
-        yield b"hall", _event(f"in-{number}", "Signed In", at, {}, [{"ns": "device", "value": "hall"}, member])
-        yield b"hall", _event(f"order-{number}", "Order Completed", at, order, [member])
-
-
-def _event(id: str, kind: str, at: int, data: dict[str, Any], who: list[dict[str, str]]) -> bytes:
-    event = {"id": id, "source": "hall", "type": kind, "time": at, "at": at, "data": data, "identifiers": who}
-    return json.dumps(event).encode()
-
-
-def outputs(config: Config, name: str) -> list[Read]:
-    """What a topic holds."""
-    return read_topic(config, topic_name(config, name))
-
-
-def received(config: Config, group: str, skipped: Counter[str] | None = None) -> list[Delivery]:
-    """What a group receives that has the master key."""
-    found: list[Delivery] = []
-    counts = skipped if skipped is not None else Counter[str]()
-    with Receiver(
-        client_properties(config), group=f"{config.prefix}.{group}", master=config.keys.master, prefix=config.prefix,
-        log_clock=True, skipped=lambda trigger, why: counts.update([why]),
-    ) as receiver:  # fmt: skip
-        receiver.run(found.append, follow=False)
-    return found
-
-
-def erase_the_most_written_to(config: Config, folder: Path, before: list[Delivery]) -> str:
-    """Erase whoever was sent most; the customer id."""
-    members = {each.trigger.subject: each.customer_number for each in before if each.customer_number}
-    most = Counter(each.trigger.subject for each in before if each.trigger.subject in members).most_common(1)[0][0]
-    command = [
-        "identity",
-        "erase",
-        f"member:{members[most]}",
-        "--yes",
-        "--reason",
-        "r",
-        "-c",
-        str(folder / "touchstream.yaml"),
-    ]
-    result = CliRunner().invoke(main, command)
-    assert result.exit_code == 0, result.output
-    return most
+    right_people(month.retailer, month.before)
+    nobody_erased(month, triggers)
 
 
 def faults(name: str, reads: list[Read]) -> list[str]:
@@ -189,10 +91,10 @@ def right_people(retailer: Retailer, deliveries: list[Delivery]) -> None:
     assert numbered > len(deliveries) / 4
 
 
-def nobody_erased(config: Config, triggers: list[dict[str, Any]], erased: str) -> None:
+def nobody_erased(month: Month, triggers: list[dict[str, Any]]) -> None:
     """Who comes later is told nothing of the erased customer, and all of the others."""
     skipped: Counter[str] = Counter()
-    after = received(config, "after", skipped)
-    assert erased not in {each.trigger.subject for each in after}
-    assert skipped["erased"] >= sum(trigger["subject"] == erased for trigger in triggers) > 0
+    after = received(month.config, "after", skipped)
+    assert month.erased not in {each.trigger.subject for each in after}
+    assert skipped["erased"] >= sum(trigger["subject"] == month.erased for trigger in triggers) > 0
     assert len(after) + skipped.total() == len(triggers)
