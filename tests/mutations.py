@@ -263,6 +263,21 @@ MUTATIONS = [
         "tests/test_plays.py::test_what_was_waited_from_begins_no_second_wait",
     ),
     Mutation(
+        "what-history-should-have-ended-begins-nothing", "operators/progress.py",
+        "return due if self.fresh or due > self.event.at else None", "return due",
+        "tests/test_plays.py::test_what_history_began_ends_when_it_would_have_and_what_is_over_starts_nothing",
+    ),
+    Mutation(
+        "what-history-began-ends", "operators/progress.py",
+        "return due if self.fresh or due > self.event.at else None", "return due if self.fresh else None",
+        "tests/test_plays.py::test_what_history_began_ends_when_it_would_have_and_what_is_over_starts_nothing",
+    ),
+    Mutation(
+        "why-looks-in-all-names-of-a-customer", "flows/why.py",
+        "*(decision.grounds.births if decision.grounds else ())", "",
+        "tests/system/test_month.py::test_every_trigger_is_explained",
+    ),
+    Mutation(
         "consent-is-asked", "operators/governance.py",
         "if \"consent\" in skips or rests.consent.get(each, _SILENT)[0]]", "if True]",
         "tests/test_engage.py::test_consent_and_reach",

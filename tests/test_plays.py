@@ -116,6 +116,22 @@ def test_what_was_waited_from_begins_no_second_wait() -> None:
     assert told.told() == [("left", "emitted")]
 
 
+def test_what_history_began_ends_when_it_would_have_and_what_is_over_starts_nothing() -> None:
+    missed = {"when": {"silence": {"of": {"event": "Tier Changed"}, "wait": "30d"}}}
+    expiring = {"of": {"event": "Points Earned"}, "time": "event.expires_at", "before": "1d"}
+    file = plays(missed=missed, left=waiting(within="20d"), expiring={"when": {"date": expiring}})
+    told: list[tuple[str, dict[str, Any], int]] = [("Tier Changed", {"tier": "x"}, days) for days in (40, 20, 35)]
+    told += [("Points Earned", {"points": 1, "expires_at": T + left * DAY}, 9) for left in (2, 0)]
+    history = [event(A, kind, data, T - days * DAY, at=T) for kind, data, days in told]
+    history += [msgspec.structs.replace(checkout(cart, T - days * DAY), at=T) for cart, days in (("a", 10), ("b", 21))]
+    for imported in (history, [*reversed(history)]):
+        found = world(file).feed(*imported, *[tick(T + n * DAY) for n in range(31)]).run()
+        assert [(each.play, each.business_key, each.at, each.code) for each in found.decisions] == [
+            ("expiring", history[3].eid, T + DAY, None), ("left", "a", T + 10 * DAY, None),
+            ("missed", "", T + 10 * DAY, None),
+        ]  # fmt: skip
+
+
 def test_once_per_key() -> None:
     file = plays(gained=on("Tier Changed", by="event.tier") | {"once": True})
     some = [tier("gold"), tier("silver", T + HOUR), tier("gold", T + 2 * HOUR)]

@@ -113,6 +113,25 @@ def test_the_bytes_of_a_seed_are_known() -> None:
     assert digest[:16] == "849d0e3f6ca766b2"
 
 
+def test_a_shop_with_a_past_imports_its_books_first_and_goes_on_where_they_end() -> None:
+    shop = Retailer(seed=7, customers=50, days=20, history=100)
+    chunks = list(shop.chunks(64))
+    past = [decode(raw) for chunk in chunks if chunk.at <= shop.start_ms for raw in chunk.events]
+    assert {each.at for each in past} == {shop.start_ms}
+    times = [int(each.time) for each in past]
+    assert times == sorted(times)
+    assert shop.start_ms - 100 * DAY <= times[0] < shop.start_ms - 90 * DAY
+    assert shop.start_ms - DAY < times[-1] < shop.start_ms
+    kinds = {each.type for each in past}
+    assert {"Signed Up", "Order Completed", "Points Earned", "Stock Changed"} <= kinds
+    assert not {"Product Viewed", "Product Added", "Message Sent"} & kinds
+    ids = [each.id for each in past]
+    live = next(chunk for chunk in chunks if chunk.at > shop.start_ms)
+    assert orjson.loads(live.events[0])["id"] not in ids
+    customers = [each for each in map(orjson.loads, shop.truth()) if each["record"] == "customer"]
+    assert any(each["left_at"] is not None and each["left_at"] < shop.start_ms for each in customers)
+
+
 def test_every_type_of_the_schema_occurs(run: Run) -> None:
     assert {touchpoint.type for touchpoint, _ in run.events} == set(TYPES)
 
@@ -329,6 +348,7 @@ def test_faults_can_be_switched_off_and_on() -> None:
         ({"rate": 0}, "rate"),
         ({"days": 0}, "days"),
         ({"start_ms": 1_767_225_600}, "start"),
+        ({"history": -1}, "history"),
     ],
 )
 def test_bad_arguments_are_named(arguments: dict[str, Any], name: str) -> None:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from threading import Event
 
@@ -88,6 +89,18 @@ def test_a_rate_is_kept_and_seconds_end_the_run() -> None:
     assert took >= 1.0
     assert 0 < summary.written <= 2_000 * took + 40  # never faster
     assert max(sink.sizes) == 40  # in steps of 20 ms
+
+
+def test_history_is_written_at_once_and_then_the_rate_is_kept() -> None:
+    retailer = Retailer(seed=2, customers=500, rate=1_000, speed=86_400, history=60)
+    sink, told = Kept(), list[Summary]()
+    summary = write(
+        retailer, sink, rate=1_000, seconds=6.0, events=9_000, progress=lambda so_far: told.append(replace(so_far))
+    )
+    past = max(each.written for each in told if each.days <= 0)
+    opened = max(each.seconds for each in told if each.days <= 0)
+    assert past > 3_000
+    assert summary.written - past <= 1_000 * (summary.seconds - opened) + 20  # never faster
 
 
 def test_progress_is_told() -> None:

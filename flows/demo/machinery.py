@@ -19,7 +19,7 @@ import redis
 from confluent_kafka import KafkaException
 
 from flows.admin import admin_client
-from flows.demo.options import HISTORY, Options
+from flows.demo.options import HISTORY, OFFICES, Options
 from flows.embedded import HOST, EmbeddedBroker, EmbeddedValkey, Server, free_port, kafka_answers, redis_answers
 from flows.settings import FILE
 from flows.supervisor import FLOWS, Supervisor, flow_command
@@ -217,6 +217,7 @@ class Shop:
             "--speed": options.speed,
             "--beat": BEAT_SECONDS,
             "--history": HISTORY,
+            "--set": f"offices={OFFICES}",
         }
         if options.kafka is None:
             # An idempotent producer waits up to a second for its id, and the first triggers would seem that slow.

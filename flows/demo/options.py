@@ -24,6 +24,8 @@ RATE: Final = 600.0
 SPEED: Final = 259_200.0
 #: Days that the shop has been there for when it begins, so that customers can be missed, or known to spend a lot.
 HISTORY: Final = 120
+#: The share of customers who spend enough to be cared for.
+OFFICES: Final = 0.05
 SHARDS, SOURCE_PARTITIONS = 8, 4
 #: The embedded broker once left fetches of a busy machine unanswered; a client asks again after this long (60 s
 #: by default). Above the 3 s that joining a group takes there.

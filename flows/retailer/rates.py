@@ -25,7 +25,7 @@ class Rates:
     email: float = 0.7  # allow marketing by e-mail when they sign up
     sms: float = 0.5
     wechat: float = 0.6
-    offices: float = 0.03  # shop for an office: eight of each
+    offices: float = 0.0  # shop for an office: eight of each
 
     # Of the visits.
     undecided: float = 0.15  # look at one product three times, buy nothing

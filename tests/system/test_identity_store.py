@@ -48,7 +48,7 @@ def test_each_write_is_all_or_nothing_and_marks_move_when_all_are_done(world: Wo
     one, two = Source(1, 1), Source(2, 2)
     assert store.write([[Set(a, ABSENT, b"v1.a")]], mark(None, one)) == [True]
     assert position() == pack_source(one)
-    first, second = [Set(a, b"v1", SAME), Set(b, ABSENT, b"v1.b")], [Set(a, ABSENT, SAME), Set(b, ANY, b"no")]
+    first, second = [Set(a, b"v1", SAME), Set(b, ABSENT, b"v1.b")], [Set(b, ANY, b"no"), Set(a, ABSENT, SAME)]
     done = store.write([first, second], mark(one, two))
     assert done == [True, False]
     assert position() == pack_source(one)
