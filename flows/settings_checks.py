@@ -64,7 +64,7 @@ def _words(info: inspect.Type) -> str:
         case inspect.VarTupleType(item_type=item):
             return f"a list of {_words(item)}" + (", not empty" if info.min_length else "")
         case inspect.StructType(fields=fields):
-            return "; ".join(f"{field.encode_name}: {_words(field.type)}" for field in fields)
+            return f"keys and values, of {', '.join(field.encode_name for field in fields)}"
         case _:
             return "keys and values"
 

@@ -132,7 +132,7 @@ def test_a_good_file_is_good() -> None:
         ("plays/Hello", GOOD["plays"]["hello"], "plays.Hello: is not allowed as a name: 'Hello'; allowed: up to 48 lower-case"),
         ("plays/hello", None, ""),
         ("plays/hello", "x", "plays.hello: must hold keys and values: 'x'"),
-        ("plays/hello", {}, "plays.hello.when: is missing"),
+        ("plays/hello", {}, "plays.hello.when: is missing; allowed: keys and values, of event, count, absence, delay"),
         ("plays/hello/when", {}, "plays.hello.when: has nothing; allowed: exactly one of event, count, absence, delay, silence, date, yearly, score, segment, product"),
         ("plays/hello/when", {"delay": {"after": {"event": "Signed Up"}}}, "plays.hello.when.delay.wait: is missing"),
         ("plays/hello/when", {"silence": {"of": {"event": "Signed Up", "by": "event.country"}, "wait": "1d"}}, "plays.hello.when.silence.of.by: has no meaning"),
