@@ -64,9 +64,17 @@ def _words(info: inspect.Type) -> str:
         case inspect.VarTupleType(item_type=item):
             return f"a list of {_words(item)}" + (", not empty" if info.min_length else "")
         case inspect.StructType(fields=fields):
-            return f"keys and values, of {', '.join(field.encode_name for field in fields)}"
+            # Of what holds sections, to spell out all would be a page.
+            if any([_holds_section(field.type) for field in fields]):
+                return f"keys and values, of {', '.join(field.encode_name for field in fields)}"
+            return "; ".join(f"{field.encode_name}: {_words(field.type)}" for field in fields)
         case _:
             return "keys and values"
+
+
+def _holds_section(info: inspect.Type) -> bool:
+    types = info.types if isinstance(info, inspect.UnionType) else (info,)
+    return any([isinstance(each, inspect.StructType) for each in types])
 
 
 def _bounds(info: inspect.IntType | inspect.FloatType) -> str:
