@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -410,3 +411,10 @@ def test_content_that_this_version_cannot_carry_out_is_refused() -> None:
 
 def changed_content() -> bytes:
     return json.dumps(changed("plays/hello/who", "profile.of_tomorrow == 1")).encode()
+
+
+def test_the_play_that_the_docs_teach_can_be_added_to_the_starter_set() -> None:
+    taught = re.search(r"```yaml\n(  \w+:\n.*?)```", (playfile.STARTER.parents[1] / "docs/plays.md").read_text(), re.S)
+    assert taught is not None
+    file = playfile.parse(f"{playfile.STARTER.read_text()}\n{taught[1]}".encode(), "plays.yaml")
+    assert len(file.plays) == len(playfile.load().plays) + 1
