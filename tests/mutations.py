@@ -273,6 +273,11 @@ MUTATIONS = [
         "tests/test_plays.py::test_what_history_began_ends_when_it_would_have_and_what_is_over_starts_nothing",
     ),
     Mutation(
+        "why-says-why-it-was-sent", "flows/why.py",
+        'decision.id == before.id and decision.code == "duplicate"', "False",
+        "tests/system/test_plays_control.py::test_why_says_what_was_decided_on_and_why_a_play_was_silent",
+    ),
+    Mutation(
         "why-looks-in-all-names-of-a-customer", "flows/why.py",
         "*(decision.grounds.births if decision.grounds else ())", "",
         "tests/system/test_month.py::test_every_trigger_is_explained",

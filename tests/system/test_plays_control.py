@@ -68,11 +68,11 @@ class Shop:
         await_(lambda: len(self.decisions()) > before, "a decision")
         return [(each.play, each.code or each.outcome) for each in self.decisions()[before:]]
 
-    def send(self, type: str, data: dict[str, Any], member: str = "1001") -> None:
-        """A touchpoint of a member, now."""
+    def send(self, type: str, data: dict[str, Any], member: str = "1001", *others: dict[str, str]) -> None:
+        """A touchpoint of a member, now; it may carry ``others`` identifiers."""
         self._sent += 1
         body: dict[str, Any] = {"id": f"t{self._sent}", "source": "loyalty", "type": type, "data": data}
-        body |= {"identifiers": [{"ns": "member", "value": member}], "time": time.time_ns() // 1_000_000}
+        body |= {"identifiers": [{"ns": "member", "value": member}, *others], "time": time.time_ns() // 1_000_000}
         self._producer.produce(topic_name(self.config, "touchpoints"), json.dumps(body))
         self._producer.flush(30)
 
@@ -196,8 +196,19 @@ def test_why_says_what_was_decided_on_and_why_a_play_was_silent(shop: Shop) -> N
     assert "never has decided nothing" in silent
     assert "wakes when the churn score rises to high; it was never computed" in silent
     assert "STOP consent        sms/marketing: nothing known" in silent
+    tree["plays"] = {"gained": {"when": {"event": {"event": "Tier Changed", "by": "event.tier"}}, "once": True}}
+    tree["plays"]["gained"] |= {"channels": ["sms"], "cool_down": "1m", "skips": ["consent", "cool_down"]}
+    shop.operator("apply", shop.file(tree))
+    known = len(shop.decisions())
+    for _ in range(2):
+        shop.send("Tier Changed", {"tier": "gold"}, "1002", {"ns": "phone", "value": "+8613800000000"})
+    await_(lambda: len(shop.decisions()) == known + 2, "two decisions")
+    sent, again = shop.decisions()[known:]
+    assert (sent.outcome, again.code, sent.id) == ("emitted", "duplicate", again.id)
+    # Why it was sent, not why it was not sent once more.
+    assert shop.command("why", sent.id).stdout.startswith("gained: emitted on sms\n")
     for arguments, code, text in [
-        (("member:1001", "--play", "nothing"), 1, "no play 'nothing' is in force; there are: gone, never, one"),
+        (("member:1001", "--play", "nothing"), 1, "no play 'nothing' is in force; there are: gained"),
         (("member:7",), 1, "has never been seen"),
         (("00000000-0000-0000-0000-000000000000",), 1, "is neither a customer nor a decision that is still kept"),
         (("00000000-0000-0000-0000-000000000000", "--play", "one"), 2, "is no customer"),
