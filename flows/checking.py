@@ -143,6 +143,19 @@ class YamlLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+def larger(tree: object, most: int) -> bool:
+    """Whether a tree holds more than ``most`` values. Aliases count each time; what holds itself has no end."""
+    left, waiting = most, [tree]
+    while waiting and left >= 0:
+        value = waiting.pop()
+        left -= 1
+        if isinstance(value, dict):
+            waiting += value.values()
+        elif isinstance(value, list):
+            waiting += value
+    return left < 0
+
+
 def problem(error: yaml.YAMLError) -> str:
     """What is wrong and where, without the text around it, which may hold a key."""
     if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:

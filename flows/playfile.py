@@ -8,7 +8,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 import yaml
 
-from flows.checking import Checker, YamlLoader, problem
+from flows.checking import Checker, YamlLoader, larger, problem
 from operators.playbook import PlayBook, faults_of
 from operators.segmentbook import SegmentBook
 from schemas.config import Section
@@ -18,8 +18,9 @@ from schemas.plays import Play, PlayFile, Segment, Window
 #: The plays to begin with.
 STARTER: Final = Path(__file__).parent.parent / "plays" / "retail.yaml"
 T = TypeVar("T", bound=Section)
-#: A larger file is not one of plays.
+#: A larger file is not one of plays (bytes), nor one that holds more values; aliases can make millions of a few lines.
 LARGEST: Final = 5_000_000
+MOST: Final = 200_000
 
 
 def load(path: Path = STARTER) -> PlayFile:
@@ -54,6 +55,8 @@ def _tree(text: bytes, name: str) -> dict[Any, Any]:
         raise ConfigError([f"{name}: is not YAML: {problem(error)}"]) from None
     except (ValueError, RecursionError):  # a date that is none; nested without end
         raise ConfigError([f"{name}: is not YAML: a value in it cannot be read"]) from None
+    if larger(tree, MOST):
+        raise ConfigError([f"{name}: holds more than {MOST:,} values, aliases included, or one that holds itself"])
     if not isinstance(tree, dict):
         raise ConfigError(
             [f"{name}: must hold keys and values, `plays` above all; see `touchstream plays show --starter`"]

@@ -274,6 +274,12 @@ def test_a_fault_shows_the_place() -> None:
     assert fault.endswith("did you mean profile.spend?: ...file.orders > 1 and >>>profile.spent > 100 or profile....")
 
 
+def _bomb(of: str) -> bytes:
+    """A few lines that stand for millions of values."""
+    lines = ["x0: &x0 [a]", *[f"x{n}: &x{n} {of.format(f'*x{n - 1}')}" for n in range(1, 12)]]
+    return "\n".join([*lines, "plays: {one: {values: *x11}}"]).encode()
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
@@ -286,6 +292,9 @@ def test_a_fault_shows_the_place() -> None:
         (b"plays: 2026-99-99", "is not YAML: a value in it cannot be read"),
         (b"x" * (playfile.LARGEST + 1), "is larger than 5 MB"),
         (b"[" * 100_000, "is not YAML"),
+        (_bomb("[{0},{0},{0},{0},{0},{0},{0},{0},{0}]"), "holds more than 200,000 values"),
+        (_bomb("{{a: {0}, b: {0}, c: {0}, d: {0}, e: {0}, f: {0}}}"), "holds more than 200,000 values"),
+        (b"plays: &a {p: *a}", "or one that holds itself"),
     ],
 )
 def test_what_is_no_file_of_plays(text: bytes, expected: str) -> None:
