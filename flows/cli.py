@@ -40,6 +40,22 @@ class Main(click.Group):
             ctx.exit(0)
         except KeyboardInterrupt:
             ctx.exit(130)
+        except Exception as error:
+            if (told := _of_servers(error)) is None:
+                raise
+            _complain(told)
+            ctx.exit(1)
+
+
+def _of_servers(error: Exception) -> str | None:
+    """What to say of a server that does not answer as it should; None of other errors. The clients take long to import:
+    only a command that has done so can have met their errors."""
+    redis, kafka = sys.modules.get("redis"), sys.modules.get("confluent_kafka")
+    if redis is not None and isinstance(error, redis.RedisError):
+        return f"Redis does not answer: {str(error).rstrip('.')}; check redis.url"
+    if kafka is not None and isinstance(error, kafka.KafkaException):
+        return f"Kafka does not answer: {error.args[0].str()}; check kafka.bootstrap"
+    return None
 
 
 def _complain(*lines: str) -> None:

@@ -54,6 +54,26 @@ def test_the_commands_are_those_of_the_readme() -> None:
     }  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("command", "server"),
+    [
+        (("plays", "list"), "Redis"),
+        (("plays", "pause", "--all"), "Redis"),
+        (("why", "member:1001"), "Redis"),
+        (("identity", "stats"), "Redis"),
+        (("status",), "Kafka"),
+    ],
+)
+def test_servers_that_do_not_answer_are_named(tmp_path: Path, command: tuple[str, ...], server: str) -> None:
+    path = tmp_path / "touchstream.yaml"
+    path.write_text(call("config", "init").output)
+    nowhere = {"TOUCHSTREAM_KAFKA__BOOTSTRAP": "127.0.0.1:1", "TOUCHSTREAM_REDIS__URL": "redis://127.0.0.1:1/0"}
+    result = call(*command, "-c", str(path), env=nowhere)
+    assert result.exit_code == 1
+    assert result.stderr.startswith(f"touchstream: {server} does not answer: ")
+    assert result.stderr.endswith(("; check redis.url\n", "; check kafka.bootstrap\n"))
+
+
 def test_config_init_gives_a_file_that_checks(tmp_path: Path) -> None:
     path = tmp_path / "touchstream.yaml"
     path.write_text(call("config", "init").output)
