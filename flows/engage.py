@@ -16,7 +16,6 @@ from bytewax.dataflow import Dataflow
 from flows.running import Running
 from operators.batches import BatchSink, BatchSource
 from operators.engagement import FLOW, Engagement
-from state.connection import connect
 
 #: How long an idle process waits for messages before it looks at its timers again (seconds).
 WAIT = 0.02
@@ -25,7 +24,7 @@ WAIT = 0.02
 def flow() -> Dataflow:
     """The dataflow of one process, configured from file and environment."""
     running = Running(FLOW)
-    engagement = Engagement(running.config, connect(running.config), initialise=running.initialise)
+    engagement = Engagement(running.config, running.redis, initialise=running.initialise)
     dataflow = Dataflow(FLOW)
     stitched = op.input("stitched", dataflow, BatchSource(running.polls(engagement, WAIT), running.draining))
     loaded = op.map("load", stitched, running.timed("load", engagement.load))

@@ -17,11 +17,9 @@ from bytewax.dataflow import Dataflow
 
 from flows.running import Running
 from operators.batches import BatchSink, BatchSource
-from operators.kafka import Partition
 from operators.rewards import Rewards
-from operators.subscription import Received
+from operators.subscription import Received, Subscription
 from operators.training import FLOW, Training
-from state.connection import connect
 from state.shards import Commit
 
 #: How long an idle process waits for examples, and for outcomes (seconds).
@@ -49,9 +47,10 @@ class Turns:
         """Commit it."""
         self._turn.commit(commits)
 
-    def lag(self) -> dict[Partition, int]:
-        """Records not yet learned, by owned partition."""
-        return {partition: lag for each in self._both for partition, lag in each.lag().items()}
+    @property
+    def subscriptions(self) -> list[Subscription]:
+        """What both read."""
+        return [subscription for each in self._both for subscription in each.subscriptions]
 
     def close(self) -> None:
         """Leave cleanly."""
@@ -62,7 +61,7 @@ class Turns:
 def flow() -> Dataflow:
     """The dataflow of one process, configured from file and environment."""
     running = Running(FLOW)
-    config, client = running.config, connect(running.config)
+    config, client = running.config, running.redis
     turns = Turns(
         Training(config, client, initialise=running.initialise), Rewards(config, client, initialise=running.initialise)
     )

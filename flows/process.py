@@ -28,6 +28,8 @@ from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final
 
+from prometheus_client import disable_created_metrics
+
 from flows import logs
 from flows.health import HealthServer, Report
 from operators import metrics
@@ -55,6 +57,7 @@ class Process:
         self._stall_seconds = stall_seconds
         self._last_beat = time.monotonic()
         self._ready, self._why = False, "starting"
+        self._judge: Callable[[], list[str]] = list
         self._server: HealthServer | None = None
         self._stopped = threading.Event()
         self._undo: list[Callable[[], object]] = []
@@ -69,7 +72,10 @@ class Process:
         process._handle_signals()
         process._tame_collector()
         facts = build_info(name)
+        # When a metric was made says nothing that the start of the process does not, and doubles what is scraped.
+        disable_created_metrics()  # type: ignore[no-untyped-call]
         metrics.BUILD.info(facts)
+        metrics.IDLE.source(process._idle)
         log.info("started", extra={**facts, "pid": os.getpid(), "metrics": process.address})
         return process
 
@@ -98,22 +104,31 @@ class Process:
             self._draining = True
             threading.Thread(target=self._watch_drain, name="drain", daemon=True).start()
 
+    def judge(self, problems: Callable[[], list[str]]) -> None:
+        """Ask ``problems``, from the thread of whoever asks for readiness, why this process cannot work."""
+        self._judge = problems
+
     def health(self) -> Report:
         """Good while the loop comes round."""
         idle = time.monotonic() - self._last_beat
-        return Report(idle < self._stall_seconds, {"flow": self.name, "seconds_since_progress": round(idle, 3)})
+        good = idle < self._stall_seconds
+        why = [] if good else [f"the loop has not come round for {idle:.0f} s (bound {self._stall_seconds:.0f} s)"]
+        facts = {"flow": self.name, "healthy": good, "why": why, "seconds_since_progress": round(idle, 3)}
+        return Report(good, facts)
 
     def readiness(self) -> Report:
         """Good while the process does its work and is not about to leave."""
-        why = "draining" if self._draining else self._why
-        good = self._ready and not self._draining
-        return Report(good, {"flow": self.name, "ready": good, "why": why})
+        why = ["draining"] if self._draining else self._judge() if self._ready else [self._why]
+        return Report(not why, {"flow": self.name, "ready": not why, "why": why})
 
     def stop(self) -> None:
         """Close the server and give signals and collector back."""
         self._stopped.set()
         while self._undo:
             self._undo.pop()()
+
+    def _idle(self) -> list[metrics.Sample]:
+        return [((self.name,), time.monotonic() - self._last_beat)]
 
     def _serve(self, config: Config) -> None:
         if config.metrics.port is not None:

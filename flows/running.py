@@ -1,20 +1,25 @@
-"""A flow's shell in its process: batches counted and timed, lag reported, progress noted."""
+"""A flow's shell in its process: batches counted and timed, progress noted, readiness judged."""
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeVar
+
+import redis
 
 from flows import settings
 from flows.process import Process
 from operators import metrics
-from operators.subscription import Received
+from operators.subscription import Received, Subscription
 from schemas.config import Config
+from state.connection import connect
 
-#: How often lag is looked up (seconds).
-LAG_EVERY = 1.0
+#: How often Redis is asked how it is (seconds).
+INFO_EVERY = 15.0
+#: So long (seconds) Redis and Kafka have to answer whoever asks whether this process is ready.
+ANSWER_SECONDS = 1.0
 
 In = TypeVar("In")
 Out = TypeVar("Out")
@@ -26,8 +31,9 @@ class Shell(Protocol):
     def poll(self, wait: float) -> list[Received]:
         """The next messages, waiting up to ``wait`` seconds."""
 
-    def lag(self) -> Mapping[Any, int]:
-        """Records not yet processed, by partition."""
+    @property
+    def subscriptions(self) -> Sequence[Subscription]:
+        """What it reads."""
 
 
 class Running:
@@ -39,24 +45,29 @@ class Running:
         self.initialise = os.environ.get("TOUCHSTREAM_INITIALISE") == "1"
         self._flow = flow
         self._process = Process.start(flow, self.config)
-        self._lag_at = 0.0
+        self.redis = connect(self.config, metrics.redis_observer(flow))
+        self._asked_at = 0.0
+        self._evicted = self._memory = 0
+        self._caught_up = False
+        metrics.REDIS_EVICTED.source(self._redis_evicted)
+        metrics.REDIS_MEMORY.source(self._redis_memory)
 
     def draining(self) -> bool:
         """Whether to stop after the current batch."""
         return self._process.draining
 
     def polls(self, shell: Shell, wait: float) -> Callable[[], list[Received]]:
-        """``shell.poll``, with progress, rate and lag reported."""
+        """``shell.poll``, with progress and rate reported."""
         batch = metrics.BATCH_RECORDS.labels(self._flow)
+        self._process.judge(lambda: self._problems(shell.subscriptions))
 
         def poll() -> list[Received]:
             self._process.beat()
             self._process.ready(True)
+            self._ask()
             messages = shell.poll(wait)
             if messages:
                 batch.observe(len(messages))
-                metrics.RECORDS_CONSUMED.labels(self._flow, messages[0].topic()).inc(len(messages))
-            self._report_lag(shell)
             return messages
 
         return poll
@@ -74,10 +85,40 @@ class Running:
 
         return run
 
-    def _report_lag(self, shell: Shell) -> None:
-        if time.monotonic() - self._lag_at < LAG_EVERY:
+    def _problems(self, subscriptions: Sequence[Subscription]) -> list[str]:
+        """Why this process does not do its work, or cannot; asked by another thread."""
+        found = [each.problem for each in subscriptions if each.problem]
+        lag, bound = max(each.lag_seconds for each in subscriptions), self.config.limits.ready_lag_seconds
+        self._caught_up = self._caught_up or (not found and lag <= bound)
+        if not found and not self._caught_up:
+            found.append(f"lag: {lag:.0f} s behind; ready from {bound} s on (limits.ready_lag_seconds)")
+        if not _answers(self.config):
+            found.append(f"redis: does not answer within {ANSWER_SECONDS:.0f} s")
+        if not subscriptions[0].answers(ANSWER_SECONDS):
+            found.append(f"kafka: does not answer within {ANSWER_SECONDS:.0f} s")
+        return found
+
+    def _ask(self) -> None:
+        if time.monotonic() - self._asked_at < INFO_EVERY:
             return
-        self._lag_at = time.monotonic()
-        for partition, lag in shell.lag().items():
-            topic, number = partition
-            metrics.LAG.labels(self._flow, topic, str(number)).set(lag)
+        self._asked_at = time.monotonic()
+        try:
+            stats: Any = self.redis.info("stats")
+            memory: Any = self.redis.info("memory")
+        except redis.RedisError:
+            return  # counted, and the flow will meet it too
+        self._evicted, self._memory = int(stats["evicted_keys"]), int(memory["used_memory"])
+
+    def _redis_evicted(self) -> list[metrics.Sample]:
+        return [((self._flow,), self._evicted)]
+
+    def _redis_memory(self) -> list[metrics.Sample]:
+        return [((self._flow,), self._memory)]
+
+
+def _answers(config: Config) -> bool:
+    try:
+        with connect(config, timeout=ANSWER_SECONDS) as client:
+            return bool(client.ping())
+    except redis.RedisError:
+        return False

@@ -69,6 +69,7 @@ DESCRIPTIONS: Final[dict[str, str]] = {
     "limits.dead_letter_ratio": "Share of dead letters at which stitch stops; 1 never stops.",
     "limits.dead_letter_window": "The number of last records that share is taken of.",
     "limits.drain_seconds": "A process told to stop has this long to finish its batch.",
+    "limits.ready_lag_seconds": "A process that starts is ready once it is no further behind than this.",
     "metrics": "/metrics, /healthz and /readyz of each process.",
     "metrics.host": "Address to listen on; 0.0.0.0 for all.",
     "metrics.port": "Port; 0 picks a free one, empty serves nothing. `run all` gives each flow the next port.",

@@ -15,7 +15,6 @@ from bytewax.dataflow import Dataflow
 from flows.running import Running
 from operators.batches import BatchSink, BatchSource
 from operators.reception import FLOW, Reception
-from state.connection import connect
 
 #: How long an idle process waits for touchpoints (seconds).
 WAIT = 0.02
@@ -24,7 +23,7 @@ WAIT = 0.02
 def flow() -> Dataflow:
     """The dataflow of one process, configured from file and environment."""
     running = Running(FLOW)
-    reception = Reception(running.config, connect(running.config), initialise=running.initialise)
+    reception = Reception(running.config, running.redis, initialise=running.initialise)
     dataflow = Dataflow(FLOW)
     touchpoints = op.input("touchpoints", dataflow, BatchSource(running.polls(reception, WAIT), running.draining))
     batches = op.map("stitch", touchpoints, running.timed("stitch", reception.stitch))

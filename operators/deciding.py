@@ -264,7 +264,7 @@ class Decider:
         trigger = self._trigger(profile, candidate, own_id, verdict, at, candidate.version or book.version)
         shard.emit(self._triggers, -1, profile.customer, stitched.encode(trigger))
         if candidate.ts:
-            shard.started.append(candidate.ts)
+            shard.started.append((candidate.ts, candidate.time))
 
     def _trigger(
         self, profile: Profile, candidate: Candidate, own_id: str, verdict: Verdict, at: int, version: str

@@ -47,9 +47,10 @@ _repeated = lru_cache(CACHED)(decode_body)
 
 
 class _Shown(msgspec.Struct):
-    """The identifiers that a touchpoint carried."""
+    """The identifiers that a touchpoint carried, and where it comes from."""
 
     ids: list[str] = []
+    src: str = ""
 
 
 _shown = msgspec.json.Decoder(_Shown)
@@ -168,6 +169,8 @@ class Engage:
         if fold.seen(profile, event.eid):
             shard.count("duplicates")
             shard.tally("duplicates")
+            topic = _shown.decode(raw).src.partition("/")[0]
+            shard.repeated[topic] = shard.repeated.get(topic, 0) + 1
             return
         shard.count("applied")
         body, book = _body(event), self._book(shard)

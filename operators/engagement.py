@@ -11,16 +11,15 @@ import time
 import msgspec
 import redis
 
-from operators import metrics
+from operators import metrics, observing
 from operators.churn import Model
 from operators.engage import Engage
 from operators.failpoints import failpoint
-from operators.figures import bucket
 from operators.kafka import Partition
 from operators.ownership import Ownership
 from operators.playbook import PlayBook
 from operators.shard import Shard, state_of
-from operators.subscription import Received, Start
+from operators.subscription import Received, Start, Subscription
 from operators.timers import KEPT
 from operators.visits import Visits
 from schemas import stitched
@@ -36,6 +35,8 @@ from state.shards import Commit, Output, ShardStore, Stored
 FLOW = "engage"
 #: What a shard has counted is told after so long (ms) if nothing else moves its clock.
 TELL_AFTER = 1_000
+#: How often the sizes of shards are looked up (seconds).
+MEASURE_EVERY = 15.0
 
 
 class Entry(msgspec.Struct):
@@ -80,6 +81,13 @@ class Engagement:
         self._ticked: dict[int, float] = {}
         self._watermark: int | None = None
         self._watermark_at = 0.0
+        self._sizes: dict[int, tuple[int, int]] = {}
+        self._measured_at = 0.0
+        self._found = self._missed = 0
+        metrics.SHARD_CUSTOMERS.source(self._customers)
+        metrics.SHARD_TIMERS.source(self._timers)
+        metrics.CACHE_HITS.source(self._hits)
+        metrics.CACHE_MISSES.source(self._misses)
         self._ownership = Ownership(
             config, FLOW, self._topic, self._store, self._open, self._drop, initialise=initialise
         )
@@ -87,6 +95,7 @@ class Engagement:
 
     def poll(self, wait: float) -> list[Received]:
         """The next batch of messages, possibly none."""
+        self._measure()
         return self._ownership.poll(self._config.limits.batch, wait)
 
     def load(self, messages: list[Received]) -> Batch:
@@ -102,7 +111,11 @@ class Engagement:
             else:
                 entries.append(entry)
         try:
-            self._fetch({number: self._wanted(self.shards[number], entries) for number, entries in batch.items()})
+            wanted = {number: self._wanted(self.shards[number], entries) for number, entries in batch.items()}
+            missing = sum([suffix.startswith("c:") for suffixes in wanted.values() for suffix in suffixes])
+            self._missed += missing
+            self._found += max(0, len(messages) - missing)
+            self._fetch(wanted)
             self._fetch_parts({number: _customers(entries) for number, entries in batch.items()})
             for number, entries in batch.items():
                 self._load_timers(self.shards[number], entries)
@@ -143,18 +156,49 @@ class Engagement:
         if not self._ownership.commit(commits, [*ticks, *self._visits.due(self.shards)]):
             return
         metrics.TICKS.inc(len(ticks))
+        now = _wall_ms()
         cached = max(1, self._config.limits.cached_customers // max(1, len(self.shards)))
         for shard in touched:
-            _observe(shard)
+            observing.engaged(shard, now)
             shard.settle(cached)
 
-    def lag(self) -> dict[Partition, int]:
-        """Records not yet processed, by owned partition."""
-        return self._ownership.behind()
+    @property
+    def subscriptions(self) -> list[Subscription]:
+        """What it reads."""
+        return [self._ownership.subscription]
 
     def close(self) -> None:
         """Leave cleanly."""
         self._ownership.close()
+
+    # -- measuring ---------------------------------------------------------------------------------------
+
+    def _measure(self) -> None:
+        """Look up now and then how large the shards are."""
+        if self.shards and time.monotonic() - self._measured_at >= MEASURE_EVERY:
+            self._measured_at = time.monotonic()
+            try:
+                self._sizes = self._store.sizes(sorted(self.shards))
+            except redis.RedisError as error:
+                self._ownership.stumble(error)
+
+    def _customers(self) -> list[metrics.Sample]:
+        return [((str(number),), customers) for number, (customers, _) in self._sizes.items()]
+
+    def _timers(self) -> list[metrics.Sample]:
+        return [((str(number),), timers) for number, (_, timers) in self._sizes.items()]
+
+    def _hits(self) -> list[metrics.Sample]:
+        return [((FLOW, "profiles"), self._found)]
+
+    def _misses(self) -> list[metrics.Sample]:
+        return [((FLOW, "profiles"), self._missed)]
+
+    def _overdue(self) -> float:
+        """For how long (seconds) the oldest timer has been due by the clock of this deployment."""
+        now = _wall_ms() if self._config.clock == "process" else self._watermark
+        due = [each for shard in self.shards.values() if (each := shard.timers.next_due()) is not None]
+        return max(0, now - min(due)) / 1000 if due and now is not None else 0.0
 
     # -- loading -----------------------------------------------------------------------------------------
 
@@ -211,7 +255,10 @@ class Engagement:
 
     def _tick(self, shard: Shard, record: Tick) -> None:
         """Fire what is due; the customers concerned are only known now, so they are loaded now."""
+        due = shard.timers.next_due()
         customers = self._engage.tick(shard, record)
+        if customers and due is not None:
+            metrics.TIMER_LATENESS.observe(max(0, shard.state.at - due) / 1000)
         wanted = ["c:" + each for each in customers if each not in shard.profiles]
         wanted += ["x:" + each for each in customers if each not in shard.examples]
         self._fetch({shard.number: wanted})
@@ -258,6 +305,8 @@ class Engagement:
 
     def _drop(self) -> None:
         self.shards.clear()
+        self._sizes = {}
+        self._measured_at = 0.0
         self._visits.begin_anew()
 
     # -- committing --------------------------------------------------------------------------------------
@@ -293,6 +342,7 @@ class Engagement:
         interval = self._config.limits.tick_ms / 1000
         if now - self._watermark_at >= interval:
             self._watermark, self._watermark_at = self._read_watermark(), now
+            metrics.TIMERS_OVERDUE.set(self._overdue())
         watermark = self._watermark
         if watermark is None:
             return []
@@ -327,35 +377,6 @@ def _customers(entries: list[Entry]) -> list[str]:
     """Whom records are about."""
     named = [entry.record.customer for entry in entries if isinstance(entry.record, Gist | Change | Absorb)]
     return named + [each for entry in entries if isinstance(entry.record, Visit) for each in entry.record.customers]
-
-
-def _observe(shard: Shard) -> None:
-    """Copy what one batch counted into the metrics."""
-    now = _wall_ms()
-    for ts in shard.started:
-        took = max(0, now - ts)
-        metrics.TRIGGER_LATENCY.observe(took / 1000)
-        place = bucket(took)
-        shard.latency[place] = shard.latency.get(place, 0) + 1
-    for name, count in shard.counters.items():
-        kind, _, rest = name.partition("/")
-        if kind == "decision":
-            play, _, code = rest.partition("/")
-            emitted = code == "emitted"
-            metrics.DECISIONS.labels(play, "emitted" if emitted else "stopped", "" if emitted else code).inc(count)
-            if emitted:
-                metrics.TRIGGERS.labels(play).inc(count)
-        elif kind == "outcome":
-            play, _, said = rest.partition("/")
-            metrics.OUTCOMES.labels(play, said).inc(count)
-        elif kind.startswith("identity_"):
-            metrics.IDENTITY_CHANGES.labels(kind.removeprefix("identity_")).inc(count)
-        elif kind == "park_timeouts":
-            metrics.PARKED_TIMEOUTS.inc(count)
-        elif kind == "activations":
-            metrics.MODEL_ACTIVATIONS.inc(count)
-        else:
-            metrics.RECORDS.labels(FLOW, kind).inc(count)
 
 
 def _wall_ms() -> int:

@@ -57,14 +57,16 @@ class Ownership:
         self._config = config
         self._token = uuid.uuid4().hex
         self._transactions = Transactions(config, flow)
-        self._subscription = Subscription(config, flow, [topic], self._take_over, self._let_go)
+        self._consumed = metrics.RECORDS_CONSUMED.labels(flow, topic)
+        metrics.LAST_COMMIT.labels(flow).set_to_current_time()
+        self.subscription = Subscription(config, flow, [topic], self._take_over, self._let_go)
         self._r: dict[int, int] = {}
         self._k: dict[int, int] = {}
         self._k_at = time.monotonic()
 
     def check_partitions(self, expected: int) -> None:
         """Raises `PositionError` unless the topic has the partitions it was created with."""
-        found = self._subscription.partition_count(self._topic)
+        found = self.subscription.partition_count(self._topic)
         if found != expected:
             raise PositionError(
                 f"{self._topic} has {found} partitions, {expected} are configured: the shard of every customer would "
@@ -74,16 +76,14 @@ class Ownership:
     def poll(self, limit: int, wait: float) -> list[Received]:
         """The next messages, of owned shards only. Waits out Redis being away."""
         try:
-            return self._subscription.poll(limit, wait)
+            messages = self.subscription.poll(limit, wait)
+            self._consumed.inc(len(messages))
+            return messages
         except (redis.RedisError, Aborted) as error:
             self.stumble(error)
             # Redis being away passes: try again with the next poll, which also answers the group.
             time.sleep(0.1)
             return []
-
-    def behind(self) -> dict[Partition, int]:
-        """Lag in records per owned partition."""
-        return self._subscription.behind()
 
     def commit(self, commits: Sequence[Commit], extra: Sequence[Output] = ()) -> bool:
         """Write ``commits`` to Redis, then their outboxes and ``extra`` with the offsets in one transaction.
@@ -106,10 +106,10 @@ class Ownership:
 
     def close(self) -> None:
         """Bring K up to R and leave the group."""
-        if not self._subscription.stale and self._subscription.group is not None:
+        if not self.subscription.stale and self.subscription.group is not None:
             self._k_at = 0.0
             self._publish([], [])
-        self._subscription.close()
+        self.subscription.close()
 
     def _publish(self, outputs: list[Output], extra: Sequence[Output]) -> None:
         due = time.monotonic() - self._k_at >= K_EVERY
@@ -120,7 +120,7 @@ class Ownership:
         if not outputs and not extra and not ahead:
             return
         offsets = [TopicPartition(self._topic, shard, r) for shard, r in ahead.items()]
-        self._transactions.publish([*outputs, *extra], offsets, self._subscription.group)
+        self._transactions.publish([*outputs, *extra], offsets, self.subscription.group)
         self._k.update(ahead)
         failpoint(f"{self._flow}.before_clear")
 
@@ -128,25 +128,23 @@ class Ownership:
         """Drop all that is cached; the next `poll` takes the shards over again."""
         if isinstance(error, Conflict):
             metrics.COMMIT_CONFLICTS.labels(self._flow).inc()
-        elif isinstance(error, redis.RedisError):
-            metrics.REDIS_ERRORS.labels(self._flow).inc()
         log.warning("shards will be taken over again", extra={"error": str(error)})
-        self._subscription.stale = bool(self._subscription.partitions)
+        self.subscription.stale = bool(self.subscription.partitions)
         self._forget()
 
     def _take_over(self) -> Mapping[Partition, int]:
-        numbers = sorted(number for _, number in self._subscription.partitions)
+        numbers = sorted(number for _, number in self.subscription.partitions)
         self._forget()
         previous = self._store.take(numbers, self._token, self._transactions.id)
         failpoint(f"{self._flow}.taking_over")
         for transactional_id in set(previous) - {"", self._transactions.id}:
             Transactions.fence(self._config, transactional_id)
-        committed = self._subscription.committed()
+        committed = self.subscription.committed()
         stored = self._store.read(numbers)
         starts = {}
         for number, held in zip(numbers, stored, strict=True):
             partition = (self._topic, number)
-            first = self._subscription.first(partition)
+            first = self.subscription.first(partition)
             starts[number] = start(partition, committed[partition], held.r, first, initialise=self._initialise)
             metrics.TAKEOVERS.labels(self._flow, starts[number].kind).inc()
         self._republish(starts, stored)
@@ -169,7 +167,7 @@ class Ownership:
             for number, each in starts.items()
         ]
         failpoint(f"{self._flow}.republishing")
-        self._transactions.publish(missing, offsets, self._subscription.group)
+        self._transactions.publish(missing, offsets, self.subscription.group)
         self._r = {number: each.offset for number, each in starts.items()}
         self._k = {number: max(each.offset, each.floor) for number, each in starts.items()}
 

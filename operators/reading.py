@@ -6,7 +6,7 @@ Everything a sender can get wrong comes out here, before the record has had any 
 from __future__ import annotations
 
 from functools import lru_cache, partial
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
@@ -31,6 +31,15 @@ from state.vault import DeadLetterBox, Original
 CACHED, LARGEST_REPEATING = 50_000, 1_000
 #: A message can be sent to these: their values travel sealed, as the customer's number does.
 DELIVERABLE = frozenset(("email", "phone", "wechat_openid", "wechat_unionid"))
+
+
+#: How often something was found in caches, and was not, by cache.
+Caches = dict[str, tuple[int, int]]
+
+
+def found_in(**caches: Any) -> Caches:
+    """How often something was found in these caches of `functools.lru_cache`, and was not."""
+    return {name: cache.cache_info()[:2] for name, cache in caches.items()}
 
 
 class Message(Protocol):
@@ -63,7 +72,7 @@ class Person(msgspec.Struct, eq=False):
 
     Shared by the touchpoints that show the same identifiers, and not to be changed, but for ``cluster``: where they
     were found last, a hint of where to look first. ``command``: not a sighting, but what an operator says of ``who``,
-    whose tokens then stand in the order of the command.
+    whose tokens then stand in the order of the command. ``mixed``: the identifiers are of several people.
     """
 
     who: tuple[tuple[bytes, ...], int]
@@ -76,6 +85,12 @@ class Person(msgspec.Struct, eq=False):
     cluster: bytes = b""
     command: Command | None = None
     kind: str = OBSERVED
+    mixed: bool = False
+
+    @property
+    def flawed(self) -> bool:
+        """Whether identifiers are of no use or of several people."""
+        return self.junk > 0 or self.mixed
 
     def sighting(self, first: int, last: int) -> Sighting:
         """What it says of identity to have been seen so from ``first`` to ``last`` (ms)."""
@@ -225,7 +240,7 @@ class Reader:
         if not usable:
             raise RecordFault("no_usable_identifier", "$.identifiers")
         found = list(usable.values())
-        tokens = self._connecting(found)
+        tokens, mixed = self._connecting(found)
         logins = 0
         for i, token in enumerate(tokens):
             if token in proven:
@@ -239,16 +254,22 @@ class Reader:
             tuple([self.rules.by_last(tokens[i], tokens[j]) for j in range(len(tokens)) for i in range(j)]),
             self.rules.logged_out(tokens) if leaving else (),
             kind=ALIAS if ALIAS in kinds else TILL if TILL in kinds else OBSERVED,
+            mixed=mixed,
         )
 
-    def _connecting(self, found: list[Known]) -> tuple[bytes, ...]:
+    def _connecting(self, found: list[Known]) -> tuple[tuple[bytes, ...], bool]:
         """The tokens that say who somebody is, ascending. Those that never connect do so only if there is nothing
-        else; where the event confuses several people, its strongest identifier alone counts."""
+        else; where the event confuses several people, its strongest identifier alone counts. Whether it does."""
         of = self.rules.policy.of
         tokens = sorted([known.token for known in found if of(known.ns).connects] or [found[0].token])
-        if confused(tuple(tokens), self.rules):
+        if mixed := confused(tuple(tokens), self.rules):
             tokens = [min(tokens, key=lambda token: (self.rules.order(token[:CUT]), token))]
-        return tuple(tokens)
+        return tuple(tokens), mixed
+
+    @property
+    def caches(self) -> Caches:
+        """How often what is remembered was asked for."""
+        return found_in(bodies=self._repeating, identifiers=self._known, persons=self._person)
 
     def identifier(self, name: str, given: str) -> Known | None:
         """One identifier as it is known everywhere; None if it is junk."""

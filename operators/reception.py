@@ -15,7 +15,7 @@ import msgspec
 import redis
 from confluent_kafka import TopicPartition
 
-from operators import metrics
+from operators import metrics, observing
 from operators.failpoints import failpoint
 from operators.kafka import Partition
 from operators.stitching import Batch, Lane, Stitcher
@@ -67,6 +67,9 @@ class Reception:
         self._accounts: dict[Partition, Account] = {}
         self._watched = Account()
         self._idle_at = 0.0
+        metrics.LAST_COMMIT.labels(FLOW).set_to_current_time()
+        metrics.CACHE_HITS.source(self._hits)
+        metrics.CACHE_MISSES.source(self._misses)
 
     def poll(self, wait: float) -> list[Received]:
         """The next batch of source records. Waits out Redis being away."""
@@ -106,18 +109,25 @@ class Reception:
             self._stitcher.published(batch)
         except (Conflict, redis.RedisError) as error:
             self._stumble(error)
-        _observe(batch)
+        observing.stitched(batch)
         metrics.COMMITS.labels(FLOW).inc()
         metrics.LAST_COMMIT.labels(FLOW).set_to_current_time()
         self._watch(batch)
 
-    def lag(self) -> dict[Partition, int]:
-        """Records not yet stitched, by source partition."""
-        return self._subscription.behind()
+    @property
+    def subscriptions(self) -> list[Subscription]:
+        """What it reads."""
+        return [self._subscription]
 
     def close(self) -> None:
         """Leave the group."""
         self._subscription.close()
+
+    def _hits(self) -> list[metrics.Sample]:
+        return [((FLOW, name), hits) for name, (hits, _) in self._stitcher.caches.items()]
+
+    def _misses(self) -> list[metrics.Sample]:
+        return [((FLOW, name), misses) for name, (_, misses) in self._stitcher.caches.items()]
 
     def _offsets(self, batch: Batch) -> list[TopicPartition]:
         """The next offset of each partition in the batch, never below K, with the account up to it."""
@@ -155,8 +165,6 @@ class Reception:
     def _stumble(self, error: Exception) -> None:
         if isinstance(error, Conflict):
             metrics.COMMIT_CONFLICTS.labels(FLOW).inc()
-        elif isinstance(error, redis.RedisError):
-            metrics.REDIS_ERRORS.labels(FLOW).inc()
         log.warning("partitions will be taken over again", extra={"error": str(error)})
         self._subscription.stale = bool(self._subscription.partitions)
 
@@ -192,18 +200,6 @@ class Reception:
                 swap_transactions(self._redis, self._config.prefix, partitions, "")
             except redis.RedisError as error:
                 log.warning("could not let go of partitions in Redis", extra={"error": str(error)})
-
-
-def _observe(batch: Batch) -> None:
-    """Copy what one batch counted into the metrics."""
-    consumed = sum(lane.consumed for lane in batch.lanes.values())
-    dead = sum(lane.dead for lane in batch.lanes.values())
-    erased = sum(lane.erased for lane in batch.lanes.values())
-    became = {"stitched": consumed - dead - erased, "dead": dead, "erased": erased, "suppressed": batch.suppressed}
-    for result, count in became.items():
-        metrics.RECORDS.labels(FLOW, result).inc(count)
-    for reason, count in batch.faults.items():
-        metrics.DEAD_LETTERS.labels(reason).inc(count)
 
 
 def _read_account(metadata: str | None) -> Account:

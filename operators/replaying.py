@@ -131,6 +131,7 @@ class Replay:
     def _hand_out(self, shard: Shard) -> None:
         outbox, shard.outbox = shard.outbox, []
         shard.started.clear()
+        shard.repeated.clear()
         for output in outbox:
             if self._virtual and output.topic == self._topic:
                 self._looped.append((output.partition, output.value))

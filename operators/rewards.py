@@ -12,9 +12,8 @@ import msgspec
 import redis
 
 from operators.beliefs import Beliefs
-from operators.kafka import Partition
 from operators.ownership import Ownership
-from operators.subscription import Received, Start
+from operators.subscription import Received, Start, Subscription
 from schemas import stitched
 from schemas.config import Config
 from schemas.outputs import Outcome
@@ -93,9 +92,10 @@ class Rewards:
         if self._ownership.commit(commits):
             self._stored.update((commit.shard, commit.r) for commit in commits)
 
-    def lag(self) -> dict[Partition, int]:
-        """Outcomes not yet learned, by owned partition."""
-        return self._ownership.behind()
+    @property
+    def subscriptions(self) -> list[Subscription]:
+        """What it reads."""
+        return [self._ownership.subscription]
 
     def close(self) -> None:
         """Leave cleanly."""

@@ -62,8 +62,9 @@ def arms_of(state: ShardState, play: str) -> dict[str, tuple[int, int]]:
 
 class Shard:
     """One shard. ``r`` is the next input offset, ``floor`` K at take-over: outputs born of inputs below it are
-    already in Kafka and are not written again. ``started`` collects the broker times of touchpoints that led to
-    triggers, for the latency metric."""
+    already in Kafka and are not written again. ``started`` collects broker and event times of touchpoints that led to
+    triggers, ``repeated`` counts
+    duplicates by topic, for the metrics."""
 
     def __init__(self, number: int, r: int, stored: int | None, state: ShardState, floor: int) -> None:
         self.number = number
@@ -85,7 +86,8 @@ class Shard:
         self.changed_products: set[str] = set()
         self.counters: dict[str, int] = {}
         self.outbox: list[Output] = []
-        self.started: list[int] = []
+        self.started: list[tuple[int, int]] = []
+        self.repeated: dict[str, int] = {}
         #: How long triggers have been under way, as measured since the last partial was told: by bucket, how many.
         self.latency: dict[int, int] = {}
         #: Whether anything is counted for the figures of the shop.
@@ -99,6 +101,8 @@ class Shard:
         profile = self.profiles.get(customer)
         if profile is None:
             profile = self.profiles[customer] = Profile(customer)
+            if not customer.startswith("product:"):
+                self.count("customers")
         self.changed.add(customer)
         return profile
 
@@ -166,6 +170,7 @@ class Shard:
         self.timers.trim()
         self.outbox = []
         self.started.clear()
+        self.repeated.clear()
         while len(self.profiles) > cached:
             customer, _ = self.profiles.popitem(last=False)
             self.parts.pop(customer, None)

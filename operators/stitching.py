@@ -22,7 +22,7 @@ import msgspec
 
 from operators.changes import CREATED
 from operators.planning import Planner
-from operators.reading import Message, Person, Reader, Touch
+from operators.reading import NOBODY, Caches, Message, Person, Reader, Touch, found_in
 from operators.resolving import Resolution, Resolver
 from schemas import stitched
 from schemas.commands import NEEDS
@@ -52,9 +52,9 @@ class Batch:
     """What one batch leads to.
 
     ``outgoing``: in order, a customer's pending changes before its touchpoints. ``lanes``: what it holds of each
-    source partition. ``sources``: R and watermark per source partition as they stand in Redis now. ``suppressed``:
-    records below K. ``changes``: identity changes made, by kind. ``faults``: dead letters by reason. ``effects``:
-    touches by what they did to evidence.
+    source partition. ``sources``: R and watermark per source partition as they stand in Redis now. ``changes``:
+    identity changes made, by kind. ``faults``: dead letters by reason. ``effects``: touches by what they did to
+    evidence.
     """
 
     outgoing: list[Outgoing] = field(default_factory=list)
@@ -62,7 +62,6 @@ class Batch:
     sources: dict[Partition, Source] = field(default_factory=dict)
     told: dict[bytes, Held] = field(default_factory=dict)
     changed: set[str] = field(default_factory=set)
-    suppressed: int = 0
     junk: int = 0
     rounds: int = 0
     changes: Counter[str] = field(default_factory=Counter)
@@ -70,10 +69,15 @@ class Batch:
     effects: Counter[str] = field(default_factory=Counter)
 
 
+#: What is older than this (ms) when it is written, or newer than now, is a defect of its source.
+LATE_MS, AHEAD_MS = 300_000, 30_000
+
+
 class Lane(msgspec.Struct):
     """What a batch holds of a source partition: ``name`` "topic/partition", K, first offset, the offset from which on
     nobody can have heard of the records (see `Touch`), next offset, the time of the last record (ms), and how many
-    touchpoints, of them dead and erased ones, and commands were at or above K."""
+    touchpoints, of them dead and erased ones, and commands were at or above K. Of these touchpoints, with what defect:
+    ``late``, ``incomplete``, ``inconsistent``. ``suppressed``: records below K."""
 
     name: str
     k: int
@@ -85,6 +89,10 @@ class Lane(msgspec.Struct):
     dead: int = 0
     erased: int = 0
     commands: int = 0
+    suppressed: int = 0
+    late: int = 0
+    incomplete: int = 0
+    inconsistent: int = 0
 
 
 class _Home(msgspec.Struct):
@@ -123,6 +131,11 @@ class Stitcher:
         self._reached: dict[Partition, int] = {}
         self._forgotten: dict[Partition, int] = {}
         self._highest = 0
+
+    @property
+    def caches(self) -> Caches:
+        """How often what is remembered was asked for."""
+        return {**self._reader.caches, **found_in(homes=self._home), "clusters": self._store.cached}
 
     def positions(self, partitions: Iterable[Partition]) -> dict[Partition, int]:
         """R of each partition that has one. To be called for every partition at take-over, and after any error."""
@@ -213,9 +226,14 @@ class Stitcher:
                 if log_clock:
                     at = self._see(event.at or self._highest or event.time)
                 event.at = at
-                if event.time > at:
-                    event.time = at
                 lane.time = at if log_clock else event.ts
+                if event.time > at:
+                    lane.inconsistent += live and event.time - at > AHEAD_MS
+                    event.time = at
+                elif lane.time - event.time > LATE_MS:
+                    lane.late += live
+                if event.channel is None or touch.person.flawed:
+                    _judge(lane, touch, live)
                 touch.live, touch.sure = live, offset >= lane.sure
                 touches.append(touch)
                 if touch.person.command is not None:
@@ -229,7 +247,7 @@ class Stitcher:
             if live:
                 lane.consumed += 1
             else:
-                batch.suppressed += 1
+                lane.suppressed += 1
             lane.next = offset + 1
         self._reached.update((source, lane.next) for source, lane in lanes.items())
         return touches
@@ -377,3 +395,11 @@ class Stitcher:
         """What Redis holds of a source; ``offset`` where it holds nothing."""
         packed = self._sources.get(source)
         return read_source(packed) if packed else Source(offset, 0)
+
+
+def _judge(lane: Lane, touch: Touch, live: bool) -> None:
+    """Count what a touchpoint lacks, and that it contradicts itself; products and commands have no channel."""
+    person = touch.person
+    if person.junk or (touch.event.channel is None and person is not NOBODY and person.command is None):
+        lane.incomplete += live
+    lane.inconsistent += live and person.mixed

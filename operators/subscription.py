@@ -15,6 +15,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from operators import metrics
 from operators.kafka import Partition, client_properties, group_id
+from operators.lag import Lag
 from schemas.config import Config
 from schemas.errors import PositionError
 
@@ -64,6 +65,10 @@ PASSING = frozenset(
 )
 
 
+#: How often a running loop looks up where it stands, and librdkafka tells of offsets (seconds).
+LOOK_EVERY, TELL_EVERY = 1.0, 5.0
+
+
 class Subscription:
     """A consumer group member.
 
@@ -81,12 +86,16 @@ class Subscription:
         let_go: Callable[[list[Partition], bool], None],
     ) -> None:
         self._flow = flow
+        self._topics = list(topics)
         self._take = take
         self._let_go = let_go
         self.group: Any = None
         self.partitions: list[Partition] = []
         self.stale = False
         self._ended: set[Partition] = set()
+        self._lag = Lag()
+        self._looked_at = 0.0
+        self._closed = False
         self._consumer = Consumer(
             {
                 **client_properties(config),
@@ -104,16 +113,22 @@ class Subscription:
                 "fetch.message.max.bytes": 4_000_000,
                 "queued.max.messages.kbytes": 65_536,
                 "topic.metadata.refresh.interval.ms": 30_000,
+                "statistics.interval.ms": int(TELL_EVERY * 1000),
+                "stats_cb": lambda statistics: self._lag.told(statistics, time.time()),
                 "log_level": 3,
             }
         )
+        metrics.LAG_RECORDS.source(self._lag_records)
+        metrics.LAG_SECONDS.source(self._lag_seconds)
+        metrics.STABLE_AGE.source(self._stable_age)
         self._consumer.subscribe(
-            list(topics), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
+            self._topics, on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
         )
 
     def poll(self, limit: int, wait: float) -> list[Received]:
         """Up to ``limit`` messages; waits up to ``wait`` seconds for the first. Raises `PositionError` when a
         position is out of the log's range and `KafkaException` for what will not pass."""
+        self._come_round()
         # consume() waits its whole timeout for a full batch: take what is there, else wait for one.
         messages: list[Message] = self._consumer.consume(limit, 0)
         if not messages:
@@ -127,7 +142,59 @@ class Subscription:
         elif self._ended:
             self._ended.difference_update(map(_partition, messages))
         # The callback of a revocation may have run while records were being collected.
-        return cast(list[Received], messages) if self.partitions else []
+        if not self.partitions:
+            return []
+        for message in messages[:1] + messages[-1:]:
+            # Records come in runs of a partition: looking at the ends of each batch meets them all, and costs nothing.
+            self._lag.begin(_partition(message), message.timestamp()[1] / 1000, time.time())
+        return cast(list[Received], messages)
+
+    def _come_round(self) -> None:
+        """Say that all that was read is done."""
+        now = time.time()
+        self._lag.come_round(now)
+        if now - self._looked_at >= LOOK_EVERY and not self.stale:
+            self._looked_at = now
+            self._lag.note(self.behind(), now)
+
+    @property
+    def problem(self) -> str:
+        """Why nothing can be read yet; empty if it can. A member that is assigned nothing stands by."""
+        if self.group is None:
+            return f"{', '.join(self._topics)}: no partitions are assigned yet"
+        return f"{', '.join(self._topics)}: partitions are being taken over" if self.stale else ""
+
+    @property
+    def lag_seconds(self) -> float:
+        """How far the worst partition is behind; from any thread."""
+        return max([seconds for _, seconds in self._lag_seconds()], default=0.0)
+
+    def answers(self, seconds: float) -> bool:
+        """Whether the broker answers within ``seconds``; from any thread."""
+        try:
+            return bool(self._consumer.list_topics(self._topics[0], timeout=seconds).brokers)
+        except (KafkaException, RuntimeError):
+            return False
+
+    def _lag_records(self) -> list[metrics.Sample]:
+        return [((self._flow, topic, str(number)), records) for (topic, number), records in self._asked().items()]
+
+    def _lag_seconds(self) -> list[metrics.Sample]:
+        behind, now = self._asked(), time.time()
+        return [
+            ((self._flow, topic, str(number)), self._lag.seconds((topic, number), behind.get((topic, number)), now))
+            for topic, number in self.partitions
+        ]
+
+    def _stable_age(self) -> list[metrics.Sample]:
+        return [((self._flow, topic), age) for topic, age in self._lag.stable_age(time.time()).items()]
+
+    def _asked(self) -> dict[Partition, int]:
+        """`behind`, for another thread: nobody knows while partitions change hands."""
+        try:
+            return {} if self._closed or self.stale else self.behind()
+        except (KafkaException, RuntimeError):
+            return {}
 
     def _is_record(self, message: Message) -> bool:
         """Whether this is a record; notes the ends of partitions, lets pass what passes, raises other errors."""
@@ -203,12 +270,14 @@ class Subscription:
 
     def close(self) -> None:
         """Leave the group."""
+        self._closed = True
         self._consumer.close()
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         metrics.REBALANCES.labels(self._flow).inc()
         self.partitions = [(each.topic, each.partition) for each in partitions]
         self.group = consumer.consumer_group_metadata()
+        self._lag.start(self.partitions, time.time())
         self.stale = True
         # Nothing is fetched before the take-over has said from where.
         consumer.assign([])

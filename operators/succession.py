@@ -179,6 +179,7 @@ class Succession:
             self.forward_event(shard, raw, new)
         handed.examples.clear()
         handed.parts.clear()
+        shard.count("customers", 0 if profile.alias else -1)
         lives = _ended(profile) if profile.alias and profile.alias != new else profile.lives
         shard.profiles[profile.customer] = Profile(profile.customer, new, change.version, due=profile.due, lives=lives)
         if profile.alias != new:
@@ -296,6 +297,7 @@ class Succession:
         self._segments.withdraw(shard, profile, segments.ERASED)
         tally.withdraw(shard, profile)
         shard.count("erased", len(profile.parked))
+        shard.count("customers", 0 if profile.alias else -1)
         _forget_goals(shard, profile)
         examples.clear()
         self.forget_parts(shard, profile)
@@ -310,6 +312,7 @@ class Succession:
         """Whether a change names this alias as a customer who lives again: then the register points to itself."""
         if version <= profile.alias_version:
             return False
+        shard.count("customers")
         profile.lives = _ended(profile)
         profile.alias, profile.alias_version = "", version
         self._outputs.alias(shard, profile.customer, profile.customer, version)

@@ -12,10 +12,9 @@ import msgspec
 import redis
 
 from operators.churn import content_hash
-from operators.kafka import Partition
 from operators.learning import Learning
 from operators.ownership import Ownership
-from operators.subscription import Received, Start
+from operators.subscription import Received, Start, Subscription
 from schemas import stitched
 from schemas.config import Config
 from schemas.outputs import Example
@@ -82,9 +81,10 @@ class Training:
         if self._ownership.commit(commits):
             self._stored.update((commit.shard, commit.r) for commit in commits)
 
-    def lag(self) -> dict[Partition, int]:
-        """Examples not yet learned, by owned partition."""
-        return self._ownership.behind()
+    @property
+    def subscriptions(self) -> list[Subscription]:
+        """What it reads."""
+        return [self._ownership.subscription]
 
     def close(self) -> None:
         """Leave cleanly."""

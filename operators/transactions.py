@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import time
 import uuid
+from collections import Counter
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, Protocol
 
 from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, KafkaError, KafkaException, Message, Producer, TopicPartition
@@ -72,7 +73,10 @@ class Transactions:
         self._tolerated_ms = config.limits.clock_skew_seconds * 1000
         self._compared_at = 0.0
         self._skew_ms = 0
+        self._seconds = metrics.BATCH_SECONDS.labels(flow, "publish")
+        self._published = lru_cache(partial(metrics.RECORDS_PUBLISHED.labels, flow))
         self._producer = self._connect(config, self.id)
+        metrics.PRODUCER_QUEUE.source(self._queue)
 
     @staticmethod
     def _connect(config: Config, transactional_id: str) -> Producer:
@@ -106,7 +110,7 @@ class Transactions:
 
         Raises `Aborted` when the transaction was given up and `Fenced` when the producer is done for.
         """
-        producer = self._producer
+        producer, started = self._producer, time.perf_counter()
         try:
             self._retry(producer.begin_transaction)
             self._produce(outputs)
@@ -115,13 +119,20 @@ class Transactions:
                 self._retry(producer.send_offsets_to_transaction, list(offsets), group, 10)
             self._retry(producer.commit_transaction, 10)
         except KafkaException as error:
+            metrics.DELIVERY_FAILURES.labels(self._flow).inc(len(outputs))
             self._give_up(error)
+        self._seconds.observe(time.perf_counter() - started)
+        for topic, count in Counter([output.topic for output in outputs]).items():
+            self._published(topic).inc(count)
         producer.poll(0)
         if self._skew_ms:
             raise ClockSkew(
                 f"this machine's clock and the broker's are {self._skew_ms / 1000:+.1f} s apart (limit "
                 f"{self._tolerated_ms / 1000:.0f} s): set it right (NTP) before this process stamps more records"
             )
+
+    def _queue(self) -> list[metrics.Sample]:
+        return [((self._flow,), len(self._producer))]
 
     def _produce(self, outputs: Sequence[Publishable]) -> None:
         produce, probe = self._producer.produce, self._probe(outputs)

@@ -144,6 +144,7 @@ class Limits(Section):
     dead_letter_ratio: Share = 0.5
     dead_letter_window: Positive = 10_000
     drain_seconds: Positive = 30
+    ready_lag_seconds: Positive = 60
 
 
 class Metrics(Section):

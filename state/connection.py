@@ -2,19 +2,76 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from time import perf_counter
+from typing import Any, cast
+
 import redis
 from redis.backoff import NoBackoff
+from redis.client import Pipeline
+from redis.exceptions import NoScriptError
 from redis.retry import Retry
 
 from schemas.config import Config
 
+#: Told of every round trip: the command (of a pipeline its first), how long it took (seconds), whether it failed.
+Observer = Callable[[str, float, bool], None]
 
-def connect(config: Config) -> redis.Redis:
-    """A client that reports every failure at once: retrying is the business of the take-over."""
-    return redis.Redis.from_url(
+
+def connect(config: Config, observe: Observer | None = None, *, timeout: float | None = None) -> redis.Redis:
+    """A client that reports every failure at once: retrying is the business of the take-over.
+
+    ``timeout`` (seconds): instead of the configured one.
+    """
+    timeout = timeout or config.redis.timeout_seconds
+    client: Any = _Observed.from_url(
         config.redis.url,
-        socket_timeout=config.redis.timeout_seconds,
-        socket_connect_timeout=config.redis.timeout_seconds,
+        socket_timeout=timeout,
+        socket_connect_timeout=timeout,
         retry=Retry(NoBackoff(), 0),
         decode_responses=False,
     )
+    client.observe = observe or _unobserved
+    return cast(redis.Redis, client)
+
+
+def _unobserved(operation: str, seconds: float, failed: bool) -> None:
+    """Nobody wants to know."""
+
+
+class _Observed(redis.Redis):
+    """A client whose round trips are told."""
+
+    observe: Observer = staticmethod(_unobserved)
+
+    def execute_command(self, *args: Any, **options: Any) -> Any:
+        return _told(self.observe, args[0], super().execute_command, *args, **options)
+
+    def pipeline(self, transaction: bool = True, shard_hint: Any = None) -> _ObservedPipeline:
+        pipe = _ObservedPipeline(self.connection_pool, self.response_callbacks, transaction, shard_hint)
+        pipe.observe = self.observe
+        return pipe
+
+
+class _ObservedPipeline(Pipeline):
+    observe: Observer = staticmethod(_unobserved)
+
+    def execute(self, raise_on_error: bool = True) -> list[Any]:
+        if not self.command_stack:
+            return super().execute(raise_on_error)
+        operation = self.command_stack[0][0][0]
+        result: list[Any] = _told(self.observe, operation, super().execute, raise_on_error)
+        return result
+
+
+def _told(observe: Observer, operation: Any, call: Callable[..., Any], *args: Any, **options: Any) -> Any:
+    started, failed = perf_counter(), True
+    try:
+        result = call(*args, **options)
+        failed = False
+        return result
+    except NoScriptError:
+        failed = False  # it is loaded and called again
+        raise
+    finally:
+        observe(str(operation), perf_counter() - started, failed)

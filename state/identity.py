@@ -195,6 +195,11 @@ class IdentityStore:
         self._nonce = os.urandom(STAMP - 8)
         self._held = lru_cache(CACHED)(_held)
 
+    @property
+    def cached(self) -> tuple[int, int]:
+        """How often a cluster that was read was still known as it was, and was not."""
+        return self._held.cache_info()[:2]
+
     def identifier_key(self, token: bytes) -> bytes:
         """Where an identifier's cluster and customer stand."""
         return self._tag + token

@@ -173,6 +173,18 @@ class ShardStore:
                 total[name.decode()] = total.get(name.decode(), 0) + int(count)
         return total
 
+    def sizes(self, shards: Sequence[int]) -> dict[int, tuple[int, int]]:
+        """Customers, and those of them with a timer, of each shard."""
+        pipe = self._redis.pipeline(transaction=False)
+        for shard in shards:
+            pipe.hget(self.key(shard, "count"), "customers")
+            pipe.zcard(self.key(shard, "timers"))
+        replies: list[Any] = pipe.execute()
+        return {
+            shard: (int(customers or 0), int(timers))
+            for shard, customers, timers in zip(shards, replies[::2], replies[1::2], strict=True)
+        }
+
     def commit(self, commits: Sequence[Commit], owner: str, wall_ms: int) -> None:
         """Write all commits in one round trip, each atomic in its shard. Raises `Conflict` if one was refused.
 

@@ -74,12 +74,12 @@ def test_nobody_is_welcomed_twice() -> None:
     assert world.decisions[0].id == world.decisions[1].id
 
 
-def test_latency_is_measured_from_the_brokers_time() -> None:
+def test_latency_is_measured_from_the_brokers_time_and_from_the_touchpoints_own() -> None:
     world = ready()
     shard = world.shards[0]
     world.feed(signed_up(A)).step(0, batch=2)
     world.engage.apply(shard, signed_up(A), b"")
-    assert shard.started == [T + 1]
+    assert shard.started == [(T + 1, T)]
 
 
 # -- third view --------------------------------------------------------------------------------------------
@@ -278,7 +278,7 @@ def test_duplicates_are_known_among_the_last_64() -> None:
 
 def test_an_unknown_type_is_applied_and_its_consent_too() -> None:
     world = World().feed(event(A, "Spun Around", {"any": "thing"}, T, consent={"sms": True})).run()
-    assert world.counts == {"applied": 1}
+    assert world.counts == {"applied": 1, "customers": 1}
     assert world.profile(A).consent == {"sms/marketing": (True, T)}
 
 
@@ -432,4 +432,4 @@ def test_stored_timers_are_those_of_the_profiles(log: list[Any]) -> None:
 
 def test_a_change_is_not_a_touchpoint() -> None:
     world = World().feed(Change(T, token("x"), "linked", A, 1, T, ["device:x"])).run()
-    assert world.counts == {"identity_linked": 1}
+    assert world.counts == {"identity_linked": 1, "customers": 1}

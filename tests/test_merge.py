@@ -94,7 +94,7 @@ def test_what_comes_for_the_old_customer_is_forwarded() -> None:
     assert views_of(world.profile(B)) == [("tea", T + MINUTE)]
     (forwarded,) = sent(world, Event)
     assert (forwarded.customer, forwarded.hops, forwarded.at) == (B, 1, T + DAY)
-    assert world.counts == {"forwarded": 1, "applied": 1, "absorbed": 1, "identity_merged": 1}
+    assert world.counts == {"forwarded": 1, "applied": 1, "absorbed": 1, "identity_merged": 1, "customers": 1}
     world.feed(viewed(A, "tea", T + MINUTE)).run()
     assert (world.counts["forwarded"], world.counts["applied"], world.counts["duplicates"]) == (2, 1, 1)
 

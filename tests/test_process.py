@@ -78,7 +78,7 @@ def get(address: str | None, path: str) -> tuple[int, str]:
 def test_metrics_and_health_are_served() -> None:
     config = msgspec.structs.replace(CONFIG, metrics=Metrics(port=0))
     with started(config) as running:
-        assert get(running.address, "/readyz") == (503, '{"flow":"sample","ready":false,"why":"starting"}\n')
+        assert get(running.address, "/readyz") == (503, '{"flow":"sample","ready":false,"why":["starting"]}\n')
         running.ready(True)
         assert get(running.address, "/readyz")[0] == 200
         assert get(running.address, "/healthz")[0] == 200
@@ -87,7 +87,7 @@ def test_metrics_and_health_are_served() -> None:
         assert 'touchstream_build_info{bytewax="0.21.1",flow="sample"' in text
         assert get(running.address, "/other")[0] == 404
         running.drain()
-        assert json.loads(get(running.address, "/readyz")[1])["why"] == "draining"
+        assert json.loads(get(running.address, "/readyz")[1])["why"] == ["draining"]
 
 
 def test_a_loop_that_hangs_is_not_healthy() -> None:
