@@ -50,7 +50,8 @@ LABELS: Final = {
     "dimension": "completeness, validity, consistency, timeliness, uniqueness",
     "flow": "stitch, engage, learn, or rewards (the other half of the learn process)",
     "kind": "of a take-over: fresh (first start), crash (R >= K), rollback (R < K: Redis lost its last moments); "
-    "of an identity change: created, linked, merged, moved, split, quarantined, released, refused, erased",
+    "of an identity change: created, linked, merged, moved, split, quarantined, released, refused, erased; "
+    "of an alert: what it is about",
     "operation": "a command of Redis in lower case; of a pipeline, its first",
     "partition": "of the topic; for engage that is the shard",
     "play": "a play by name",
@@ -133,6 +134,7 @@ RECORDS_PUBLISHED: Final = counter(
     "flow",
     "topic",
 )
+ALERTS: Final = counter("touchstream_alerts_total", "Alerts written to the topic `alerts`.", "kind")
 BATCH_SECONDS: Final = histogram(
     "touchstream_batch_seconds", "Time a batch spends in a stage.", STAGE_BUCKETS, "flow", "stage"
 )

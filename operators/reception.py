@@ -23,7 +23,7 @@ from operators.subscription import FRESH, Received, Subscription, start
 from operators.transactions import Aborted, Transactions
 from schemas.config import Config
 from schemas.errors import Conflict, SourceGoneMad
-from schemas.topics import inputs
+from schemas.topics import inputs, topic_name
 from state.identity import IdentityStore
 from state.sources import swap_transactions
 
@@ -68,6 +68,7 @@ class Reception:
         self._watched = Account()
         self._idle_at = 0.0
         metrics.LAST_COMMIT.labels(FLOW).set_to_current_time()
+        observing.expect(topic_name(config, name) for name in config.topics.sources)
         metrics.CACHE_HITS.source(self._hits)
         metrics.CACHE_MISSES.source(self._misses)
 

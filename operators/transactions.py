@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
 from typing import Any, Protocol
 
+import msgspec
 from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from operators import metrics
@@ -17,7 +18,8 @@ from operators.failpoints import failpoint
 from operators.kafka import client_properties
 from schemas.config import Config
 from schemas.errors import ClockSkew, TouchstreamError
-from schemas.topics import LARGEST_OUTPUT, STITCHED, topic_name
+from schemas.outputs import Alert
+from schemas.topics import ALERTS, LARGEST_OUTPUT, STITCHED, topic_name
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +59,8 @@ CLOUD_EVENT = [("content-type", b"application/cloudevents+json; charset=UTF-8")]
 #: How often the broker's clock is compared with ours (seconds).
 CLOCK_EVERY = 5.0
 
+_alert = msgspec.json.Decoder(Alert)
+
 
 class Transactions:
     """A transactional producer with an id of its own, unique per incarnation.
@@ -70,6 +74,7 @@ class Transactions:
         # With the log's clock nothing is stamped with ours.
         self._stitched = topic_name(config, STITCHED) if config.clock == "process" else None
         self._triggers = topic_name(config, "triggers")
+        self._alerts = topic_name(config, ALERTS)
         self._tolerated_ms = config.limits.clock_skew_seconds * 1000
         self._compared_at = 0.0
         self._skew_ms = 0
@@ -124,6 +129,8 @@ class Transactions:
         self._seconds.observe(time.perf_counter() - started)
         for topic, count in Counter([output.topic for output in outputs]).items():
             self._published(topic).inc(count)
+            if topic == self._alerts:
+                _count_alerts([output.value for output in outputs if output.topic == topic])
         producer.poll(0)
         if self._skew_ms:
             raise ClockSkew(
@@ -188,3 +195,9 @@ class Transactions:
         except KafkaException as second:
             raise Fenced(f"abort failed: {second.args[0].str()}") from second
         raise Aborted(cause.str()) from error
+
+
+def _count_alerts(values: Sequence[bytes | None]) -> None:
+    for value in values:
+        if value is not None:
+            metrics.ALERTS.labels(_alert.decode(value).kind).inc()

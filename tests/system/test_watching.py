@@ -19,7 +19,7 @@ import pytest
 from flows import admin
 from flows.status import status
 from schemas.config import Config, Limits, Metrics
-from schemas.topics import STITCHED, topic_name
+from schemas.topics import topic_name
 from tests.conftest import new_config
 from tests.servers import KafkaServer, ValkeyServer
 from tests.system.pipeline import Feeder, Flow, Pipeline, await_
@@ -87,12 +87,12 @@ def asked(flow: Flow, question: str) -> tuple[int, dict[str, Any]]:
         return 0, {}
 
 
-def lag(shop: Shop, what: str = "seconds") -> float:
-    """The worst of all partitions of ``stitched``, as engage says."""
-    (engage,) = shop.pipeline.of("engage")
-    topic, shards = topic_name(shop.config, STITCHED), range(shop.config.topics.shards)
+def lag(shop: Shop) -> float:
+    """By how many seconds stitch is behind in the worst of all partitions, as it says itself."""
+    (stitch,) = shop.pipeline.of("stitch")
+    topic, partitions = topic_name(shop.config, "touchpoints"), range(shop.config.topics.source_partitions)
     return max(
-        engage.metric(f"touchstream_lag_{what}", flow="engage", topic=topic, partition=str(each)) for each in shards
+        stitch.metric("touchstream_lag_seconds", flow="stitch", topic=topic, partition=str(each)) for each in partitions
     )
 
 
@@ -104,9 +104,9 @@ def wrong(flow: Flow, what: str) -> bool:
 
 def test_who_waits_for_redis_says_so_and_leaves_in_time(shop: Shop) -> None:
     shop.start()
-    (engage,) = shop.pipeline.of("engage")
+    stitch, engage = shop.pipeline.flows
     await_(lambda: engage.metric("touchstream_commits_total", flow="engage") > 5, "commits")
-    await_(lambda: lag(shop) < 1, "engage to keep up")
+    await_(lambda: lag(shop) < 1, "stitch to keep up")
     code, answer = asked(engage, "healthz")
     assert (code, answer["healthy"], answer["why"]) == (200, True, [])
     shop.valkey.pause()
@@ -115,8 +115,8 @@ def test_who_waits_for_redis_says_so_and_leaves_in_time(shop: Shop) -> None:
         await_(lambda: lag(shop) > 6, "lag to rise while nothing moves")
         before = lag(shop)
         await_(lambda: lag(shop) > before + 1, "lag to go on rising")
-        await_(lambda: engage.metric("touchstream_redis_errors_total", flow="engage", operation="mget") > 0, "errors")
-        assert asked(engage, "healthz")[0] == 200, "waiting for Redis is no reason to be killed"
+        await_(lambda: stitch.metric("touchstream_redis_errors_total", flow="stitch", operation="mget") > 0, "errors")
+        assert asked(stitch, "healthz")[0] == 200, "waiting for Redis is no reason to be killed"
         codes, seconds = shop.stop(signal.SIGTERM)
         assert seconds < DRAIN + SLACK, codes
     finally:
