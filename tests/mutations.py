@@ -738,6 +738,32 @@ MUTATIONS = [
         "if self.clear is None:", "if self.clear is not None:",
         "tests/test_board.py::test_an_alert_begins_after_so_many_minutes_and_ends_when_it_is_clear",
     ),
+    # -- watching
+    Mutation(
+        "lag-rises-when-the-loop-is-stuck", "operators/lag.py",
+        "if behind == 0 and now - self._came_round < HUNG:", "if behind == 0:",
+        "tests/test_metrics.py::test_lag_goes_on_rising_when_the_loop_is_stuck",
+    ),
+    Mutation(
+        "an-open-transaction-ages", "operators/lag.py",
+        "before.since if before is not None and still else now", "now",
+        "tests/test_metrics.py::test_the_last_stable_offset_ages_while_a_transaction_holds_it",
+    ),
+    Mutation(
+        "who-was-merged-away-is-no-customer", "operators/succession.py",
+        "        shard.count(\"customers\", 0 if profile.alias else -1)\n        lives", "        lives",
+        "tests/test_metrics.py::test_customers_are_counted_without_those_merged_away_and_erased",
+    ),
+    Mutation(
+        "late-is-by-the-brokers-time", "operators/stitching.py",
+        "elif lane.time - event.time > LATE_MS:", "elif at - event.time > LATE_MS:",
+        "tests/test_metrics.py::test_touchpoints_that_are_late_or_of_the_future_are_counted",
+    ),
+    Mutation(
+        "who-cannot-work-is-not-ready", "flows/process.py",
+        "self._judge() if self._ready else [self._why]", "[] if self._ready else [self._why]",
+        "tests/test_process.py::test_who_cannot_work_is_not_ready_and_says_all_that_is_wrong",
+    ),
 ]  # fmt: skip
 
 

@@ -27,7 +27,7 @@ EXPRESSIONS = [rule["expr"] for group in GROUPS for rule in group["rules"]]
 
 
 class Case(NamedTuple):
-    """Series (in promtool's notation; a value a minute, or every ten where it takes a day), when to look, and the labels
+    """Series in promtool's notation (a value a minute, or every ten where it takes a day), when to look, and the labels
     with which ``alert`` fires there; none: it does not fire."""
 
     alert: str

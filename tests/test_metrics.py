@@ -16,13 +16,15 @@ from flows import metrics_table
 from operators import metrics, observing
 from operators.lag import HUNG, Lag
 from operators.metrics import METRICS, Sampled
-from operators.stitching import Batch, Lane
+from operators.stitching import AHEAD_MS, LATE_MS, Batch, Lane, Stitcher
 from schemas.config import Config
 from schemas.stitched import Change, Record
 from state.connection import connect
+from state.identity_memory import MemoryIdentity
 from state.profile import unpack
 from tests.conftest import new_config
 from tests.engage_helpers import DAY, A, B, C, T, World, created, event, signed_up, tick, token
+from tests.messages import START, TOPIC, Message, message
 
 PAGE = Path(__file__).parent.parent / "docs" / "metrics.md"
 ONE = ("t", 0)
@@ -160,6 +162,41 @@ def test_a_batch_of_stitch_is_counted_by_topic() -> None:
     batch.faults["not_json"] = 2
     observing.stitched(batch)
     assert [now - then for now, then in zip(counts(), before, strict=True)] == [16, 11, 4, 2, 1, 3, 0, 2, 8]
+
+
+def lane_of(*messages: Message, k: int = 0) -> Lane:
+    """What a batch of stitch says of the one partition it read, a minute after `START`."""
+    config = new_config("", "redis://localhost")
+    stitcher = Stitcher(config, MemoryIdentity(), lambda: START + 60_000)
+    return stitcher.stitch(messages, {(TOPIC, 0): k}, {}).lanes[TOPIC, 0]
+
+
+def defects(lane: Lane) -> tuple[int, int, int]:
+    return lane.incomplete, lane.inconsistent, lane.late
+
+
+def test_what_a_touchpoint_lacks_is_counted_once_for_its_source() -> None:
+    sound = message(0, "device:d1", channel="web")
+    assert defects(lane_of(sound)) == (0, 0, 0)
+    assert defects(lane_of(message(0, "device:d1"))) == (1, 0, 0), "no channel"
+    assert defects(lane_of(message(0, "device:d1", "device:null", channel="web"))) == (1, 0, 0), (
+        "an unusable identifier"
+    )
+    assert defects(lane_of(message(0, "device:d1", "device:null"))) == (1, 0, 0), "both, of one touchpoint"
+    assert defects(lane_of(message(0, "member:m1", "member:m2", channel="web"))) == (0, 1, 0), "two people"
+    stock = message(0, type="Stock Changed", data={"sku": "tea", "stock": 1})
+    assert defects(lane_of(stock)) == (0, 0, 0), "products have no channel"
+    assert defects(lane_of(message(0, "device:d1"), message(1, "device:d1"), k=1)) == (1, 0, 0), "what is below K was"
+
+
+def test_touchpoints_that_are_late_or_of_the_future_are_counted() -> None:
+    def timed(time: int) -> tuple[int, int, int]:
+        return defects(lane_of(message(0, "device:d1", channel="web", time=time)))
+
+    # Against the broker's time of the record, so that a backlog makes nothing late.
+    assert [timed(START - LATE_MS), timed(START - LATE_MS - 1)] == [(0, 0, 0), (0, 0, 1)]
+    now = START + 60_000
+    assert [timed(now + AHEAD_MS), timed(now + AHEAD_MS + 1)] == [(0, 0, 0), (0, 1, 0)]
 
 
 def test_a_batch_of_engage_is_counted_by_what_it_led_to() -> None:

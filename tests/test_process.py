@@ -92,7 +92,21 @@ def test_metrics_and_health_are_served() -> None:
 
 def test_a_loop_that_hangs_is_not_healthy() -> None:
     with started(msgspec.structs.replace(CONFIG, metrics=Metrics(port=0)), stall_seconds=0.0) as running:
-        assert get(running.address, "/healthz")[0] == 503
+        status, text = get(running.address, "/healthz")
+        assert (status, json.loads(text)["healthy"]) == (503, False)
+        assert json.loads(text)["why"] == ["the loop has not come round for 0 s (bound 0 s)"]
+        assert 'touchstream_loop_idle_seconds{flow="sample"} ' in get(running.address, "/metrics")[1]
+
+
+def test_who_cannot_work_is_not_ready_and_says_all_that_is_wrong() -> None:
+    with started(msgspec.structs.replace(CONFIG, metrics=Metrics(port=0))) as running:
+        wrong = ["redis: does not answer within 1 s", "lag: 90 s behind"]
+        running.judge(lambda: wrong)
+        running.ready(True)
+        status, text = get(running.address, "/readyz")
+        assert (status, json.loads(text)) == (503, {"flow": "sample", "ready": False, "why": wrong})
+        wrong.clear()
+        assert json.loads(get(running.address, "/readyz")[1]) == {"flow": "sample", "ready": True, "why": []}
 
 
 def test_a_taken_port_is_a_configuration_fault() -> None:
