@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Sequence
+from math import isfinite
 from typing import Any, Protocol, TypeVar
 
 import redis
@@ -91,7 +92,8 @@ class Running:
         lag, bound = max(each.lag_seconds for each in subscriptions), self.config.limits.ready_lag_seconds
         self._caught_up = self._caught_up or (not found and lag <= bound)
         if not found and not self._caught_up:
-            found.append(f"lag: {lag:.0f} s behind; ready from {bound} s on (limits.ready_lag_seconds)")
+            known = f"{lag:.0f} s behind" if isfinite(lag) else "not known yet"
+            found.append(f"lag: {known}; ready from {bound} s on (limits.ready_lag_seconds)")
         if not _answers(self.config):
             found.append(f"redis: does not answer within {ANSWER_SECONDS:.0f} s")
         if not subscriptions[0].answers(ANSWER_SECONDS):

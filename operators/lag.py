@@ -49,13 +49,14 @@ class Lag:
 
     def __init__(self) -> None:
         self._through: dict[Partition, float] = {}
+        self._since: dict[Partition, float] = {}
         self._came_round = 0.0
         self._stable: dict[Partition, Stable] = {}
 
     def start(self, partitions: Iterable[Partition], now: float) -> None:
         """These partitions were assigned, all others taken away; how old their next records are is not known yet."""
-        self._through = dict.fromkeys(partitions, now)
-        self._stable = {}
+        self._since = dict.fromkeys(partitions, now)
+        self._through, self._stable = {}, {}
         self._came_round = now
 
     def come_round(self, now: float) -> None:
@@ -70,17 +71,21 @@ class Lag:
         """Work begins on a record of ``partition`` that was written then."""
         self._through[partition] = min(written, now)
 
-    def seconds(self, partition: Partition, behind: int | None, now: float) -> float:
-        """How far it is behind, given that in records (None: not known)."""
+    def seconds(self, partition: Partition, behind: int | None, now: float, unknown: float | None = None) -> float:
+        """How far it is behind, given that in records (None: not known). Where nothing was read yet: since when it has
+        been assigned, or ``unknown``."""
         if behind == 0 and now - self._came_round < HUNG:
             return 0.0
-        return max(0.0, now - self._through.get(partition, now))
+        through = self._through.get(partition)
+        if through is None and unknown is not None:
+            return unknown
+        return max(0.0, now - (through or self._since.get(partition, now)))
 
     def told(self, statistics: str, now: float) -> None:
         """Take the last stable offsets and the ends from the statistics of librdkafka (JSON)."""
         for name, topic in _statistics.decode(statistics).topics.items():
             for number, offsets in topic.partitions.items():
-                if offsets.ls_offset >= 0 and (name, number) in self._through:
+                if offsets.ls_offset >= 0 and (name, number) in self._since:
                     self._stands((name, number), offsets.ls_offset, offsets.hi_offset, now)
 
     def _stands(self, partition: Partition, stable: int, end: int, now: float) -> None:

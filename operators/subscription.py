@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from math import inf
 from typing import Any, NamedTuple, Protocol, cast
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
@@ -166,8 +167,9 @@ class Subscription:
 
     @property
     def lag_seconds(self) -> float:
-        """How far the worst partition is behind; from any thread."""
-        return max([seconds for _, seconds in self._lag_seconds()], default=0.0)
+        """How far the worst partition is behind, infinitely if that is not known yet; from any thread."""
+        behind, now = self._asked(), time.time()
+        return max([self._lag.seconds(each, behind.get(each), now, inf) for each in self.partitions], default=0.0)
 
     def answers(self, seconds: float) -> bool:
         """Whether the broker answers within ``seconds``; from any thread."""
@@ -258,11 +260,8 @@ class Subscription:
             (topic, partition): self._consumer.get_watermark_offsets(TopicPartition(topic, partition), cached=True)[1]
             for topic, partition in self.partitions
         }
-        return {
-            each: 0 if each in self._ended else max(0, ends[each] - at)
-            for each, at in self.positions().items()
-            if ends[each] >= 0
-        }
+        known = {each: max(0, ends[each] - at) for each, at in self.positions().items() if ends[each] >= 0}
+        return known | {each: 0 for each in ends if each in self._ended}
 
     def partition_count(self, topic: str) -> int:
         """How many partitions the broker says a topic has; 0 when it does not exist."""

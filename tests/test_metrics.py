@@ -110,6 +110,17 @@ def test_lag_goes_on_rising_when_the_loop_is_stuck() -> None:
     assert lag.seconds(ONE, None, 180.0) == 70.0, "and who is being taken over is not read at all"
 
 
+def test_what_was_not_read_yet_is_as_old_as_nobody_knows() -> None:
+    lag = Lag()
+    lag.start([ONE], 100.0)
+    lag.come_round(103.0)
+    assert lag.seconds(ONE, 5, 103.0) == 3.0
+    assert lag.seconds(ONE, 5, 103.0, 7_200.0) == 7_200.0
+    assert lag.seconds(ONE, 0, 103.0, 7_200.0) == 0.0
+    lag.begin(ONE, 40.0, 103.0)
+    assert lag.seconds(ONE, 5, 103.0, 7_200.0) == 63.0
+
+
 def test_the_clock_of_who_wrote_a_record_makes_no_negative_lag() -> None:
     lag = Lag()
     lag.start([ONE], 100.0)

@@ -112,7 +112,7 @@ class Flow:
     def metric(self, name: str, **labels: str) -> float:
         """The value of a metric of the running process; 0 when it does not answer."""
         started = self.logged('"started"')
-        wanted = name + "{" + ",".join(f'{key}="{value}"' for key, value in labels.items()) + "}"
+        wanted = name + "{" + ",".join(f'{key}="{value}"' for key, value in sorted(labels.items())) + "}"
         try:
             with urllib.request.urlopen(f"http://{started[-1]['metrics']}/metrics", timeout=5) as answer:
                 lines = answer.read().decode().splitlines()
