@@ -8,9 +8,11 @@ import subprocess
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import click
 import pytest
 import yaml
 
+from flows.cli import main
 from operators.metrics import METRICS
 from tests.prometheus import program
 
@@ -186,6 +188,15 @@ def test_every_alert_says_how_bad_it_is_what_it_means_and_what_to_do(name: str) 
 
 def test_the_runbook_is_about_alerts_that_there_are() -> None:
     assert set(re.findall(r"^## (Touchstream\w+)$", RUNBOOK, re.MULTILINE)) == ALERTS.keys()
+
+
+def test_the_runbook_names_commands_that_there_are() -> None:
+    for command in re.findall(r"`touchstream ([a-z -]+?)`", RUNBOOK):
+        found: click.Command = main
+        for word in command.split():
+            if isinstance(found, click.Group):
+                assert word in found.commands, command
+                found = found.commands[word]
 
 
 def names(text: str) -> set[str]:
