@@ -84,6 +84,7 @@ class Engagement:
         self._sizes: dict[int, tuple[int, int]] = {}
         self._measured_at = 0.0
         self._found = self._missed = 0
+        metrics.expect([metrics.IDENTITY_CHANGES])
         metrics.SHARD_CUSTOMERS.source(self._customers)
         metrics.SHARD_TIMERS.source(self._timers)
         metrics.CACHE_HITS.source(self._hits)

@@ -261,6 +261,43 @@ IDLE: Final = Sampled(
 )
 
 
+#: What these labels can be. A counter is to be there, at 0, before its first count: else nobody sees that come.
+KINDS: Final[dict[Counter, tuple[str, ...]]] = {
+    ALERTS: ("quarantined", "play_error", "model_drift"),
+    IDENTITY_CHANGES: ("created", "linked", "merged", "moved", "split", "quarantined", "released", "refused", "erased"),
+}
+
+
+def expect(counters: Iterable[Counter]) -> None:
+    """Let these be there at 0, by all their kinds."""
+    for each in counters:
+        for kind in KINDS[each]:
+            each.labels(kind)
+
+
+class Commits:
+    """Counts the commits of one flow, and what happens to them."""
+
+    def __init__(self, flow: str) -> None:
+        self._done, self._last = COMMITS.labels(flow), LAST_COMMIT.labels(flow)
+        self._last.set_to_current_time()
+        self._taken = {kind: TAKEOVERS.labels(flow, kind) for kind in ("fresh", "crash", "rollback")}
+        self._conflicts = COMMIT_CONFLICTS.labels(flow)
+
+    def done(self) -> None:
+        """A batch was committed."""
+        self._done.inc()
+        self._last.set_to_current_time()
+
+    def refused(self) -> None:
+        """Somebody else has committed."""
+        self._conflicts.inc()
+
+    def taken(self, kind: str) -> None:
+        """A partition was taken over."""
+        self._taken[kind].inc()
+
+
 def redis_observer(flow: str) -> Callable[[str, float, bool], None]:
     """Counts the round trips of one flow: operation, seconds, whether it failed."""
     children: dict[str, tuple[Histogram, Counter]] = {}

@@ -58,7 +58,7 @@ class Ownership:
         self._token = uuid.uuid4().hex
         self._transactions = Transactions(config, flow)
         self._consumed = metrics.RECORDS_CONSUMED.labels(flow, topic)
-        metrics.LAST_COMMIT.labels(flow).set_to_current_time()
+        self._commits = metrics.Commits(flow)
         self.subscription = Subscription(config, flow, [topic], self._take_over, self._let_go)
         self._r: dict[int, int] = {}
         self._k: dict[int, int] = {}
@@ -100,8 +100,7 @@ class Ownership:
             self.stumble(error)
             return False
         if commits:
-            metrics.COMMITS.labels(self._flow).inc()
-            metrics.LAST_COMMIT.labels(self._flow).set_to_current_time()
+            self._commits.done()
         return True
 
     def close(self) -> None:
@@ -127,7 +126,7 @@ class Ownership:
     def stumble(self, error: Exception) -> None:
         """Drop all that is cached; the next `poll` takes the shards over again."""
         if isinstance(error, Conflict):
-            metrics.COMMIT_CONFLICTS.labels(self._flow).inc()
+            self._commits.refused()
         log.warning("shards will be taken over again", extra={"error": str(error)})
         self.subscription.stale = bool(self.subscription.partitions)
         self._forget()
@@ -146,7 +145,7 @@ class Ownership:
             partition = (self._topic, number)
             first = self.subscription.first(partition)
             starts[number] = start(partition, committed[partition], held.r, first, initialise=self._initialise)
-            metrics.TAKEOVERS.labels(self._flow, starts[number].kind).inc()
+            self._commits.taken(starts[number].kind)
         self._republish(starts, stored)
         # After K: a shard with K alone begins anew, one with R alone has lost K.
         stored = self._begin(starts, stored)

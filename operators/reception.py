@@ -67,7 +67,7 @@ class Reception:
         self._accounts: dict[Partition, Account] = {}
         self._watched = Account()
         self._idle_at = 0.0
-        metrics.LAST_COMMIT.labels(FLOW).set_to_current_time()
+        self._commits = metrics.Commits(FLOW)
         observing.expect(topic_name(config, name) for name in config.topics.sources)
         metrics.CACHE_HITS.source(self._hits)
         metrics.CACHE_MISSES.source(self._misses)
@@ -111,8 +111,7 @@ class Reception:
         except (Conflict, redis.RedisError) as error:
             self._stumble(error)
         observing.stitched(batch)
-        metrics.COMMITS.labels(FLOW).inc()
-        metrics.LAST_COMMIT.labels(FLOW).set_to_current_time()
+        self._commits.done()
         self._watch(batch)
 
     @property
@@ -165,7 +164,7 @@ class Reception:
 
     def _stumble(self, error: Exception) -> None:
         if isinstance(error, Conflict):
-            metrics.COMMIT_CONFLICTS.labels(FLOW).inc()
+            self._commits.refused()
         log.warning("partitions will be taken over again", extra={"error": str(error)})
         self._subscription.stale = bool(self._subscription.partitions)
 
@@ -184,7 +183,7 @@ class Reception:
             held = committed[partition]
             first = self._subscription.first(partition)
             begin = start(partition, held, stored.get(partition), first, initialise=self._initialise)
-            metrics.TAKEOVERS.labels(FLOW, begin.kind).inc()
+            self._commits.taken(begin.kind)
             starts[partition] = min(begin.offset, begin.floor)
             self._k[partition] = begin.floor
             if begin.kind == FRESH:

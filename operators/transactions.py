@@ -78,6 +78,8 @@ class Transactions:
         self._tolerated_ms = config.limits.clock_skew_seconds * 1000
         self._compared_at = 0.0
         self._skew_ms = 0
+        self._failed, self._aborted = metrics.DELIVERY_FAILURES.labels(flow), metrics.TRANSACTIONS_ABORTED.labels(flow)
+        metrics.expect([metrics.ALERTS])
         self._seconds = metrics.BATCH_SECONDS.labels(flow, "publish")
         self._published = lru_cache(partial(metrics.RECORDS_PUBLISHED.labels, flow))
         self._producer = self._connect(config, self.id)
@@ -124,7 +126,7 @@ class Transactions:
                 self._retry(producer.send_offsets_to_transaction, list(offsets), group, 10)
             self._retry(producer.commit_transaction, 10)
         except KafkaException as error:
-            metrics.DELIVERY_FAILURES.labels(self._flow).inc(len(outputs))
+            self._failed.inc(len(outputs))
             self._give_up(error)
         self._seconds.observe(time.perf_counter() - started)
         for topic, count in Counter([output.topic for output in outputs]).items():
@@ -188,7 +190,7 @@ class Transactions:
         cause: KafkaError = error.args[0]
         if cause.fatal() or cause.code() in (KafkaError._FENCED, KafkaError._STATE):
             raise Fenced(f"transactional producer is out: {cause.str()}") from error
-        metrics.TRANSACTIONS_ABORTED.labels(self._flow).inc()
+        self._aborted.inc()
         log.warning("transaction aborted", extra={"error": cause.str()})
         try:
             self._retry(self._producer.abort_transaction, 10)

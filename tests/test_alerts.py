@@ -11,8 +11,10 @@ from typing import Any, NamedTuple
 import click
 import pytest
 import yaml
+from prometheus_client import REGISTRY
 
 from flows.cli import main
+from operators import metrics
 from operators.metrics import METRICS
 from tests.prometheus import program
 
@@ -197,6 +199,13 @@ def test_the_runbook_names_commands_that_there_are() -> None:
             if isinstance(found, click.Group):
                 assert word in found.commands, command
                 found = found.commands[word]
+
+
+def test_counters_that_alerts_wait_for_are_there_before_they_count() -> None:
+    metrics.expect(metrics.KINDS)
+    for name, label in re.findall(r'(touchstream_\w+_total)\{kind="(\w+)"\}', " ".join(EXPRESSIONS)):
+        if "takeovers" not in name:
+            assert REGISTRY.get_sample_value(name, {"kind": label}) is not None, (name, label)
 
 
 def names(text: str) -> set[str]:

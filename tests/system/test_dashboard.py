@@ -19,7 +19,6 @@ pytestmark = pytest.mark.flows
 #: What there is nothing to show of while all goes well; all else has values after a short run.
 QUIET = {
     "Alerts that fire A",
-    "Written to the topic alerts in an hour A",
     "Goals by what became of them, a day A",  # the plays of these tests have none
 }
 
