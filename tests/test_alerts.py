@@ -135,6 +135,8 @@ CASES = [
     Case("TouchstreamModelStale", {ACTIVATED: "4x160", LEARNED: "0+10x160"}, "1550m", {}),
     Case("TouchstreamModelStale", {ACTIVATED: "0x80 4x80", LEARNED: "0+10x160"}, "1550m"),
     Case("TouchstreamModelStale", {ACTIVATED: "4x160", LEARNED: "9x160"}, "1550m"),
+    Case("TouchstreamPlayFails", {NOTICED % "play_error": "0x10 1x10"}, "15m", {}),
+    Case("TouchstreamPlayFails", {NOTICED % "play_error": "1x20", NOTICED % "quarantined": "0+1x20"}, "15m"),
     Case("TouchstreamModelDrifts", {NOTICED % "model_drift": "0x10 1x10"}, "15m", {}),
     Case("TouchstreamModelDrifts", {NOTICED % "model_drift": "1x20", NOTICED % "quarantined": "0+1x20"}, "15m"),
 ]
