@@ -15,7 +15,6 @@ from operators import metrics, observing
 from operators.churn import Model
 from operators.engage import Engage
 from operators.failpoints import failpoint
-from operators.kafka import Partition
 from operators.ownership import Ownership
 from operators.playbook import PlayBook
 from operators.shard import Shard, state_of

@@ -11,9 +11,8 @@ import redis
 from operators import thresholds
 from operators.board import OPEN, Board, State, Window
 from operators.figures import MINUTE
-from operators.kafka import Partition
 from operators.ownership import Ownership
-from operators.subscription import Received, Start
+from operators.subscription import Received, Start, Subscription
 from schemas.config import Config
 from schemas.outputs import Alert, Kpis, Partial
 from schemas.topics import ALERTS, KPIS, PARTIALS, topic_name
@@ -85,9 +84,10 @@ class Scoreboard:
         if self._ownership.commit(commits):
             self._stored.update((commit.shard, commit.r) for commit in commits)
 
-    def lag(self) -> dict[Partition, int]:
-        """Partials not yet added, by owned partition."""
-        return self._ownership.behind()
+    @property
+    def subscriptions(self) -> list[Subscription]:
+        """What it reads."""
+        return [self._ownership.subscription]
 
     def close(self) -> None:
         """Leave cleanly."""

@@ -52,7 +52,7 @@ def latency(good: str, late: str) -> dict[str, str]:
 
 UP = 'up{job="touchstream",instance="a"}'
 START = 'process_start_time_seconds{job="touchstream",instance="a"}'
-BUILT = {f'touchstream_build_info{{flow="{flow}"}}': "1x20" for flow in ("stitch", "engage", "learn")}
+BUILT = {f'touchstream_build_info{{flow="{flow}"}}': "1x20" for flow in ("stitch", "engage", "learn", "kpis")}
 LAG = 'touchstream_lag_seconds{flow="engage",topic="ts.stitched",partition="%d"}'
 LAG_RECORDS = 'touchstream_lag_records{flow="engage",topic="ts.stitched",partition="0"}'
 COMMITTED = 'touchstream_last_commit_timestamp_seconds{flow="engage",instance="%s"}'

@@ -170,8 +170,13 @@ def test_above_and_without_clear() -> None:
 def test_minutes_in_which_nothing_was_told_are_judged_too() -> None:
     board = board_of(partial(S))
     over = board.add(partial(S + 180 + 10, {M + 3: {"order": 1}}))
-    assert list(over) == [M, M + 1, M + 2]
+    assert list(over) == [M - 1, M, M + 1, M + 2]
     assert list(board.add(partial(S + 200))) == []
+
+
+def test_before_anybody_counted_nothing_is_judged() -> None:
+    board, few = board_of(partial(S + 1)), Threshold(figure="orders", below=1, minutes=2)
+    assert [len(thresholds.judge({"few": few}, board, M + n)) for n in range(-1, 4)] == [0, 0, 0, 1, 0]
 
 
 def test_an_alert_says_what_it_is_about() -> None:
