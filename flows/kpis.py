@@ -15,7 +15,6 @@ from bytewax.dataflow import Dataflow
 from flows.running import Running
 from operators.batches import BatchSink, BatchSource
 from operators.kpis import FLOW, Scoreboard
-from state.connection import connect
 
 #: How long an idle process waits for partials (seconds).
 WAIT = 0.1
@@ -24,7 +23,7 @@ WAIT = 0.1
 def flow() -> Dataflow:
     """The dataflow of one process, configured from file and environment."""
     running = Running(FLOW)
-    board = Scoreboard(running.config, connect(running.config), initialise=running.initialise)
+    board = Scoreboard(running.config, running.redis, initialise=running.initialise)
     dataflow = Dataflow(FLOW)
     partials = op.input("partials", dataflow, BatchSource(running.polls(board, WAIT), running.draining))
     summed = op.map("sum", partials, running.timed("sum", board.sum_up))

@@ -48,7 +48,7 @@ LABELS: Final = {
     "cache": "bodies, clusters, homes, identifiers, persons (stitch); profiles (engage)",
     "code": "`emitted`, or the step of governance that held or stopped the decision",
     "dimension": "completeness, validity, consistency, timeliness, uniqueness",
-    "flow": "stitch, engage, learn, or rewards (the other half of the learn process)",
+    "flow": "stitch, engage, learn, kpis, or rewards (the other half of the learn process)",
     "kind": "of a take-over: fresh (first start), crash (R >= K), rollback (R < K: Redis lost its last moments); "
     "of an identity change: created, linked, merged, moved, split, quarantined, released, refused, erased; "
     "of an alert: what it is about",
@@ -59,7 +59,7 @@ LABELS: Final = {
     "result": "of a record: stitched, dead, erased, suppressed (stitch); applied, duplicates, erased, forwarded, "
     "absorbed (engage); of a goal: converted, not_converted, not_observed, erased",
     "since": "`event`: the touchpoint's own time; `append`: the broker's time of its record",
-    "stage": "stitch, commit; load, decide, commit; learn, commit; publish (the Kafka transaction, part of commit)",
+    "stage": "stitch, commit; load, decide, commit; learn, commit; sum, commit; and in each commit publish",
     "topic": "with its prefix",
 }
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from urllib.error import HTTPError
 
-import msgspec
 import pytest
 
 from schemas.config import Config
@@ -24,8 +23,8 @@ QUIET = {
 
 
 def test_every_query_has_an_answer(deployment: Config, tmp_path: Path) -> None:
-    config = msgspec.structs.replace(chaotic(deployment))
-    with Pipeline(tmp_path, config, ("stitch", "engage", "learn")) as pipeline:
+    config = chaotic(deployment)
+    with Pipeline(tmp_path, config, ("stitch", "engage", "learn", "kpis")) as pipeline:
         for flow in pipeline.flows:
             flow.start()
         await_(lambda: all(flow.logged('"started"') for flow in pipeline.flows), "the flows to start")
