@@ -4,6 +4,9 @@ Logistic regression on standardised features, weights w and intercept b, feature
 
     P(no purchase within the horizon) = 1 / (1 + exp(-(b + sum of w (x - m) / sqrt(v))))
 
+A message changes what it is to predict. So whether one was sent meanwhile is learned with an indicator beside the
+features, of weight d where there was one; what is served is the risk of those who are left alone.
+
 A `Learner` learns, its `Learner.content` is what is published, a `Model` is what serves::
 
     learner = Learner()
@@ -20,17 +23,19 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from operators.features import FEATURES, VERSION
+from operators.features import FEATURES, VERSION, version_of
 from schemas.config import Churn
 from schemas.errors import MissingContent
 
 if TYPE_CHECKING:
-    from river.compose import Pipeline
     from river.linear_model import LogisticRegression
     from river.preprocessing import StandardScaler
 
 #: On standardised features a weight of 10 turns the odds by 22,000 for one deviation: far beyond it, learning exploded.
 MAX_WEIGHT = 100.0
+#: The indicator among river's weights (no feature has this name), and what it is where there was a message: about as
+#: far from 0 as a scaled feature would be, so that it learns as fast.
+_TREATED, _INDICATED = "*treated", 2.0
 #: Step size of the weights (measured on two retail logs) and of the intercept (river's own).
 LEARNING_RATE, INTERCEPT_RATE = 0.003, 0.01
 #: river's logistic function is exactly 0 or 1 beyond this.
@@ -42,7 +47,9 @@ REASONS = 3
 
 
 class Content(msgspec.Struct, frozen=True, kw_only=True):
-    """The published form, as canonical JSON. ``offset``: the next one of the example log."""
+    """The published form, as canonical JSON. ``offset``: the next one of the example log; ``treatment``: what a message
+    adds to the log-odds, which is told and not served; ``key``: the customers it is about; ``by``: what it was learned
+    as, the first of a key or a challenger."""
 
     features: tuple[str, ...]
     features_version: str
@@ -53,6 +60,9 @@ class Content(msgspec.Struct, frozen=True, kw_only=True):
     weights: tuple[float, ...]
     intercept: float
     kind: str = "logistic"
+    treatment: float = 0.0
+    key: str = "default"
+    by: str = ""
 
 
 class _State(msgspec.Struct, array_like=True):
@@ -64,6 +74,8 @@ class _State(msgspec.Struct, array_like=True):
     variances: list[float]
     weights: list[float]
     intercept: float
+    treatment: float = 0.0
+    features: list[str] = []
 
 
 _content_decoder = msgspec.json.Decoder(Content)
@@ -74,13 +86,15 @@ class Model(msgspec.Struct, frozen=True):
     """The serving form: ``terms`` holds each feature's mean and its weight over its standard deviation.
 
     The means are not folded into the intercept: where a feature hardly varies, that difference of two huge
-    numbers would leave nothing right.
+    numbers would leave nothing right. ``features``: which they are, some of those that are known.
     """
 
     hash: str
     features_version: str
     intercept: float
     terms: tuple[tuple[float, float], ...]
+    features: tuple[str, ...] = FEATURES
+    key: str = "default"
 
     @classmethod
     def from_bytes(cls, content: bytes) -> Model:
@@ -90,18 +104,19 @@ class Model(msgspec.Struct, frozen=True):
             learned = _content_decoder.decode(content)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise MissingContent(f"model {digest} cannot be read: {error}; store its content again") from None
-        if learned.features_version != VERSION or learned.features != FEATURES or learned.kind != "logistic":
+        if learned.features_version != version_of(learned.features) or learned.kind != "logistic":
             raise MissingContent(
                 f"model {digest} is {learned.kind} on features {learned.features_version}, this program knows only "
-                f"logistic on {VERSION}; run the version of touchstream that the model was learned with"
+                f"logistic on {VERSION} and parts of it; run the version of touchstream that the model was learned with"
             )
-        if not _sound(learned):
+        if not _sound(learned, len(learned.features)):
             raise MissingContent(f"model {digest} is numerically broken; activate an earlier one")
-        return cls(digest, learned.features_version, learned.intercept, _terms(learned))
+        terms = _terms(learned)
+        return cls(digest, learned.features_version, learned.intercept, terms, learned.features, learned.key)
 
     def probability(self, vector: list[float]) -> float:
         """Probability of no purchase within the horizon, for the features in the order of `FEATURES`."""
-        logit = self.intercept
+        logit, vector = self.intercept, project(vector, self.features)
         # Not sum(): from Python 3.12 on it rounds otherwise, and a replay must give the same score.
         for value, (mean, slope) in zip(vector, self.terms, strict=True):
             logit += (value - mean) * slope
@@ -112,100 +127,131 @@ class Model(msgspec.Struct, frozen=True):
         largest first, to three decimals. Above 0 is towards no purchase."""
         terms = [
             (round((value - mean) * slope, 3), name)
-            for name, value, (mean, slope) in zip(FEATURES, vector, self.terms, strict=True)
+            for name, value, (mean, slope) in zip(
+                self.features, project(vector, self.features), self.terms, strict=True
+            )
         ]
         terms.sort(key=lambda term: -abs(term[0]))
         return {name: term for term, name in terms[:REASONS] if term}
 
 
 class Learner:
-    """river's ``StandardScaler | LogisticRegression(SGD(0.003))`` over vectors, with exact bytes of its own.
+    """river's ``StandardScaler | LogisticRegression(SGD(0.003))`` over vectors of ``features``, with exact bytes of its
+    own.
 
     river is imported here and not above: it takes two seconds and 100 MB, and only the learn flow needs it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, features: tuple[str, ...] = FEATURES, rate: float = LEARNING_RATE) -> None:
         from river import linear_model, optim, preprocessing
 
+        self.features = features
         self._scaler: StandardScaler = preprocessing.StandardScaler()
         self._regression: LogisticRegression = linear_model.LogisticRegression(
-            optimizer=optim.SGD(LEARNING_RATE), intercept_lr=INTERCEPT_RATE
+            optimizer=optim.SGD(rate), intercept_lr=INTERCEPT_RATE
         )
-        self._pipeline: Pipeline = self._scaler | self._regression
 
     @property
     def count(self) -> int:
         """Examples learned."""
         return int(self._regression.optimizer.n_iterations)
 
-    def learn(self, vector: list[float], label: bool) -> None:
-        """Learn one matured example; ``label``: no purchase followed within the horizon."""
-        self._pipeline.learn_one(dict(zip(FEATURES, vector, strict=True)), label)
+    @property
+    def treatment(self) -> float:
+        """What a message adds to the log-odds, as far as is known."""
+        return float(self._regression.weights.get(_TREATED, 0.0)) * _INDICATED
 
-    def probability(self, vector: list[float]) -> float:
+    def learn(self, vector: list[float], label: bool, treated: bool = False) -> None:
+        """Learn one matured example; ``label``: no purchase followed within the horizon; ``treated``: a message did."""
+        named = dict(zip(self.features, vector, strict=True))
+        self._scaler.learn_one(named)
+        self._regression.learn_one(self._scaled(named, treated), label)
+
+    def probability(self, vector: list[float], treated: bool = False) -> float:
         """What river itself answers; 0.5 before anything was learned."""
-        return float(self._pipeline.predict_proba_one(dict(zip(FEATURES, vector, strict=True)))[True])
+        named = dict(zip(self.features, vector, strict=True))
+        return float(self._regression.predict_proba_one(self._scaled(named, treated))[True])
+
+    def _scaled(self, named: dict[str, float], treated: bool) -> dict[str, float]:
+        """The indicator is not scaled: it is 0 for those who are left alone, so that serving can leave it out."""
+        scaled: dict[str, float] = self._scaler.transform_one(named)
+        return {**scaled, _TREATED: _INDICATED} if treated else scaled
 
     def to_bytes(self) -> bytes:
         """Everything learned, so that `from_bytes` goes on to bit-identical weights."""
         return msgspec.msgpack.encode(self._state())
 
     @classmethod
-    def from_bytes(cls, raw: bytes) -> Learner:
-        """Raises `MissingContent` if ``raw`` was learned from another feature list."""
+    def from_bytes(cls, raw: bytes, rate: float = LEARNING_RATE) -> Learner:
+        """Raises `MissingContent` if ``raw`` was learned from features that this program does not know."""
         from river.utils import VectorDict
 
         state = _state_decoder.decode(raw)
-        if state.features_version != VERSION:
+        if state.features_version != version_of(state.features):
             raise MissingContent(
                 f"the learner's state is on features {state.features_version}, this program's are {VERSION}; "
                 "remove the state to learn anew, or run the version it was written with"
             )
-        learner = cls()
+        learner = cls(tuple(state.features), rate)
         if state.count:
-            learner._scaler.counts.update(dict.fromkeys(FEATURES, state.count))
-            learner._scaler.means.update(zip(FEATURES, state.means, strict=True))
-            learner._scaler.vars.update(zip(FEATURES, state.variances, strict=True))
-            learner._regression._weights = VectorDict(dict(zip(FEATURES, state.weights, strict=True)))
+            names = state.features
+            learner._scaler.counts.update(dict.fromkeys(names, state.count))
+            learner._scaler.means.update(zip(names, state.means, strict=True))
+            learner._scaler.vars.update(zip(names, state.variances, strict=True))
+            weights = dict(zip(names, state.weights, strict=True))
+            learner._regression._weights = VectorDict({**weights, _TREATED: state.treatment / _INDICATED})
         learner._regression.intercept = state.intercept
         learner._regression.optimizer.n_iterations = state.count
         return learner
 
     def sound(self) -> bool:
         """Whether all numbers are finite and no weight has exploded."""
-        return _sound(self._state())
+        return _sound(self._state(), len(self.features))
 
-    def content(self, offset: int, metrics: dict[str, float]) -> bytes:
+    def content(self, offset: int, metrics: dict[str, float], key: str = "default", by: str = "") -> bytes:
         """Canonical bytes of the serving model: same learning, offset and metrics, same bytes.
 
         Raises `ValueError` for a numerically broken model, which must never be published.
         """
         state = self._state()
-        if not _sound(state) or not all(map(isfinite, metrics.values())):
+        if not _sound(state, len(self.features)) or not all(map(isfinite, metrics.values())):
             raise ValueError(f"the churn model is numerically broken after {state.count} examples: {state}")
         return _encoded(
             Content(
-                features=FEATURES,
-                features_version=VERSION,
+                features=self.features,
+                features_version=state.features_version,
                 offset=offset,
                 metrics=metrics,
                 means=tuple(state.means),
                 variances=tuple(state.variances),
                 weights=tuple(state.weights),
                 intercept=state.intercept,
+                treatment=state.treatment,
+                key=key,
+                by=by,
             )
         )
 
     def _state(self) -> _State:
         scaler, regression, weights = self._scaler, self._regression, self._regression.weights
         return _State(
-            VERSION,
+            version_of(self.features),
             self.count,
-            [float(scaler.means.get(name, 0.0)) for name in FEATURES],
-            [float(scaler.vars.get(name, 0.0)) for name in FEATURES],
-            [float(weights.get(name, 0.0)) for name in FEATURES],
+            [float(scaler.means.get(name, 0.0)) for name in self.features],
+            [float(scaler.vars.get(name, 0.0)) for name in self.features],
+            [float(weights.get(name, 0.0)) for name in self.features],
             float(regression.intercept),
+            self.treatment,
+            list(self.features),
         )
+
+
+def project(vector: list[float], features: tuple[str, ...]) -> list[float]:
+    """Of a vector in the order of `FEATURES` what a model of some of them reads."""
+    if features == FEATURES:
+        return vector
+    named = dict(zip(FEATURES, vector, strict=True))
+    return [named[name] for name in features]
 
 
 def content_hash(content: bytes) -> str:
@@ -248,12 +294,12 @@ def _encoded(content: Content) -> bytes:
     return msgspec.json.encode(content, order="deterministic")
 
 
-def _sound(numbers: Content | _State) -> bool:
+def _sound(numbers: Content | _State, length: int) -> bool:
     """Full length, finite, variances not negative, weights not exploded."""
     lists = (numbers.means, numbers.variances, numbers.weights)
-    if any(len(values) != len(FEATURES) or not all(map(isfinite, values)) for values in lists):
+    if any(len(values) != length or not all(map(isfinite, values)) for values in lists):
         return False
-    weights = (*numbers.weights, numbers.intercept)
+    weights = (*numbers.weights, numbers.intercept, numbers.treatment)
     return min(numbers.variances) >= 0 and all(abs(weight) <= MAX_WEIGHT for weight in weights)
 
 

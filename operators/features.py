@@ -13,6 +13,7 @@ a sum, a minimum, a maximum or a union, so any order of arrival gives the same b
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from hashlib import blake2b
 from math import exp2, log1p
 
@@ -44,7 +45,15 @@ DOCUMENTED: dict[str, tuple[str, str]] = {
     "tenure": ("ln days", "ln(1 + since first seen)"),
 }
 FEATURES: tuple[str, ...] = tuple(DOCUMENTED)
-VERSION = blake2b(json.dumps(list(DOCUMENTED.items())).encode(), digest_size=8).hexdigest()
+
+
+def version_of(names: Sequence[str]) -> str:
+    """The version of a list of features: the hash of what they are. Of one that is not known, no list has it."""
+    documented = [(name, DOCUMENTED.get(name)) for name in names]
+    return blake2b(json.dumps(documented).encode(), digest_size=8).hexdigest()
+
+
+VERSION = version_of(FEATURES)
 
 
 def observe(behaviour: Behaviour, family: str, type: str, body: Body | None, time_ms: int) -> None:

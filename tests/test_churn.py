@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from river import linear_model, optim, preprocessing
 
-from operators.churn import BANDS, PRIOR, PRIOR_CONTENT, REASONS, Content, Learner, Model, band, content_hash
-from operators.features import FEATURES, VERSION
+from operators.churn import BANDS, PRIOR, PRIOR_CONTENT, REASONS, Content, Learner, Model, band, content_hash, project
+from operators.features import FEATURES, VERSION, version_of
 from schemas.config import Churn
 from schemas.errors import MissingContent
 
@@ -112,10 +112,11 @@ def test_a_learner_read_back_goes_on_bit_by_bit(before: list[Row], after: list[R
     straight, restored = taught(before), Learner.from_bytes(taught(before).to_bytes())
     assert restored.to_bytes() == straight.to_bytes()
     assert restored.count == len(before)
-    for vector, label in after:
+    for n, (vector, label) in enumerate(after):
         assert restored.probability(vector) == straight.probability(vector)
-        straight.learn(vector, label)
-        restored.learn(vector, label)
+        straight.learn(vector, label, n % 3 == 0)
+        restored.learn(vector, label, n % 3 == 0)
+    restored = Learner.from_bytes(restored.to_bytes())
     assert restored.to_bytes() == straight.to_bytes()
     assert restored.content(7, {"a": 1.0}) == straight.content(7, {"a": 1.0})
 
@@ -166,10 +167,12 @@ def test_content_is_canonical_and_says_what_it_is() -> None:
         (changed(weights=["1"] * COUNT), "cannot be read"),
         (changed(features_version="0" * 16), f"knows only logistic on {VERSION}"),
         (changed(features=[*FEATURES[1:], FEATURES[0]]), f"knows only logistic on {VERSION}"),
+        (changed(features=["unheard_of", *FEATURES[1:]]), f"knows only logistic on {VERSION}"),
         (changed(kind="forest"), "is forest on features"),
         (changed(weights=[0.0] * (COUNT - 1)), "numerically broken"),
         (changed(weights=[101.0] * COUNT), "numerically broken"),
         (changed(intercept=-101.0), "numerically broken"),
+        (changed(treatment=101.0), "numerically broken"),
         (changed(variances=[1.0] * (COUNT - 1) + [-1.0]), "numerically broken"),
         (changed(means=[]), "numerically broken"),
     ],
@@ -217,6 +220,47 @@ def test_a_learner_of_another_feature_list_is_refused() -> None:
         Learner.from_bytes(msgspec.msgpack.encode(["other", *state[1:]]))
 
 
+SOME = ("gap", "recency")
+
+
+def test_some_of_the_features_are_learned_and_served_as_all_are() -> None:
+    learner = Learner(SOME)
+    for vector, label, _ in people(100, 4):
+        learner.learn(project(vector, SOME), label)
+    learner = Learner.from_bytes(learner.to_bytes())
+    content = learner.content(0, {})
+    model = Model.from_bytes(content)
+    assert (learner.features, model.features) == (SOME, SOME)
+    assert msgspec.json.decode(content)["features_version"] == model.features_version == version_of(SOME) != VERSION
+    assert version_of(FEATURES) == VERSION
+    vector = people(1, 5)[0][0]
+    assert project(vector, SOME) == [vector[FEATURES.index("gap")], vector[FEATURES.index("recency")]]
+    assert model.probability(vector) == pytest.approx(learner.probability(project(vector, SOME)), abs=1e-9)
+    assert set(model.reasons(vector)) <= set(SOME)
+
+
+def test_a_message_is_learned_beside_the_features_and_the_untreated_are_served() -> None:
+    """Half are sent a message that keeps some; those sent one are who would leave anyway, so that leaving it out of
+    account teaches that they stay."""
+    draw, learner, blind = random.Random(3), Learner(), Learner()
+    for vector, _, truth in people(20_000, 8):
+        treated = draw.random() < truth
+        odds = log(truth / (1 - truth)) - (1.5 if treated else 0.0)
+        label = draw.random() < 1 / (1 + exp(-odds))
+        learner.learn(vector, label, treated)
+        blind.learn(vector, label)
+    content = learner.content(0, {})
+    assert msgspec.json.decode(content)["treatment"] == learner.treatment == pytest.approx(-1.5, abs=0.3)
+    model, misled = Model.from_bytes(content), Model.from_bytes(blind.content(0, {}))
+    held_out = people(2_000, 9)
+    vector = held_out[0][0]
+    assert model.probability(vector) == pytest.approx(learner.probability(vector), abs=1e-9)
+    assert learner.probability(vector, treated=True) < learner.probability(vector)
+    mean = sum(truth for _, _, truth in held_out) / len(held_out)
+    served, wrong = [sum(each.probability(v) for v, _, _ in held_out) / len(held_out) for each in (model, misled)]
+    assert abs(served - mean) < 0.03 < mean - wrong
+
+
 @pytest.mark.parametrize("orders", [0, 0.5, 1, 2, 3, 4, 6, 8, 12, 20, 40])
 def test_the_prior_is_the_low_count_rule_it_states(orders: float) -> None:
     watched = 112 / log(2)
@@ -228,7 +272,7 @@ def test_the_prior_is_the_low_count_rule_it_states(orders: float) -> None:
 
 def test_the_prior_is_the_same_everywhere() -> None:
     assert Model.from_bytes(PRIOR_CONTENT) == PRIOR
-    assert PRIOR.hash == content_hash(PRIOR_CONTENT) == "afae4b453bd5ec2bc73f15a6e9ea63c7"
+    assert PRIOR.hash == content_hash(PRIOR_CONTENT) == "9ef7c19cd2ab5208aa42cbd91de65d67"
 
 
 def test_probability_saturates_as_river_does() -> None:
