@@ -8,6 +8,9 @@ from typing import Any, Final
 
 from msgspec import inspect
 
+from operators.contest import BASE, SERVED
+from operators.features import FEATURES
+from operators.keys import ATTRIBUTES, SEGMENT
 from schemas.config import Config
 from schemas.outputs import Kpis
 from schemas.topics import ALIASES, COMMANDS, DATA_KEYS, DEAD_LETTERS, MODELS, OUTPUTS, PLAYS, STITCHED
@@ -21,6 +24,7 @@ _OWN_PROPERTIES: Final = frozenset(
     }
 )  # fmt: skip
 _TOPIC: Final = re.compile(r"^[A-Za-z0-9._-]{1,200}$")
+_NAME: Final = re.compile(r"^[a-z][a-z0-9_]{0,47}$")
 _DOMAIN: Final = re.compile(r"[a-z0-9-]+(\.[a-z0-9-]+)+")
 _PATTERNS: Final = {
     r"^[0-9a-f]{64}$": "64 lower-case hexadecimal digits, in quotes",
@@ -139,6 +143,15 @@ def _identity(config: Config) -> Iterator[str]:
 
 def _churn(config: Config) -> Iterator[str]:
     churn = config.churn
+    for level in churn.keys:
+        if level not in ATTRIBUTES and not (level.startswith(SEGMENT) and _NAME.match(level.removeprefix(SEGMENT))):
+            yield f"churn.keys: {level!r} is not allowed; allowed: {', '.join(ATTRIBUTES)} or segment:NAME"
+    for name, challenger in churn.challengers.items():
+        if not _NAME.match(name) or name in (BASE, SERVED):
+            allowed = f"{_PATTERNS[_NAME.pattern]}, but not {BASE} or {SERVED}"
+            yield f"churn.challengers: {name!r} is not allowed; allowed: {allowed}"
+        if unknown := [each for each in challenger.features if each not in FEATURES]:
+            yield f"churn.challengers.{name}.features: {unknown[0]!r} is not known; there are: {', '.join(FEATURES)}"
     if churn.medium >= churn.high:
         yield f"churn.medium: {churn.medium} is not allowed; allowed: below churn.high, which is {churn.high}"
     elif churn.hysteresis >= min(churn.medium, churn.high - churn.medium):

@@ -19,17 +19,13 @@ from __future__ import annotations
 
 from hashlib import blake2b
 from math import exp, isfinite, sqrt
-from typing import TYPE_CHECKING
+from typing import Any
 
 import msgspec
 
 from operators.features import FEATURES, VERSION, version_of
 from schemas.config import Churn
 from schemas.errors import MissingContent
-
-if TYPE_CHECKING:
-    from river.linear_model import LogisticRegression
-    from river.preprocessing import StandardScaler
 
 #: On standardised features a weight of 10 turns the odds by 22,000 for one deviation: far beyond it, learning exploded.
 MAX_WEIGHT = 100.0
@@ -145,11 +141,10 @@ class Learner:
     def __init__(self, features: tuple[str, ...] = FEATURES, rate: float = LEARNING_RATE) -> None:
         from river import linear_model, optim, preprocessing
 
-        self.features = features
-        self._scaler: StandardScaler = preprocessing.StandardScaler()
-        self._regression: LogisticRegression = linear_model.LogisticRegression(
-            optimizer=optim.SGD(rate), intercept_lr=INTERCEPT_RATE
-        )
+        self.features, self.version = features, version_of(features)
+        # Both have methods without types.
+        self._scaler: Any = preprocessing.StandardScaler()
+        self._regression: Any = linear_model.LogisticRegression(optimizer=optim.SGD(rate), intercept_lr=INTERCEPT_RATE)
 
     @property
     def count(self) -> int:
@@ -219,7 +214,7 @@ class Learner:
         return _encoded(
             Content(
                 features=self.features,
-                features_version=state.features_version,
+                features_version=self.version,
                 offset=offset,
                 metrics=metrics,
                 means=tuple(state.means),
@@ -235,7 +230,7 @@ class Learner:
     def _state(self) -> _State:
         scaler, regression, weights = self._scaler, self._regression, self._regression.weights
         return _State(
-            version_of(self.features),
+            self.version,
             self.count,
             [float(scaler.means.get(name, 0.0)) for name in self.features],
             [float(scaler.vars.get(name, 0.0)) for name in self.features],

@@ -268,7 +268,7 @@ class Engage:
         churn, woken = self._config.churn, []
         examples = shard.open_examples(profile.customer)
         if kind == "label":
-            self._scorer.mature(shard, profile, examples, due)
+            self._scorer.mature(shard, profile, examples, due, self._book(shard))
         else:
             # As of now, not of the grid point: what has happened since is in the profile and would tell the label.
             woken = self._segments.settle(shard, profile, self._book(shard), due - 1)

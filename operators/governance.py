@@ -32,6 +32,8 @@ KEPT_DECISIONS, KEPT_HELD = 20, 20
 KEPT_ONCE = 50
 #: Why a message waits.
 QUIET_HOURS, ARBITRATION = "quiet_hours", "arbitration"
+#: Latest messages meant to change what a customer does of which the time is remembered.
+KEPT_TREATMENTS = 16
 #: Consent of which nothing is known: silence is no consent.
 _SILENT = (False, 0)
 #: The holdout of all plays, and that of one.
@@ -206,11 +208,16 @@ def _counts(cap: Cap, channel: str, category: str | None) -> bool:
 def held_out(play: Play, births: Sequence[str], book: PlayBook) -> str | None:
     """Which holdout keeps the play from a customer of these birth ids, if one does. Who was merged with someone held
     out is held out."""
-    if book.holdout and any([share("holdout", birth) < book.holdout for birth in births]):
+    if never_told(births, book):
         return GLOBAL
     if play.holdout and any([share("holdout", play.name, birth) < play.holdout for birth in births]):
         return OF_PLAY
     return None
+
+
+def never_told(births: Sequence[str], book: PlayBook) -> bool:
+    """Whether a customer of these birth ids is in the holdout of all plays."""
+    return bool(book.holdout) and any([share("holdout", birth) < book.holdout for birth in births])
 
 
 def variant(play: Play, customer: str, known: str | None = None) -> str | None:
@@ -246,6 +253,13 @@ def record(candidate: Candidate, decision_id: str, verdict: Verdict, profile: Pr
         profile.sent = [each for each in sent if at - each.at < given.book.remembered][-KEPT_SENT:]
         if play.name not in profile.treated:
             profile.treated.append(play.name)
+        if play.treats:
+            treated(profile, [at])
+
+
+def treated(profile: Profile, times: Sequence[int]) -> None:
+    """Note when (ms) a customer was sent what is meant to change what it does; the latest `KEPT_TREATMENTS` stay."""
+    profile.treatments = sorted({*profile.treatments, *times})[-KEPT_TREATMENTS:]
 
 
 def mark(key: str) -> str:

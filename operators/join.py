@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from operators import consent, features, feedback, journeys, outcomes, progress, segments, windows
+from operators import consent, features, feedback, governance, journeys, outcomes, progress, segments, windows
 from operators.fold import KEPT_CARTS, last_order
 from operators.governance import KEPT_DECISIONS, KEPT_ONCE
 from operators.plays import KEPT_SENT
@@ -65,6 +65,7 @@ def absorb(mine: Profile, other: Profile) -> None:
     for play, keys in other.once.items():
         mine.once[play] = list(dict.fromkeys([*keys, *mine.once.get(play, ())]))[-KEPT_ONCE:]
     mine.treated = list(dict.fromkeys([*mine.treated, *other.treated]))
+    governance.treated(mine, other.treatments)
     mine.parks += [park for park in other.parks if park not in mine.parks]
     mine.leaving = [*other.leaving, *mine.leaving]
     mine.changes = [*other.changes, *mine.changes][-KEPT_CHANGES:]

@@ -1,30 +1,33 @@
-"""The learn flow's core: from matured examples to published models. A pure function of the example log.
+"""The learn flow's core: from matured examples to published models. A pure function of the log of examples.
 
 Examples wait in a small buffer and are learned in the order of their ids' hashes, so that a burst of one
-class (a shop's quiet Sunday matures at once) does not drag the weights. Each is predicted before it is
-learned: the prequential loss is an honest one. Same examples in the same order, same bytes::
+class (a shop's quiet Sunday matures at once) does not drag the weights. Each is learned for all customers, and for those
+alike (`operators.keys`) in a contest of their own. Same examples in the same order, same bytes::
 
-    learning = Learning()
-    content = learning.on_example(example, offset, churn)    # bytes when a model is to be published
-    restored = Learning.from_bytes(learning.to_bytes())      # goes on as if nothing had happened
+    learning = Learning(churn)
+    said = learning.on_example(example, offset)    # models to be published, and what a person should look at
+    restored = Learning(churn, learning.state(), learning.changed())    # goes on as if nothing had happened
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from hashlib import blake2b
-from math import isfinite, log
+from math import isfinite
 
 import msgspec
 
-from operators.churn import Learner
+from operators.contest import Contest, Lesson, Noticed, Said
 from operators.features import FEATURES, VERSION
+from operators.keys import ROOT
 from schemas.config import Churn
 from schemas.outputs import Example
+from schemas.stitched import Control
 
 #: Examples shuffled together, at most.
 BUFFER = 64
-#: A probability counts as no surer than this, so that one confident error costs 34.5 and not infinity.
-_LEAST = 1e-15
+#: Keys that have models of their own; customers of any further one are learned with their parents alone.
+MAX_KEYS = 200
 
 
 class Waiting(msgspec.Struct, array_like=True):
@@ -32,142 +35,121 @@ class Waiting(msgspec.Struct, array_like=True):
 
     place: bytes
     features: list[float]
+    version: str
+    treated: bool
     label: bool
     served: float
+    keys: list[str]
 
 
 class Progress(msgspec.Struct, array_like=True):
-    """Everything beside the learner. ``clock`` is the highest ``at`` seen, ``published_at`` that of the
-    last publication (ms, 0 before the first).
-
-    ``learned``, ``skipped`` (another feature list or a vector that is none) and ``restarts`` (learning broke
-    numerically and began anew) only grow; ``positives`` and ``negatives`` count since the learner began, the
-    rest since the last publication.
-    """
+    """Everything beside the contests. ``clock`` is the highest ``at`` seen (ms); ``learned`` and ``skipped`` (an
+    unknown feature list, or a vector that is none) only grow; ``keys``: those that have models of their own."""
 
     learned: int = 0
     skipped: int = 0
-    restarts: int = 0
     clock: int = 0
-    published_at: int = 0
-    positives: int = 0
-    negatives: int = 0
-    fresh: int = 0
-    fresh_positives: int = 0
-    loss: float = 0.0
-    served_loss: float = 0.0
     buffer: list[Waiting] = []
+    keys: list[str] = []
 
 
-class _State(msgspec.Struct, array_like=True):
-    learner: bytes
-    progress: Progress
-
-
-_decoder = msgspec.msgpack.Decoder(_State)
+_decoder = msgspec.msgpack.Decoder(Progress)
 
 
 class Learning:
-    """A learner with its buffer and its counters."""
+    """The contests of all keys, and the buffer before them."""
 
-    def __init__(self, learner: Learner | None = None, progress: Progress | None = None) -> None:
-        self.learner = learner or Learner()
-        self.progress = progress or Progress()
+    def __init__(self, churn: Churn, state: bytes = b"", contests: Mapping[str, bytes] | None = None) -> None:
+        """``state`` and ``contests``, by key: what `state` and `changed` gave, if anything. Raises `MissingContent` if
+        it was learned from features that this program does not know."""
+        self._churn = churn
+        self.progress = progress_of(state)
+        self.contests = {key: Contest.from_bytes(key, churn, raw) for key, raw in (contests or {}).items()}
+        self._changed: set[str] = set()
 
-    def to_bytes(self) -> bytes:
-        """All state, exactly."""
-        return msgspec.msgpack.encode(_State(self.learner.to_bytes(), self.progress))
+    def state(self) -> bytes:
+        """Everything but the contests, exactly."""
+        return msgspec.msgpack.encode(self.progress)
 
-    @classmethod
-    def from_bytes(cls, raw: bytes) -> Learning:
-        """Raises `MissingContent` if ``raw`` was learned from another feature list."""
-        state = _decoder.decode(raw)
-        return cls(Learner.from_bytes(state.learner), state.progress)
+    def changed(self) -> dict[str, bytes]:
+        """The contests that have changed since this was last asked, exactly, by key."""
+        changed, self._changed = sorted(self._changed), set()
+        return {key: self.contests[key].to_bytes() for key in changed}
 
-    def on_example(self, example: Example, offset: int, churn: Churn) -> bytes | None:
-        """Take the example at ``offset``; the content of a new model when it is time to publish one.
-
-        It is time when ``publish_examples`` have been learned and ``publish_seconds`` of the log's time have
-        passed since the last publication, and both classes have been seen.
-        """
+    def on_example(self, example: Example, offset: int) -> list[Said]:
+        """Take the example at ``offset``."""
         progress = self.progress
         progress.clock = max(progress.clock, example.at)
-        if example.features_version != VERSION or not _usable(example.features):
+        if not self._usable(example):
             progress.skipped += 1
-            return None
-        progress.buffer.append(Waiting(_shuffled(example.id), example.features, example.label, example.probability))
-        if len(progress.buffer) >= _batch(churn.publish_examples):
-            self._learn_buffer()
-        return self._publish(offset + 1) if self._due(churn) else None
+            return []
+        progress.buffer.append(
+            Waiting(
+                _shuffled(example.id),
+                example.features,
+                example.features_version,
+                example.treated,
+                example.label,
+                example.probability,
+                [ROOT, *example.keys],
+            )
+        )
+        return self._learn_buffer(offset) if len(progress.buffer) >= _batch(self._churn.publish_examples) else []
 
-    def metrics(self) -> dict[str, float]:
-        """Since the last publication: examples, base rate, and mean log loss of what the learner expected
-        just before learning and of what was served a horizon ago; ``learned`` counts from the start."""
-        progress, count = self.progress, max(1, self.progress.fresh)
-        return {
-            "examples": float(progress.fresh),
-            "learned": float(progress.learned),
-            "base_rate": progress.fresh_positives / count,
-            "log_loss": progress.loss / count,
-            "served_log_loss": progress.served_loss / count,
-        }
+    def on_control(self, control: Control, offset: int) -> list[Said]:
+        """Obey the operator whose word stands at ``offset``: `promote`, `hold` or `release` a key."""
+        progress, contest = self.progress, self.contests.get(control.key)
+        progress.clock = max(progress.clock, control.at)
+        if contest is None:
+            return [Noticed("model_refused", f"nothing was learned of {control.key}")]
+        self._changed.add(control.key)
+        if control.what == "promote":
+            return contest.promote(control.hash, offset, progress.clock)
+        if control.what == "hold":
+            return contest.hold(control.hash, progress.clock)
+        return contest.release(offset, progress.clock)
 
-    def _learn_buffer(self) -> None:
-        waiting, self.progress.buffer = self.progress.buffer, []
-        for example in sorted(waiting, key=lambda each: each.place):
-            self._learn(example)
-        if not self.learner.sound():
-            self._restart()
-
-    def _learn(self, example: Waiting) -> None:
-        progress, label = self.progress, example.label
-        progress.loss += log_loss(self.learner.probability(example.features), label)
-        progress.served_loss += log_loss(example.served, label)
-        self.learner.learn(example.features, label)
-        progress.learned += 1
-        progress.fresh += 1
-        progress.fresh_positives += label
-        progress.positives += label
-        progress.negatives += not label
-
-    def _restart(self) -> None:
-        """What is broken stays broken: begin anew, and count it."""
-        self.learner = Learner()
-        self.progress.restarts += 1
-        self.progress.positives = self.progress.negatives = 0
-        self._measure_anew()
-
-    def _due(self, churn: Churn) -> bool:
+    def _learn_buffer(self, offset: int) -> list[Said]:
         progress = self.progress
-        waited = not progress.published_at or progress.clock - progress.published_at >= churn.publish_seconds * 1000
-        both = progress.positives > 0 and progress.negatives > 0
-        return both and waited and progress.fresh >= churn.publish_examples
+        waiting, progress.buffer = progress.buffer, []
+        learned: dict[str, None] = {}
+        for each in sorted(waiting, key=lambda each: each.place):
+            progress.learned += 1
+            lesson = Lesson(each.features, each.version, each.treated, each.label, each.served)
+            for key in each.keys:
+                if (contest := self._contest(key)) is not None:
+                    contest.learn(lesson)
+                    learned[key] = None
+        self._changed.update(learned)
+        return [said for key in learned for said in self.contests[key].settle(offset, progress.clock)]
 
-    def _publish(self, next_offset: int) -> bytes:
-        content = self.learner.content(next_offset, self.metrics())
-        self.progress.published_at = self.progress.clock
-        self._measure_anew()
-        return content
+    def _contest(self, key: str) -> Contest | None:
+        contest = self.contests.get(key)
+        if contest is None and len(self.contests) < MAX_KEYS:
+            contest = self.contests[key] = Contest(key, self._churn)
+            self.progress.keys.append(key)
+        return contest
 
-    def _measure_anew(self) -> None:
-        progress = self.progress
-        progress.fresh = progress.fresh_positives = 0
-        progress.loss = progress.served_loss = 0.0
+    def _usable(self, example: Example) -> bool:
+        """Whether somebody can learn from it."""
+        if example.features_version == VERSION:
+            known = len(example.features) == len(FEATURES)
+        else:
+            known = any(
+                [each.knows(example.features_version, len(example.features)) for each in self.contests.values()]
+            )
+        return known and all(map(isfinite, example.features))
 
 
-def log_loss(probability: float, label: bool) -> float:
-    """-ln of the probability given to what happened."""
-    return -log(min(1.0, max(_LEAST, probability if label else 1.0 - probability)))
+def progress_of(state: bytes) -> Progress:
+    """What `Learning.state` gave; nothing yet if it is empty."""
+    return _decoder.decode(state) if state else Progress()
 
 
 def _batch(publish_examples: int) -> int:
     """Examples to shuffle together, so that a whole number of batches fills a publication."""
     batches = -(-publish_examples // BUFFER)
     return -(-publish_examples // batches)
-
-
-def _usable(vector: list[float]) -> bool:
-    return len(vector) == len(FEATURES) and all(map(isfinite, vector))
 
 
 def _shuffled(example_id: str) -> bytes:

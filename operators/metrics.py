@@ -45,6 +45,7 @@ METRICS: Final[list[Row]] = []
 
 #: What the values of labels are.
 LABELS: Final = {
+    "by": "of a model key: `base` or a challenger, expecting examples before learning them; `served`: what scores said",
     "cache": "bodies, clusters, homes, identifiers, persons (stitch); profiles (engage)",
     "code": "`emitted`, or the step of governance that held or stopped the decision",
     "dimension": "completeness, validity, consistency, timeliness, uniqueness",
@@ -52,6 +53,8 @@ LABELS: Final = {
     "kind": "of a take-over: fresh (first start), crash (R >= K), rollback (R < K: Redis lost its last moments); "
     "of an identity change: created, linked, merged, moved, split, quarantined, released, refused, erased; "
     "of an alert: what it is about",
+    "key": "the customers that a churn model is of, as in `churn.keys`; `default`: all",
+    "measure": "examples, base_rate, auc, average_precision, log_loss, brier, ece",
     "operation": "a command of Redis in lower case; of a pipeline, its first",
     "partition": "of the topic; for engage that is the shard",
     "play": "a play by name",
@@ -253,6 +256,9 @@ JOURNEYS_REFUSED: Final = counter(
 MODEL_ACTIVATIONS: Final = counter(
     "touchstream_model_activations_total", "Models activated by control records, in each shard."
 )
+MODEL_QUALITY: Final = gauge(
+    "touchstream_model_quality", "How good a churn model's latest predictions were.", "key", "by", "measure"
+)
 
 # -- process -------------------------------------------------------------------------------------------------
 
@@ -263,7 +269,7 @@ IDLE: Final = Sampled(
 
 #: What these labels can be. A counter is to be there, at 0, before its first count: else nobody sees that come.
 KINDS: Final[dict[Counter, tuple[str, ...]]] = {
-    ALERTS: ("quarantined", "play_error", "model_drift"),
+    ALERTS: ("quarantined", "play_error", "model_drift", "model_broken", "model_promoted"),
     IDENTITY_CHANGES: ("created", "linked", "merged", "moved", "split", "quarantined", "released", "refused", "erased"),
 }
 

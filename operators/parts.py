@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from operators import join, outcomes, progress
+from operators import governance, join, outcomes, progress
 from operators.governance import KEPT_DECISIONS
 from operators.plays import KEPT_SENT
 from state.profile import HandOver, Part, Profile, copy
@@ -104,6 +104,7 @@ def _remember(stays: Profile, own: Profile) -> None:
     stays.decided = sorted([*stays.decided, *decided], key=lambda each: (each.at, each.id))[-KEPT_DECISIONS:]
     sent = [each for each in own.sent if each not in stays.sent]
     stays.sent = sorted([*stays.sent, *sent], key=lambda each: (each.at, each.play))[-KEPT_SENT:]
+    governance.treated(stays, own.treatments)
     for play, at in own.cooling.items():
         stays.cooling[play] = max(at, stays.cooling.get(play, 0))
 

@@ -179,6 +179,7 @@ class _Play(Compiling):
             exit=self._exit(),
             crossing=self._crossing(when.segment),
             watch=self._watch(),
+            treats=given.category == "marketing" if given.treats is None else given.treats,
         )
         steps = [self._step(number, step) for number, step in enumerate(given.steps, 1)]
         self.play = self.play._replace(steps=tuple(steps))

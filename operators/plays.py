@@ -58,7 +58,7 @@ class Play(NamedTuple):
     in ms; ``times`` of a count; ``date``: the time that a touchpoint tells, ``offset`` how far from it; ``yearly``:
     which day; ``who`` is None if it is for everyone; ``budget``: messages, period (ms); ``expires`` in ms; ``valid``
     from and before (ms); ``steps``: the further messages of a journey, each ``within`` after the one before;
-    ``crossing``: ``entered`` or ``left``, and the segment."""
+    ``crossing``: ``entered`` or ``left``, and the segment; ``treats``: it is meant to change what customers do."""
 
     name: str
     channels: tuple[str, ...]
@@ -94,6 +94,7 @@ class Play(NamedTuple):
     step: int = 0
     crossing: tuple[str, str] | None = None
     watch: Watch | None = None
+    treats: bool = False
 
 
 class Exit(NamedTuple):

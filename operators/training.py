@@ -1,7 +1,7 @@
-"""Learn's shell: the one learner, fed from ``churn.examples``, with the commit that engage uses.
+"""Learn's shell: the models of all keys, fed from ``churn.examples``, with the commit that engage uses.
 
 A new model is stored by its hash before the commit that announces it; the control record then activates it at one
-point of each shard's log.
+point of each shard's log. The state of the key K lies in Redis under ``k:K``, and is written when K has learned.
 """
 
 from __future__ import annotations
@@ -11,35 +11,42 @@ import time
 import msgspec
 import redis
 
-from operators.churn import content_hash
-from operators.learning import Learning
+from operators import metrics, quality
+from operators.contest import SERVED, Contest, Noticed, Published, Said
+from operators.learning import Learning, progress_of
 from operators.ownership import Ownership
 from operators.subscription import Received, Start, Subscription
 from schemas import stitched
 from schemas.config import Config
-from schemas.outputs import Example
+from schemas.outputs import Alert, Example
 from schemas.stitched import Control
-from schemas.topics import MODELS, STITCHED, topic_name
+from schemas.topics import ALERTS, MODELS, STITCHED, topic_name
 from state.contents import ContentStore
 from state.shards import Commit, Output, ShardStore, Stored
 
 FLOW = "learn"
+#: How often (seconds) metrics of models are brought up to date.
+SHOWN_EVERY = 2.0
 
 _example = msgspec.json.Decoder(Example)
+_control = msgspec.json.Decoder(Control)
 
 
 class Training:
-    """The learner, if this process owns the examples; an empty shell otherwise."""
+    """The learners, if this process owns the examples; an empty shell otherwise."""
 
     def __init__(self, config: Config, client: redis.Redis, *, initialise: bool = False) -> None:
         self._config = config
         self._models = ContentStore(client, config.prefix, MODELS)
         self._topic = topic_name(config, "churn.examples")
-        store = ShardStore(client, config.prefix, FLOW)
+        self._store = ShardStore(client, config.prefix, FLOW)
         self._learning: dict[int, Learning] = {}
         self._starts: dict[int, Start] = {}
         self._stored: dict[int, int | None] = {}
-        self._ownership = Ownership(config, FLOW, self._topic, store, self._open, self._drop, initialise=initialise)
+        self._shown_at = 0.0
+        self._ownership = Ownership(
+            config, FLOW, self._topic, self._store, self._open, self._drop, initialise=initialise
+        )
         self._ownership.check_partitions(1)
 
     def poll(self, wait: float) -> list[Received]:
@@ -56,20 +63,23 @@ class Training:
 
     def _learn(self, messages: list[Received]) -> list[Commit]:
         number = messages[0].partition()
-        outbox: list[Output] = []
+        learning, outbox = self._learning[number], list[Output]()
         for message in messages:
-            example = _example.decode(message.value())
-            content = self._learning[number].on_example(example, message.offset(), self._config.churn)
-            if content is not None:
-                outbox += self._publication(message.offset(), content, example.at)
+            offset = message.offset()
+            # As in `stitched`, what is about no customer has no key.
+            if message.key() is None:
+                said = learning.on_control(_control.decode(message.value()), offset)
+            else:
+                said = learning.on_example(_example.decode(message.value()), offset)
+            outbox += [output for each in said for output in self._outputs(offset, each, learning.progress.clock)]
         floor = self._starts[number].floor
         return [
             Commit(
                 shard=number,
                 expected=self._stored[number],
                 r=messages[-1].offset() + 1,
-                state=self._learning[number].to_bytes(),
-                entities={},
+                state=learning.state(),
+                entities={_suffix(key): packed for key, packed in learning.changed().items()},
                 timers={},
                 counters={"learned": len(messages)},
                 outbox=[output for output in outbox if output.offset >= floor],
@@ -80,6 +90,8 @@ class Training:
         """Commit what was learned and announce new models."""
         if self._ownership.commit(commits):
             self._stored.update((commit.shard, commit.r) for commit in commits)
+            if time.monotonic() - self._shown_at >= SHOWN_EVERY:
+                self._show()
 
     @property
     def subscriptions(self) -> list[Subscription]:
@@ -90,21 +102,54 @@ class Training:
         """Leave cleanly."""
         self._ownership.close()
 
-    def _publication(self, offset: int, content: bytes, example_at: int) -> list[Output]:
-        """Store a model; its record on the compacted topic, and its activation in every shard."""
-        digest = content_hash(content)
-        self._models.put(digest, content)
-        at = example_at if self._config.clock == "log" else time.time_ns() // 1_000_000
-        control = stitched.encode(Control(at=at, what="model", key="default", hash=digest))
-        topic = topic_name(self._config, STITCHED)
-        shards = range(self._config.topics.shards)
-        kept = Output(offset, topic_name(self._config, MODELS), -1, digest.encode(), content)
-        return [kept, *(Output(offset, topic, shard, None, control) for shard in shards)]
+    def _outputs(self, offset: int, said: Said, clock: int) -> list[Output]:
+        """An alert; or a model, stored, its record on the compacted topic, and its activation in every shard."""
+        at = clock if self._config.clock == "log" else time.time_ns() // 1_000_000
+        if isinstance(said, Noticed):
+            alert = stitched.encode(Alert(said.kind, at, "", said.text))
+            return [Output(offset, topic_name(self._config, ALERTS), -1, b"", alert)]
+        return [*self._kept(offset, said), *activations(self._config, offset, said.key, said.hash, at)]
+
+    def _kept(self, offset: int, model: Published) -> list[Output]:
+        if model.content is None:
+            return []
+        self._models.put(model.hash, model.content)
+        return [Output(offset, topic_name(self._config, MODELS), -1, model.hash.encode(), model.content)]
+
+    def _show(self) -> None:
+        """How good the models are, as metrics."""
+        self._shown_at = time.monotonic()
+        for learning in self._learning.values():
+            for contest in learning.contests.values():
+                _show(contest)
 
     def _open(self, number: int, start: Start, stored: Stored) -> None:
-        self._learning[number] = Learning.from_bytes(stored.state) if stored.state else Learning()
+        keys = progress_of(stored.state).keys
+        packed = self._store.load({number: [_suffix(key) for key in keys]}).get(number, [])
+        found = {key: raw for key, raw in zip(keys, packed, strict=True) if raw is not None}
+        self._learning[number] = Learning(self._config.churn, stored.state, found)
         self._starts[number] = start
         self._stored[number] = stored.r
 
     def _drop(self) -> None:
         self._learning.clear()
+
+
+def activations(config: Config, offset: int, key: str, version: str, at: int) -> list[Output]:
+    """The control records that put a model in force, one for each shard."""
+    control = stitched.encode(Control(at=at, what="model", key=key, hash=version))
+    topic = topic_name(config, STITCHED)
+    return [Output(offset, topic, shard, None, control) for shard in range(config.topics.shards)]
+
+
+def _suffix(key: str) -> str:
+    """Where the state of a model key lies."""
+    return "k:" + key
+
+
+def _show(contest: Contest) -> None:
+    standing = contest.standing
+    shown = {name: known.quality for name, known in standing.contenders.items()} | {SERVED: standing.served}
+    for name, latest in shown.items():
+        for measure, value in quality.measures(latest).items():
+            metrics.MODEL_QUALITY.labels(contest.key, name, measure).set(value)

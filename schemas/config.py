@@ -88,8 +88,18 @@ class Privacy(Section):
     unknown_fields: Literal["drop", "seal"] = "drop"
 
 
+class Challenger(Section):
+    """A model that learns beside the one in force: its step size ``rate``, and the ``features`` it reads (none:
+    all)."""
+
+    rate: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.003
+    features: tuple[str, ...] = ()
+
+
 class Churn(Section):
-    """No purchase within ``horizon_days`` is churn; scored every ``grid_days``; bands at ``medium`` and ``high``."""
+    """No purchase within ``horizon_days`` is churn; scored every ``grid_days``; bands at ``medium`` and ``high``.
+    Published every ``publish_examples`` and ``publish_seconds``, from ``publish_each`` examples of each class on.
+    Models of their own for customers who are alike in ``keys``, each level below the one before."""
 
     horizon_days: Positive = 28
     grid_days: Positive = 7
@@ -98,6 +108,12 @@ class Churn(Section):
     hysteresis: Share = 0.05
     publish_examples: Positive = 200
     publish_seconds: Positive = 60
+    publish_each: Positive = 50
+    keys: tuple[str, ...] = ()
+    challengers: dict[str, Challenger] = {}
+    promote: Literal["command", "better"] = "command"
+    promote_examples: Annotated[int, msgspec.Meta(ge=2_000)] = 10_000
+    promote_margin: Annotated[float, msgspec.Meta(ge=0)] = 0.001
 
 
 class Threshold(Section):

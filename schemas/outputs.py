@@ -222,7 +222,9 @@ class Audit(msgspec.Struct, omit_defaults=True):
 class Alert(msgspec.Struct, omit_defaults=True):
     """Something that a person should look at. ``kind``: quarantined (an identifier that so many met at that it stands
     for no person any more), play_error (a play could not be evaluated; ``customer``: on whom), kpi (a figure of the
-    shop has passed a threshold) or kpi_cleared (it is back)."""
+    shop has passed a threshold), kpi_cleared (it is back), or of churn models: model_promoted, model_held,
+    model_released, model_refused (what an operator asked for cannot be), model_broken and model_drift (what they are
+    fed or what they lose is no longer what it was)."""
 
     kind: str
     at: int
@@ -232,9 +234,10 @@ class Alert(msgspec.Struct, omit_defaults=True):
 
 
 class Score(msgspec.Struct, omit_defaults=True):
-    """A churn score: probability of no purchase within the horizon, its band, the model's hash. ``reasons``: the
-    features that moved its log-odds most, at most three, largest first, each with by how much; above 0 is towards
-    leaving."""
+    """A churn score: probability of no purchase within the horizon if no message is sent, its band, the model's hash.
+    ``key``: of which customers the model is, `prior` of none: it is the stated rule that answers before enough was
+    learned. ``reasons``: the features that moved its log-odds most, at most three, largest first, each with by how
+    much; above 0 is towards leaving."""
 
     customer: str
     at: int
@@ -243,6 +246,7 @@ class Score(msgspec.Struct, omit_defaults=True):
     model: str
     at_purchase: bool = False
     reasons: dict[str, float] = {}
+    key: str = ""
 
 
 class SegmentChange(msgspec.Struct, omit_defaults=True):
@@ -264,7 +268,14 @@ class SegmentChange(msgspec.Struct, omit_defaults=True):
 
 
 class Example(msgspec.Struct, omit_defaults=True):
-    """A matured example: the features at ``time``, and whether no purchase followed within the horizon."""
+    """A matured example: the features at ``time``, and whether no purchase followed within the horizon.
+
+    ``probability`` and ``model`` are what was served then. ``keys``: of the customers alike whose models learn it
+    beside that of all, the widest first. ``treated``: a message that is meant to change what customers do was sent
+    meanwhile; ``held_out``: none ever is, since the customer is in the holdout of all plays.
+
+    On this topic records without a key are words of operators to the learn flow, and no examples.
+    """
 
     id: str
     customer: str
@@ -275,6 +286,9 @@ class Example(msgspec.Struct, omit_defaults=True):
     probability: float
     model: str
     at: int
+    keys: list[str] = []
+    treated: bool = False
+    held_out: bool = False
 
 
 class Partial(msgspec.Struct, omit_defaults=True):

@@ -204,6 +204,9 @@ class Play(Section, frozen=True):
     ``on_activate``: whether a play that waits for a segment to be entered speaks, when it is new, to those who are in
     it already.
 
+    ``treats``: its messages are meant to change what customers do, which the churn model takes into account (none:
+    those of the category marketing are).
+
     ``steps``: a journey of further messages. ``exit``: a touchpoint that ends it, with its key ``by`` if the play has
     keys, and ``exit_when``: a condition on the profile that does; they also stop what is held.
     """
@@ -236,6 +239,7 @@ class Play(Section, frozen=True):
     goal: Goal | None = None
     choose: Literal["weights", "bandit"] = "weights"
     on_activate: Literal["send", "skip"] = "skip"
+    treats: bool | None = None
 
 
 class Cap(Section, frozen=True):

@@ -161,7 +161,10 @@ class Control(Record, tag="control"):
     """What holds from this record on. ``what``: ``model`` (``key``: which) and ``plays`` put content, named by its
     hash, in force; ``pause`` and ``resume`` stop and start the play ``key`` (`EVERY`: all); ``bandit`` tells how often
     each variant of the play ``key`` has converted and has not, as far as ``part``, a partition of ``outcomes``,
-    says."""
+    says.
+
+    On ``churn.examples`` they are words of operators about the models of ``key``: ``promote`` (``hash``: the name of a
+    challenger), ``hold`` (at the version ``hash``) and ``release``."""
 
     what: str
     key: str

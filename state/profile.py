@@ -158,7 +158,8 @@ class Park(msgspec.Struct, array_like=True):
 class OpenExample(msgspec.Struct, array_like=True):
     """Features and score at ``time``, waiting for the label. Kept under a key of its own.
 
-    ``customer`` is whom the score was for: after a merge there may be two of one time.
+    ``customer`` is whom the score was for: after a merge there may be two of one time. ``keys`` are those it was scored
+    by, as in `operators.keys`.
     """
 
     time: int
@@ -167,6 +168,7 @@ class OpenExample(msgspec.Struct, array_like=True):
     probability: float
     model: str
     customer: str
+    keys: list[str] = []
 
 
 class Profile(msgspec.Struct, array_like=True):
@@ -190,7 +192,8 @@ class Profile(msgspec.Struct, array_like=True):
     ``judged`` the version of the segments that this goes by; ``unsettled`` what has happened to it since (``merge``,
     ``split``); ``refused`` is how often in a row it has not taken an offer, by its class; ``signalled`` are the plays
     that a product has woken and that still hold; ``touched`` the log's clock at its latest touchpoint; ``counted`` the
-    band that it is counted in, ``at_risk`` the spend that it is counted with (see `operators.tally`).
+    band that it is counted in, ``at_risk`` the spend that it is counted with (see `operators.tally`); ``treatments``
+    when it was last sent what is meant to change what it does, ascending.
     """
 
     customer: str
@@ -250,6 +253,7 @@ class Profile(msgspec.Struct, array_like=True):
     touched: int = 0
     counted: str = ""
     at_risk: int = 0
+    treatments: list[int] = []
 
 
 class Part(msgspec.Struct, array_like=True):

@@ -85,7 +85,7 @@ def deployment(options: Options, bootstrap: str, url: str) -> Config:
         kafka=Kafka(bootstrap=bootstrap, properties={} if options.kafka else {"socket.timeout.ms": ANSWER_MS}),
         redis=Redis(url=url),
         topics=Topics(source_partitions=SOURCE_PARTITIONS, shards=SHARDS, retention_days=1),
-        churn=Churn(high=0.7, publish_examples=100, publish_seconds=_scaled(5, options)),
+        churn=Churn(high=0.7, publish_examples=100, publish_each=10, publish_seconds=_scaled(5, options)),
         limits=Limits(park_seconds=_scaled(10, options), tick_ms=500),
     )
 
