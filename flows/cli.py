@@ -16,6 +16,7 @@ from flows.cli_backtest import backtest
 from flows.cli_base import examples, load_config, with_config
 from flows.cli_data import COMMANDS
 from flows.cli_identity import identity
+from flows.cli_models import models
 from flows.cli_plays import plays
 from flows.cli_report import report
 from flows.cli_triggers import triggers
@@ -202,7 +203,7 @@ def run(flow: str, initialise: bool, path: str | None) -> None:
     sys.exit(run_flow(flow))
 
 
-for _command in (*COMMANDS, identity, plays, report, triggers, why, backtest):
+for _command in (*COMMANDS, identity, models, plays, report, triggers, why, backtest):
     main.add_command(_command)
 
 if __name__ == "__main__":

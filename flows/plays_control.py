@@ -119,7 +119,12 @@ def _write(config: Config, controls: Sequence[Control], kept: Sequence[Output] =
     topic = topic_name(config, STITCHED)
     records = [stitched.encode(control) for control in controls]
     outputs = [Output(0, topic, shard, None, raw) for raw in records for shard in range(config.topics.shards)]
+    publish(config, "plays", [*kept, *outputs])
+
+
+def publish(config: Config, name: str, outputs: Sequence[Output]) -> None:
+    """Write records, all or none, as the command ``name``. Raises `TouchstreamError`."""
     try:
-        Transactions(config, "plays").publish([*kept, *outputs], [], None)
+        Transactions(config, name).publish([*outputs], [], None)
     except KafkaException as error:
         raise TouchstreamError(f"Kafka did not take it: {error.args[0].str()}; nothing was changed") from None

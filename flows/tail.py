@@ -127,6 +127,8 @@ def _alert(value: bytes) -> str:
 
 
 def _example(value: bytes) -> str:
+    if b'"k":"control"' in value[:64]:  # an operator's word to the learn flow
+        return _stitched(value)
     it = _decoded(value, Example)
     label = "left" if it.label else "stayed"
     return f"{clock(it.time)}  {label:7} predicted {it.probability:.3f}  {it.customer}"

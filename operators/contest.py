@@ -206,6 +206,8 @@ class Contest:
 
     def promote(self, name: str, offset: int, clock: int) -> list[Said]:
         """Make a challenger the champion and publish it, at an operator's word."""
+        if name == self.standing.champion:
+            return [Noticed("model_refused", f"{self.key}: {name} is the champion already")]
         if name not in self._learners or not self.standing.contenders[name].positives:
             known = ", ".join(self._learners)
             return [

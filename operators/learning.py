@@ -1,8 +1,8 @@
 """The learn flow's core: from matured examples to published models. A pure function of the log of examples.
 
 Examples wait in a small buffer and are learned in the order of their ids' hashes, so that a burst of one
-class (a shop's quiet Sunday matures at once) does not drag the weights. Each is learned for all customers, and for those
-alike (`operators.keys`) in a contest of their own. Same examples in the same order, same bytes::
+class (a shop's quiet Sunday matures at once) does not drag the weights. Each is learned for all customers, and for
+those alike (`operators.keys`) in a contest of their own. Same examples in the same order, same bytes::
 
     learning = Learning(churn)
     said = learning.on_example(example, offset)    # models to be published, and what a person should look at

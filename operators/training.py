@@ -79,7 +79,7 @@ class Training:
                 expected=self._stored[number],
                 r=messages[-1].offset() + 1,
                 state=learning.state(),
-                entities={_suffix(key): packed for key, packed in learning.changed().items()},
+                entities={suffix(key): packed for key, packed in learning.changed().items()},
                 timers={},
                 counters={"learned": len(messages)},
                 outbox=[output for output in outbox if output.offset >= floor],
@@ -125,7 +125,7 @@ class Training:
 
     def _open(self, number: int, start: Start, stored: Stored) -> None:
         keys = progress_of(stored.state).keys
-        packed = self._store.load({number: [_suffix(key) for key in keys]}).get(number, [])
+        packed = self._store.load({number: [suffix(key) for key in keys]}).get(number, [])
         found = {key: raw for key, raw in zip(keys, packed, strict=True) if raw is not None}
         self._learning[number] = Learning(self._config.churn, stored.state, found)
         self._starts[number] = start
@@ -142,7 +142,7 @@ def activations(config: Config, offset: int, key: str, version: str, at: int) ->
     return [Output(offset, topic, shard, None, control) for shard in range(config.topics.shards)]
 
 
-def _suffix(key: str) -> str:
+def suffix(key: str) -> str:
     """Where the state of a model key lies."""
     return "k:" + key
 

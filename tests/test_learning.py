@@ -100,7 +100,7 @@ def test_nothing_is_published_before_enough_of_both_classes_were_seen(label: boo
     learning = Learning(Churn(publish_examples=10, publish_seconds=1, publish_each=each))
     assert fed(learning, [example(n, label=label) for n in range(50)]) == []
     rare = [example(50 + n, label=label if n % 10 else not label) for n in range(100)]
-    assert [n for n, _ in fed(learning, rare)][0] == each * 10 - 1
+    assert next(n for n, _ in fed(learning, rare)) == each * 10 - 1
 
 
 def test_metrics_are_measured_before_learning() -> None:

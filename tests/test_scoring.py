@@ -9,11 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from operators import features
+from operators import features, governance
 from operators.churn import PRIOR, Model
-from operators.scoring import OPEN_EXAMPLES, schedule_grid, schedule_label
+from operators.scoring import OPEN_EXAMPLES, schedule_grid, schedule_label, treated_between
 from schemas.config import Churn
-from schemas.plays import QuietHours
+from schemas.outputs import Example
+from schemas.plays import PlayFile, QuietHours, Segment
+from schemas.stitched import Control, Record
 from state.behaviour import Behaviour
 from state.profile import OpenExample, Profile, Timer
 from tests.engage_helpers import (
@@ -26,10 +28,13 @@ from tests.engage_helpers import (
     T,
     World,
     activate,
+    config,
     constant_model,
+    event,
     ordered,
     reachable,
     replayed,
+    signed_up,
     tick,
 )
 
@@ -232,6 +237,120 @@ def test_the_grid_warns_too() -> None:
     world.models.update(low=constant_model(LOW, "low"), high=constant_model(HIGH, "high"))
     days(world, *range(1, 9))
     assert world.told() == [("churn_warning", "emitted")]
+
+
+BUYERS = msgspec.structs.replace(PLAYS, segments={"buyers": Segment(who="profile.orders > 0")})
+KEYED = config(churn=Churn(keys=("country", "segment:buyers")))
+
+
+def keyed(*active: str) -> World:
+    """Customer A, a buyer of CN, under a model of each of these keys."""
+    world = World(KEYED, plays=BUYERS)
+    for n, key in enumerate(active):
+        world.models[f"model{n}"] = constant_model(LOW, f"model{n}")
+        world.feed(Control(T, "model", key, f"model{n}"))
+    return world.feed(signed_up(A), ordered(A, T + 1), ordered(A, T + 2)).run()
+
+
+@pytest.mark.parametrize(
+    ("active", "answers"),
+    [
+        ([], "prior"),
+        (["country=DE"], "prior"),
+        (["default"], "default"),
+        (["default", "country=CN"], "country=CN"),
+        (["default", "country=CN,segment=buyers"], "country=CN,segment=buyers"),
+        (["country=CN,segment=buyers", "country=CN", "default"], "country=CN,segment=buyers"),
+        (["segment=buyers"], "prior"),
+    ],
+)
+def test_the_narrowest_key_with_a_model_answers_and_the_score_says_so(active: list[str], answers: str) -> None:
+    world = keyed(*active)
+    *_, score = world.written("ts.scores")
+    assert score.key == answers
+    assert score.model == (f"model{active.index(answers)}" if answers in active else PRIOR.hash)
+
+
+def test_examples_are_for_the_keys_that_the_customer_had_at_its_grid_point() -> None:
+    world = keyed()
+    point = phase(A, T)
+    world.feed(tick(point), event(A, "Signed Up", {"country": "DE"}, point + 1), tick(point + HORIZON)).run()
+    (example, *_) = world.written("ts.churn.examples")
+    assert example.keys == ["country=CN", "country=CN,segment=buyers"]
+
+
+# -- messages ------------------------------------------------------------------------------------------------
+
+
+def warned(**warning: object) -> PlayFile:
+    """The plays, of which the warning is another."""
+    changed = msgspec.structs.replace(PLAYS.plays["churn_warning"], **warning)
+    return msgspec.structs.replace(PLAYS, plays={**PLAYS.plays, "churn_warning": changed})
+
+
+def messaged(at: int, plays: PlayFile = PLAYS) -> World:
+    """Customer A has an open example from its first grid point on, and is warned ``at`` an order, if it is at all."""
+    point = phase(A, T)
+    world = World(plays=plays).feed(*reachable(A, T - DAY), activate("low"), ordered(A, T))
+    world.models.update(low=constant_model(LOW, "low"), high=constant_model(HIGH, "high"))
+    moments: list[tuple[int, list[Record]]] = [(point, [tick(point)]), (at, [activate("high", at), ordered(A, at)])]
+    return world.feed(*[record for _, records in sorted(moments) for record in records]).run()
+
+
+def matured(world: World) -> Example:
+    """The example of A's first grid point."""
+    point = phase(A, T)
+    world.feed(*(tick(point + HORIZON + day * DAY) for day in range(3))).run()
+    examples: dict[int, Example] = {each.time: each for each in world.written("ts.churn.examples")}
+    return examples[point]
+
+
+@pytest.mark.parametrize(("after", "treated"), [(-1, False), (1, True), (HORIZON, True), (HORIZON + 1, False)])
+def test_an_example_says_whether_a_message_came_within_its_horizon(after: int, treated: bool) -> None:
+    world = messaged(phase(A, T) + after)
+    assert len(world.triggers) == 1
+    example = matured(world)
+    assert (example.treated, example.held_out) == (treated, False)
+
+
+@pytest.mark.parametrize(
+    ("warning", "treated"),
+    [({"category": "service"}, False), ({"treats": False}, False), ({"category": "care", "treats": True}, True)],
+)
+def test_a_play_says_whether_it_treats_and_those_of_marketing_do(warning: dict[str, object], treated: bool) -> None:
+    world = messaged(phase(A, T) + 1, warned(**warning))
+    assert len(world.triggers) == 1
+    assert matured(world).treated is treated
+
+
+def test_who_is_held_out_of_all_plays_is_never_treated() -> None:
+    file = msgspec.structs.replace(PLAYS, limits=msgspec.structs.replace(PLAYS.limits, holdout=1.0))
+    world = messaged(phase(A, T) + 1, file)
+    assert [decision.code for decision in world.decisions] == ["holdout_global"]
+    example = matured(world)
+    assert (example.treated, example.held_out) == (False, True)
+
+
+def test_messages_to_whom_was_merged_count_for_who_survives() -> None:
+    """And its examples follow it; what came to it before does not go away with a split."""
+    point = phase(A, T)
+    world = messaged(point + 1)
+    world.merge(A, B, 5, at=point + 2).run()
+    assert world.profile(B).treatments == [point + 1]
+    example = matured(world)
+    assert (example.customer, example.treated) == (B, True)
+
+
+def test_of_many_messages_the_latest_are_remembered() -> None:
+    profile = Profile(A)
+    for n in range(20):
+        governance.treated(profile, [T + n])
+    governance.treated(profile, [T + 19, T + 18])
+    assert profile.treatments == [T + n for n in range(20 - governance.KEPT_TREATMENTS, 20)]
+    # So many since, that what was before them is not known: then there will have been one.
+    assert treated_between(profile.treatments, T - 10, T)
+    assert not treated_between(profile.treatments, T + 19, T + 30)
+    assert not treated_between(profile.treatments[1:], T - 10, T)
 
 
 def test_an_old_purchase_starts_nothing() -> None:
