@@ -45,14 +45,16 @@ def records(config: Config, name: str) -> list[Any]:
     return [message for messages in batches for message in messages]
 
 
-def produce(config: Config, name: str, values: list[bytes], *, transactional: str | None = None) -> Producer:
+def produce(
+    config: Config, name: str, values: list[bytes], *, transactional: str | None = None, key: bytes | None = b"k"
+) -> Producer:
     extra = {"transactional.id": transactional} if transactional else {}
     producer = Producer({**client_properties(config), **extra})
     if transactional:
         producer.init_transactions(30)
         producer.begin_transaction()
     for value in values:
-        producer.produce(topic_name(config, name), value, b"k")
+        producer.produce(topic_name(config, name), value, key)
     assert producer.flush(30) == 0
     return producer
 
