@@ -7,6 +7,10 @@ who have the same, below that with those who share the second as well::
 
 Every customer is in ``default``. A level that says nothing of a customer is left out. Whoever has no model of its own
 yet, since too few like it have matured, is scored by that of the nearest parent that has one.
+
+There are two models of each key, of two targets: whether no purchase follows within the horizon from now
+(``default``), and whether the gap since the last purchase becomes longer than that (``gap:default``), which is nearer
+and more certain.
 """
 
 from __future__ import annotations
@@ -18,6 +22,8 @@ from state.profile import Profile
 
 #: The key of all customers.
 ROOT: Final = "default"
+#: Begins the keys of models that say whether the present gap becomes longer than the horizon.
+GAP: Final = "gap:"
 #: What a level may be, beside a segment.
 ATTRIBUTES: Final = ("country", "language", "tier")
 #: Names a segment as a level.

@@ -19,7 +19,7 @@ import msgspec
 
 from operators.contest import Contest, Lesson, Noticed, Said
 from operators.features import FEATURES, VERSION
-from operators.keys import ROOT
+from operators.keys import GAP, ROOT
 from schemas.config import Churn
 from schemas.outputs import Example
 from schemas.stitched import Control
@@ -37,9 +37,9 @@ class Waiting(msgspec.Struct, array_like=True):
     features: list[float]
     version: str
     treated: bool
-    label: bool
-    served: float
     keys: list[str]
+    #: By target: what begins its keys, the label, and what was served.
+    targets: list[tuple[str, bool, float]]
 
 
 class Progress(msgspec.Struct, array_like=True):
@@ -89,9 +89,8 @@ class Learning:
                 example.features,
                 example.features_version,
                 example.treated,
-                example.label,
-                example.probability,
                 [ROOT, *example.keys],
+                _targets(example),
             )
         )
         return self._learn_buffer(offset) if len(progress.buffer) >= _batch(self._churn.publish_examples) else []
@@ -115,11 +114,12 @@ class Learning:
         learned: dict[str, None] = {}
         for each in sorted(waiting, key=lambda each: each.place):
             progress.learned += 1
-            lesson = Lesson(each.features, each.version, each.treated, each.label, each.served)
-            for key in each.keys:
-                if (contest := self._contest(key)) is not None:
-                    contest.learn(lesson)
-                    learned[key] = None
+            for target, label, served in each.targets:
+                lesson = Lesson(each.features, each.version, each.treated, label, served)
+                for key in [target + key for key in each.keys]:
+                    if (contest := self._contest(key)) is not None:
+                        contest.learn(lesson)
+                        learned[key] = None
         self._changed.update(learned)
         return [said for key in learned for said in self.contests[key].settle(offset, progress.clock)]
 
@@ -139,6 +139,14 @@ class Learning:
                 [each.knows(example.features_version, len(example.features)) for each in self.contests.values()]
             )
         return known and all(map(isfinite, example.features))
+
+
+def _targets(example: Example) -> list[tuple[str, bool, float]]:
+    """What an example teaches of."""
+    found = [("", example.label, example.probability)]
+    if example.lapsed is not None and example.lapse is not None:
+        found.append((GAP, example.lapsed, example.lapse))
+    return found
 
 
 def progress_of(state: bytes) -> Progress:

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from zlib import crc32
 
-from operators import features, fold, governance
+from operators import features, fold, governance, lifecycle
 from operators.churn import PRIOR, Model, band
-from operators.keys import ROOT, path
+from operators.keys import GAP, ROOT, path
 from operators.playbook import PlayBook
 from operators.plays import DAY
 from operators.shard import Shard
@@ -43,29 +43,71 @@ class Scorer:
         """Score a customer at ``time`` (ms): on the grid, where ``examples`` keep the features for learning, or
         at a purchase, where there are none."""
         keys = path(profile, self._churn.keys)
-        model, key = self._answering(shard, keys)
+        model, key = self._answering(shard, keys) or (PRIOR, NO_MODEL)
         vector = features.vector(profile.behaviour, time)
         probability = model.probability(vector)
         profile.band = band(probability, profile.band or None, self._churn)
         profile.score, profile.scored_at = probability, time
+        lapse, lapse_key = self._lapse(shard, profile, keys, vector, probability, time)
+        if examples is not None:
+            shard.state.ranks = lifecycle.count(shard.state.ranks, profile.behaviour, time)
+        horizon = self._churn.horizon_days * DAY
+        stands = lifecycle.standing(shard.state.ranks, profile.behaviour, profile.band, time, horizon)
         score = outputs.Score(
-            profile.customer, time, probability, profile.band, model.hash, examples is None, model.reasons(vector), key
+            profile.customer,
+            time,
+            probability,
+            profile.band,
+            model.hash,
+            examples is None,
+            model.reasons(vector),
+            key,
+            lapse,
+            lapse_key,
+            *stands,
         )
         shard.emit(self._scores, -1, profile.customer, stitched.encode(score))
         if examples is not None:
             examples.append(
-                OpenExample(time, vector, features.VERSION, probability, model.hash, profile.customer, keys)
+                OpenExample(
+                    time,
+                    vector,
+                    features.VERSION,
+                    probability,
+                    model.hash,
+                    profile.customer,
+                    keys,
+                    fold.last_order(profile.behaviour),
+                    -1.0 if lapse is None else lapse,
+                )
             )
             del examples[:-OPEN_EXAMPLES]
         return score
 
-    def _answering(self, shard: Shard, keys: list[str]) -> tuple[Model, str]:
-        """The model of the narrowest key that has one, and the key."""
+    def _answering(self, shard: Shard, keys: list[str], target: str = "") -> tuple[Model, str] | None:
+        """The model of the narrowest key that has one, and the key; None if there is none yet."""
         active = shard.state.models
         for key in (*reversed(keys), ROOT):
-            if key in active:
-                return self._models[active[key]], key
-        return PRIOR, NO_MODEL
+            if (found := active.get(target + key)) is not None:
+                return self._models[found], key
+        return None
+
+    def _lapse(
+        self, shard: Shard, profile: Profile, keys: list[str], vector: list[float], probability: float, time: int
+    ) -> tuple[float | None, str]:
+        """The probability that the gap since the last order becomes longer than the horizon, and whose model says so.
+
+        Where none was learned: orders are taken as Poisson, so that to be silent for a share of the horizon is as
+        probable as for all of it, to the power of that share.
+        """
+        horizon = self._churn.horizon_days * DAY
+        left = fold.last_order(profile.behaviour) + horizon - time
+        if not 0 < left <= horizon:
+            return None, ""
+        answering = self._answering(shard, keys, GAP)
+        if answering is None:
+            return probability ** (left / horizon), NO_MODEL
+        return answering[0].probability(vector), answering[1]
 
     def mature(self, shard: Shard, profile: Profile, examples: list[OpenExample], due: int, book: PlayBook) -> None:
         """Release the examples whose horizon has passed at ``due``: label = no purchase within it."""
@@ -85,6 +127,10 @@ class Scorer:
                 keys=example.keys,
                 treated=treated_between(profile.treatments, example.time, example.time + horizon),
                 held_out=governance.never_told([profile.customer, *profile.births], book),
+                lapsed=None
+                if example.lapse < 0
+                else not features.purchased_between(profile.behaviour, example.time, example.ordered + horizon),
+                lapse=None if example.lapse < 0 else example.lapse,
             )
             shard.emit(self._examples, 0, profile.customer, stitched.encode(released))
 

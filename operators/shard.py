@@ -24,7 +24,8 @@ class ShardState(msgspec.Struct, array_like=True):
     looked at; ``greeting``: since which time plays are in force that speak to those they find; ``failed``: how often
     each play could not be evaluated; ``bandits``: by play, partition of ``outcomes`` and variant, how often that has
     converted and has not; ``forgotten``: up to when (ms) interest in products has been forgotten; ``tally``: what was
-    counted in the second of the clock, by minute of event time and name (`operators.tally`).
+    counted in the second of the clock, by minute of event time and name (`operators.tally`); ``ranks``: among whom
+    buyers are ranked (`operators.lifecycle`).
     """
 
     at: int = 0
@@ -40,6 +41,7 @@ class ShardState(msgspec.Struct, array_like=True):
     bandits: dict[str, dict[int, dict[str, tuple[int, int]]]] = {}
     forgotten: int = 0
     tally: dict[int, dict[str, int]] = {}
+    ranks: list[list[int]] = []
 
 
 _states = msgspec.msgpack.Decoder(ShardState)

@@ -237,7 +237,15 @@ class Score(msgspec.Struct, omit_defaults=True):
     """A churn score: probability of no purchase within the horizon if no message is sent, its band, the model's hash.
     ``key``: of which customers the model is, `prior` of none: it is the stated rule that answers before enough was
     learned. ``reasons``: the features that moved its log-odds most, at most three, largest first, each with by how
-    much; above 0 is towards leaving."""
+    much; above 0 is towards leaving.
+
+    ``lapse``: the probability that the present gap between purchases becomes longer than the horizon (none if it is
+    already), and of whose model that is (``lapse_key``, as ``key``). ``rfm``: recency, frequency and monetary value
+    among the buyers of the shard, each from 1 to 5, the best, and ``rfm_segment``, what such are called; ``stage`` of
+    the lifecycle: prospect, new, active, loyal, at_risk, lapsed or won_back; ``high_potential``: few orders yet, each
+    worth as much as those of the best fifth. The rules are in `operators.lifecycle`. ``clv``: what the customer is
+    expected to spend within the horizon, in major units.
+    """
 
     customer: str
     at: int
@@ -247,6 +255,13 @@ class Score(msgspec.Struct, omit_defaults=True):
     at_purchase: bool = False
     reasons: dict[str, float] = {}
     key: str = ""
+    lapse: float | None = None
+    lapse_key: str = ""
+    rfm: str = ""
+    rfm_segment: str = ""
+    stage: str = ""
+    high_potential: bool = False
+    clv: float | None = None
 
 
 class SegmentChange(msgspec.Struct, omit_defaults=True):
@@ -289,6 +304,8 @@ class Example(msgspec.Struct, omit_defaults=True):
     keys: list[str] = []
     treated: bool = False
     held_out: bool = False
+    lapsed: bool | None = None
+    lapse: float | None = None
 
 
 class Partial(msgspec.Struct, omit_defaults=True):

@@ -159,7 +159,8 @@ class OpenExample(msgspec.Struct, array_like=True):
     """Features and score at ``time``, waiting for the label. Kept under a key of its own.
 
     ``customer`` is whom the score was for: after a merge there may be two of one time. ``keys`` are those it was scored
-    by, as in `operators.keys`.
+    by, as in `operators.keys`. ``ordered``: the last order before it (ms, 0: none), ``lapse`` the probability served
+    that so much time passes after that without another that it is a lapse; below 0 where it had passed.
     """
 
     time: int
@@ -169,6 +170,8 @@ class OpenExample(msgspec.Struct, array_like=True):
     model: str
     customer: str
     keys: list[str] = []
+    ordered: int = 0
+    lapse: float = -1.0
 
 
 class Profile(msgspec.Struct, array_like=True):

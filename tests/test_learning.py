@@ -266,6 +266,26 @@ def test_keys_are_bounded() -> None:
     assert learning.contests[ROOT].standing.learned == MAX_KEYS + 10
 
 
+def test_what_became_of_the_gap_is_a_target_of_its_own() -> None:
+    """Where it was open: examples of whom it had closed on before teach nothing of it."""
+    learning = Learning(CHURN)
+    examples = [example(n, keys=("country=CN",)) for n in range(100)]
+    for n, each in enumerate(examples):
+        if n % 2:
+            each.lapsed, each.lapse = not each.label, 0.9
+    said = [each for _, each in heard(learning, examples) if isinstance(each, Published)]
+    assert {key: contest.standing.learned for key, contest in learning.contests.items()} == {
+        ROOT: 100,
+        "country=CN": 100,
+        "gap:default": 50,
+        "gap:country=CN": 50,
+    }
+    assert {each.key for each in said} == set(learning.contests)
+    silence, gap = learning.contests[ROOT].metrics(), learning.contests["gap:default"].metrics()
+    assert gap["served_log_loss"] > silence["served_log_loss"]
+    assert learning.progress.learned == 100
+
+
 # -- operators -----------------------------------------------------------------------------------------------
 
 

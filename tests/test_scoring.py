@@ -31,6 +31,7 @@ from tests.engage_helpers import (
     config,
     constant_model,
     event,
+    living_in,
     ordered,
     reachable,
     replayed,
@@ -91,7 +92,9 @@ def test_a_grid_point_is_scored_and_kept_as_an_example() -> None:
     _, score = world.written("ts.scores")
     assert (score.at, score.at_purchase) == (point, False)
     vector = features.vector(world.profile(A).behaviour, point)
-    assert world.examples(A) == [OpenExample(point, vector, features.VERSION, score.probability, PRIOR.hash, A)]
+    assert world.examples(A) == [
+        OpenExample(point, vector, features.VERSION, score.probability, PRIOR.hash, A, [], T, score.lapse)
+    ]
     due = sorted((timer.kind, timer.due) for timer in world.profile(A).timers)
     assert due == [("grid", point + GRID), ("label", point + HORIZON)]
 
@@ -277,6 +280,63 @@ def test_examples_are_for_the_keys_that_the_customer_had_at_its_grid_point() -> 
     world.feed(tick(point), event(A, "Signed Up", {"country": "DE"}, point + 1), tick(point + HORIZON)).run()
     (example, *_) = world.written("ts.churn.examples")
     assert example.keys == ["country=CN", "country=CN,segment=buyers"]
+
+
+# -- the other target ----------------------------------------------------------------------------------------
+
+
+def test_a_lapse_is_nearer_than_a_silence_of_a_whole_horizon() -> None:
+    """By the prior: so probable as orders are rare, for as long as is left of the horizon since the last one."""
+    point = phase(A, T)
+    world = World().feed(ordered(A, T), tick(point)).run()
+    at_once, later = world.written("ts.scores")
+    assert (at_once.lapse, at_once.lapse_key) == (at_once.probability, "prior")
+    assert later.lapse == later.probability ** ((T + HORIZON - point) / HORIZON) > later.probability
+
+
+def test_a_learned_model_says_whether_the_gap_becomes_a_lapse() -> None:
+    world = keyed("default", "gap:default", "gap:country=CN")
+    world.models["model2"] = constant_model(HIGH, "model2")
+    *_, score = world.feed(ordered(A, T + 3)).run().written("ts.scores")
+    assert (score.key, score.lapse_key) == ("default", "country=CN")
+    assert score.probability < 0.2 < 0.8 < score.lapse
+
+
+@pytest.mark.parametrize(
+    ("again", "lapsed", "label"),
+    [(None, True, True), (-1, False, False), (0, False, False), (1, True, False)],
+)
+def test_an_example_says_whether_the_gap_of_then_became_a_lapse(again: int | None, lapsed: bool, label: bool) -> None:
+    """``again``: the next order, this long after the horizon since the last one."""
+    point = phase(A, T)
+    world = World().feed(ordered(A, T), tick(point)).run()
+    if again is not None:
+        world.feed(ordered(A, T + HORIZON + again)).run()
+    example = matured(world)
+    assert (example.lapsed, example.label) == (lapsed, label)
+    assert example.lapse == world.written("ts.scores")[1].lapse
+
+
+def test_of_a_gap_that_is_a_lapse_already_nothing_is_said() -> None:
+    world = days(World().feed(ordered(A, T)), *range(1, 80))
+    scores = [each for each in world.written("ts.scores") if each.at - T > HORIZON]
+    assert scores and {(score.lapse, score.lapse_key) for score in scores} == {(None, "")}
+    late = [each for each in world.written("ts.churn.examples") if each.time - T > HORIZON]
+    assert late and {(each.lapsed, each.lapse) for each in late} == {(None, None)}
+
+
+def test_scores_say_where_the_customer_stands() -> None:
+    world = World().feed(activate("low"))
+    world.models["low"] = constant_model(LOW, "low")
+    for n in range(200):
+        world.feed(ordered(living_in(0, f"crowd-{n}"), T, revenue=float(n)))
+    world.feed(ordered(A, T, revenue=500.0), *(tick(T + day * DAY) for day in range(8)))
+    world.feed(ordered(A, T + 8 * DAY, revenue=500.0)).run()
+    first = next(each for each in world.written("ts.scores") if each.customer == A)
+    last = [each for each in world.written("ts.scores") if each.customer == A][-1]
+    assert (first.rfm, first.rfm_segment, first.stage, first.high_potential) == ("", "", "new", False)
+    assert (last.rfm, last.rfm_segment, last.stage, last.high_potential) == ("5-5-5", "champion", "active", True)
+    assert {score.stage for score in world.written("ts.scores")} == {"new", "active"}
 
 
 # -- messages ------------------------------------------------------------------------------------------------
