@@ -535,6 +535,91 @@ MUTATIONS = [
         "value if ns in self._sealed else", "value if ns in DELIVERABLE else",
         "tests/test_stitching.py::test_only_addresses_and_the_customers_number_keep_their_values",
     ),
+    # -- churn models
+    Mutation(
+        "the-untreated-risk-is-served", "operators/churn.py",
+        "{**scaled, _TREATED: _INDICATED} if treated else scaled", "scaled",
+        "tests/test_churn.py::test_a_message_is_learned_beside_the_features_and_the_untreated_are_served",
+    ),
+    Mutation(
+        "a-model-of-unknown-features-is-refused", "operators/churn.py",
+        "learned.features_version != version_of(learned.features) or", "",
+        "tests/test_churn.py::test_content_that_cannot_be_served_is_refused",
+    ),
+    Mutation(
+        "treatments-are-those-within-the-horizon", "operators/scoring.py",
+        "any([after < time <= until for time in treatments])", "any([after < time for time in treatments])",
+        "tests/test_scoring.py::test_an_example_says_whether_a_message_came_within_its_horizon",
+    ),
+    Mutation(
+        "treatments-follow-a-merge", "operators/join.py",
+        "    governance.treated(mine, other.treatments)\n", "",
+        "tests/test_scoring.py::test_messages_to_whom_was_merged_count_for_who_survives",
+    ),
+    Mutation(
+        "the-narrowest-model-answers", "operators/scoring.py",
+        "for key in (*reversed(keys), ROOT):", "for key in (*keys, ROOT):",
+        "tests/test_scoring.py::test_the_narrowest_key_with_a_model_answers_and_the_score_says_so",
+    ),
+    Mutation(
+        "a-first-model-waits-for-both-classes", "operators/contest.py",
+        "return enough and waited", "return waited",
+        "tests/test_learning.py::test_a_small_key_publishes_nothing_until_it_has_enough_of_both",
+    ),
+    Mutation(
+        "what-is-held-stays", "operators/contest.py",
+        ">= churn.publish_examples and not standing.held", ">= churn.publish_examples",
+        "tests/test_learning.py::test_an_operator_goes_back_to_a_version_and_it_stays",
+    ),
+    Mutation(
+        "predicted-before-learned", "operators/contest.py",
+        "        learner.learn(vector, label, lesson.treated)\n        known.positives",
+        "        learner.learn(vector, label, lesson.treated)\n"
+        "        expected = learner.probability(vector, lesson.treated)\n        known.positives",
+        "tests/test_learning.py::test_metrics_are_measured_before_learning",
+    ),
+    Mutation(
+        "what-was-served-is-judged-by-those-left-alone", "operators/contest.py",
+        "        if not lesson.treated:\n            quality.add(standing.served",
+        "        if True:\n            quality.add(standing.served",
+        "tests/test_learning.py::test_metrics_are_measured_before_learning",
+    ),
+    Mutation(
+        "promotion-needs-the-whole-interval", "operators/contest.py",
+        "if low > best[0] and min", "if known.duel.mean > best[0] and min",
+        "tests/test_contest.py::test_who_is_as_good_is_promoted_hardly_ever",
+    ),
+    Mutation(
+        "a-former-champion-keeps-its-features", "operators/contest.py",
+        "elif name == standing.champion:", "elif False:",
+        "tests/test_contest.py::test_a_new_list_of_features_starts_as_challenger",
+    ),
+    Mutation(
+        "intervals-are-of-blocks", "operators/duel.py",
+        "_SURE * sqrt(self.squares / (self.blocks - 1) / self.blocks)",
+        "_SURE * sqrt(self.squares / (self.blocks - 1) / self.blocks / BLOCK)",
+        "tests/test_contest.py::test_the_interval_is_that_of_block_means",
+    ),
+    Mutation(
+        "ties-of-a-bin-count-half", "operators/quality.py",
+        "(below + miss / 2)", "(below + miss)",
+        "tests/test_quality.py::test_chance_ranks_no_better_than_a_coin",
+    ),
+    Mutation(
+        "no-single-value-is-a-drift", "operators/drift.py",
+        "max(-FURTHEST, min(FURTHEST, (value - watch.mean) / deviation))", "(value - watch.mean) / deviation",
+        "tests/test_drift.py::test_one_value_far_off_says_nothing",
+    ),
+    Mutation(
+        "a-gap-is-judged-from-its-order-on", "operators/scoring.py",
+        "example.time, example.ordered + horizon)", "example.time, example.time + horizon)",
+        "tests/test_scoring.py::test_an_example_says_whether_the_gap_of_then_became_a_lapse",
+    ),
+    Mutation(
+        "a-warning-in-time-is-not-right", "operators/review.py",
+        "if at <= lapse:", "if at < gap.since:",
+        "tests/test_review.py::test_a_warning_before_a_purchase_in_time_was_wrong",
+    ),
     Mutation(
         "reasons-are-the-largest-either-way", "operators/churn.py",
         "key=lambda term: -abs(term[0])", "key=lambda term: -term[0]",

@@ -50,7 +50,8 @@ def test_the_commands_are_those_of_the_readme() -> None:
         "ingest", "tail", "dead-letters list", "dead-letters replay", "status", "demo", "identity simulate",
         "identity show", "identity stats", "identity merge", "identity split", "identity release", "identity erase",
         "identity export", "plays check", "plays apply", "plays list", "plays show", "plays diff", "plays pause",
-        "plays resume", "plays schema", "report uplift", "triggers consume", "why", "backtest",
+        "plays resume", "plays schema", "report uplift", "report churn", "models list", "models versions",
+        "models show", "models promote", "models rollback", "models release", "triggers consume", "why", "backtest",
     }  # fmt: skip
 
 
