@@ -107,8 +107,9 @@ class Model(msgspec.Struct, frozen=True):
             )
         if not _sound(learned, len(learned.features)):
             raise MissingContent(f"model {digest} is numerically broken; activate an earlier one")
-        terms = _terms(learned)
-        return cls(digest, learned.features_version, learned.intercept, terms, learned.features, learned.key)
+        # The very same tuple, so that `project` need not compare names.
+        names = FEATURES if learned.features == FEATURES else learned.features
+        return cls(digest, learned.features_version, learned.intercept, _terms(learned), names, learned.key)
 
     def probability(self, vector: list[float]) -> float:
         """Probability of no purchase within the horizon, for the features in the order of `FEATURES`."""
@@ -243,7 +244,7 @@ class Learner:
 
 def project(vector: list[float], features: tuple[str, ...]) -> list[float]:
     """Of a vector in the order of `FEATURES` what a model of some of them reads."""
-    if features == FEATURES:
+    if features is FEATURES or features == FEATURES:
         return vector
     named = dict(zip(FEATURES, vector, strict=True))
     return [named[name] for name in features]

@@ -29,6 +29,7 @@ from state.behaviour import Behaviour
 
 #: Bins of each count, and how many are kept before all counts are halved.
 BINS, MOST = 64, 8_192
+_LAST: Final = BINS - 1
 #: So many must have been counted before fifths mean anything.
 LEAST = 50
 #: Bins each doubling takes: of days, orders, money, money an order. Up to eight orders each number has its own.
@@ -67,11 +68,11 @@ def count(ranks: list[list[int]], behaviour: Behaviour, now: int) -> list[list[i
 def standing(ranks: list[list[int]], behaviour: Behaviour, band: str, now: int, horizon: int) -> Standing:
     """Where a customer stands at ``now`` (ms) among those counted. ``horizon`` in ms."""
     now_at = stage(behaviour, band, now, horizon)
-    if not ranks or sum(ranks[0]) < LEAST:
+    total = sum(ranks[0]) if ranks else 0
+    if total < LEAST:
         return Standing("", "", now_at, False)
-    days, orders, spent, each = [
-        _fifth(counts, place) for counts, place in zip(ranks, _places(behaviour, now), strict=True)
-    ]
+    places = _places(behaviour, now)
+    days, orders, spent, each = [_fifth(ranks[n], places[n], total) for n in range(4)]
     recency = 6 - days
     promising = (
         each == 5
@@ -99,15 +100,21 @@ def stage(behaviour: Behaviour, band: str, now: int, horizon: int) -> str:
     return "loyal" if len(recent) > 3 and now - recent[-4] <= 3 * horizon else "active"
 
 
-def _places(behaviour: Behaviour, now: int) -> list[int]:
+def _places(behaviour: Behaviour, now: int) -> tuple[int, int, int, int]:
     """The bin of each count."""
-    spent = max(0, behaviour.spent - behaviour.returned) / 100
-    since = max(0, now - (behaviour.recent[-1] if behaviour.recent else behaviour.first_seen)) / _DAY
-    values = (since, behaviour.orders, spent, spent / max(1, behaviour.orders))
-    return [min(BINS - 1, int(log2(1 + value) * fine)) for value, fine in zip(values, _FINE, strict=True)]
+    recent, orders = behaviour.recent, behaviour.orders
+    since = now - (recent[-1] if recent else behaviour.first_seen)
+    spent = behaviour.spent - behaviour.returned
+    if spent < 0:
+        spent = 0
+    return (
+        min(_LAST, int(log2(1.0 + since / _DAY) * _FINE[0])) if since > 0 else 0,
+        min(_LAST, int(log2(1.0 + orders) * _FINE[1])),
+        min(_LAST, int(log2(1.0 + spent / 100) * _FINE[2])),
+        min(_LAST, int(log2(1.0 + spent / 100 / (orders or 1)) * _FINE[3])),
+    )
 
 
-def _fifth(counts: list[int], place: int) -> int:
-    """The fifth of a bin, 1 to 5, by the middle of those in it."""
-    share = (sum(counts[:place]) + counts[place] / 2) / sum(counts)
-    return 1 + min(4, int(5 * share))
+def _fifth(counts: list[int], place: int, total: int) -> int:
+    """The fifth of a bin, 1 to 5, by the middle of those in it. What halving has rounded off is not missed."""
+    return 1 + min(4, int(5 * (sum(counts[:place]) + counts[place] / 2) / total))
