@@ -2,7 +2,7 @@
 
 The first `WARM` values say what is usual, mean and standard deviation; then the test sums up how far the others are
 off, less half a deviation each, and speaks when that comes to `THRESHOLD` either way: a shift by two deviations within
-some seven values, none at all in tens of thousands where nothing changes. Then all begins anew::
+some eight values, none at all in tens of thousands where nothing changes. Then all begins anew::
 
     watch = Watch()
     for value in values:
@@ -20,10 +20,10 @@ from typing import Any, NamedTuple
 import msgspec
 
 #: Values that say what is usual.
-WARM = 30
+WARM = 50
 #: In standard deviations: what is forgiven each value, the sum at which the test speaks, and as how far off the
 #: furthest value counts, so that no single one can speak alone.
-FORGIVEN, THRESHOLD, FURTHEST = 0.5, 10.0, 5.0
+FORGIVEN, THRESHOLD, FURTHEST = 0.5, 12.0, 5.0
 #: What a new value weighs in ``lately``.
 _NEW = 0.2
 

@@ -250,7 +250,7 @@ def test_a_message_is_learned_beside_the_features_and_the_untreated_are_served()
         learner.learn(vector, label, treated)
         blind.learn(vector, label)
     content = learner.content(0, {})
-    assert msgspec.json.decode(content)["treatment"] == learner.treatment == pytest.approx(-1.5, abs=0.3)
+    assert msgspec.json.decode(content)["treatment"] == learner.treatment == pytest.approx(-1.5, abs=0.5)
     model, misled = Model.from_bytes(content), Model.from_bytes(blind.content(0, {}))
     held_out = people(2_000, 9)
     vector = held_out[0][0]
@@ -258,7 +258,7 @@ def test_a_message_is_learned_beside_the_features_and_the_untreated_are_served()
     assert learner.probability(vector, treated=True) < learner.probability(vector)
     mean = sum(truth for _, _, truth in held_out) / len(held_out)
     served, wrong = [sum(each.probability(v) for v, _, _ in held_out) / len(held_out) for each in (model, misled)]
-    assert abs(served - mean) < 0.03 < mean - wrong
+    assert abs(served - mean) < 0.05 < mean - wrong
 
 
 @pytest.mark.parametrize("orders", [0, 0.5, 1, 2, 3, 4, 6, 8, 12, 20, 40])

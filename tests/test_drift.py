@@ -29,13 +29,13 @@ def test_a_shift_by_two_deviations_is_noticed_within_a_dozen_values(by: int) -> 
     for seed in range(20):
         first, *_ = drifts([*noise(200, seed), *noise(100, 99 + seed, 3.0 + by * 0.5)])
         at, drift = first
-        assert 200 <= at < 215
+        assert 200 <= at < 220
         assert drift.usual == pytest.approx(3.0, abs=0.4)
         assert (drift.lately - drift.usual) * by > 0.3
 
 
 def test_where_nothing_changes_hardly_anything_is_noticed() -> None:
-    assert sum(len(drifts(noise(1_000, seed))) for seed in range(30)) <= 3
+    assert sum(len(drifts(noise(1_000, seed))) for seed in range(30)) <= 1
 
 
 def test_one_value_far_off_says_nothing() -> None:

