@@ -8,6 +8,7 @@ takes the champion's place at an operator's word or, where ``churn.promote`` is 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from operator import add
 from typing import NamedTuple
 
 import msgspec
@@ -126,14 +127,14 @@ class Contest:
         standing.fresh += 1
         if not lesson.treated:
             quality.add(standing.served, lesson.served, label)
-        losses = {name: self._taught(name, lesson) for name in self._learners}
-        against = losses[standing.champion]
-        if against is None:
-            return
-        for name, lost in losses.items():
-            if lost is not None:
-                standing.contenders[name].duel.filling += against - lost
-        self._sum_up(lesson, against)
+        against = self._taught(standing.champion, lesson)
+        for name in self._learners:
+            if name != standing.champion:
+                lost = self._taught(name, lesson)
+                if lost is not None and against is not None:
+                    standing.contenders[name].duel.filling += against - lost
+        if against is not None:
+            self._sum_up(lesson, against)
 
     def _taught(self, name: str, lesson: Lesson) -> float | None:
         """Teach a learner; the log loss of what it had expected. None if it does not know these features."""
@@ -147,8 +148,7 @@ class Contest:
         known.negatives += not label
         if expected != expected:  # it is broken, which `settle` will see
             return None
-        quality.add(known.quality, expected, label)
-        return quality.log_loss(expected, label)
+        return quality.add(known.quality, expected, label)
 
     def settle(self, offset: int, clock: int) -> list[Said]:
         """After some lessons, the last of which came at ``offset``, at ``clock`` (ms): what is to be said."""
@@ -275,7 +275,7 @@ class Contest:
         values = [lost, float(lesson.label), *(lesson.features if lesson.version == VERSION else ())]
         if len(standing.sums) != len(values):
             standing.sums, standing.watches, standing.block = [0.0] * len(values), [Watch() for _ in values], 0
-        standing.sums = [a + b for a, b in zip(standing.sums, values, strict=True)]
+        standing.sums = list(map(add, standing.sums, values))
         standing.block += 1
         if standing.block == BLOCK:
             self._close_block()

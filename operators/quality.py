@@ -13,8 +13,9 @@ Accuracy is not among them: where most stay, whoever calls all of them faithful 
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
-from math import log
+from math import exp, log
 
 import msgspec
 
@@ -22,6 +23,8 @@ import msgspec
 WINDOW = 2_000
 #: Bins of the log-odds: each a fifth wide, the outermost from -6.2 down and from 6.2 up.
 BINS, _WIDTH = 64, 0.2
+#: The probabilities between those bins.
+_EDGES = tuple(1 / (1 + exp(-_WIDTH * (edge - BINS / 2))) for edge in range(1, BINS))
 #: Bins of the probability, of equal width: those of a reliability diagram.
 LEVELS = 10
 #: A probability counts as no surer than this, so that one confident error costs 34.5 and not infinity.
@@ -46,15 +49,23 @@ class Tally(msgspec.Struct, array_like=True):
         """How many predictions."""
         return sum(self.counts)
 
-    def add(self, probability: float, label: bool) -> None:
-        """Count a prediction and what came of it."""
-        (self.hits if label else self.misses)[_bin(probability)] += 1
-        level = min(LEVELS - 1, int(probability * LEVELS))
+    def add(self, probability: float, label: bool) -> float:
+        """Count a prediction and what came of it; its log loss."""
+        level = int(probability * LEVELS) if probability < 1.0 else LEVELS - 1
         self.counts[level] += 1
-        self.positives[level] += label
         self.expected[level] += probability
-        self.loss += log_loss(probability, label)
-        self.squares += (probability - label) ** 2
+        place = bisect_right(_EDGES, probability)
+        if label:
+            self.hits[place] += 1
+            self.positives[level] += 1
+            given = probability
+        else:
+            self.misses[place] += 1
+            given = 1.0 - probability
+        self.squares += (1.0 - given) * (1.0 - given)
+        lost = -log(given if given > _LEAST else _LEAST)
+        self.loss += lost
+        return lost
 
 
 class Quality(msgspec.Struct, array_like=True):
@@ -64,11 +75,13 @@ class Quality(msgspec.Struct, array_like=True):
     full: Tally = msgspec.field(default_factory=Tally)
 
 
-def add(quality: Quality, probability: float, label: bool) -> None:
-    """Count a prediction and what came of it; the oldest block goes when a new one is full."""
-    quality.filling.add(probability, label)
-    if quality.filling.count >= WINDOW:
-        quality.full, quality.filling = quality.filling, Tally()
+def add(quality: Quality, probability: float, label: bool) -> float:
+    """Count a prediction and what came of it; its log loss. The oldest block goes when a new one is full."""
+    filling = quality.filling
+    lost = filling.add(probability, label)
+    if sum(filling.counts) >= WINDOW:
+        quality.full, quality.filling = filling, Tally()
+    return lost
 
 
 def measures(quality: Quality) -> dict[str, float]:
@@ -105,16 +118,6 @@ def together(tallies: Sequence[Tally]) -> Tally:
         total.loss += tally.loss
         total.squares += tally.squares
     return total
-
-
-def log_loss(probability: float, label: bool) -> float:
-    """-ln of the probability given to what happened."""
-    return -log(min(1.0, max(_LEAST, probability if label else 1.0 - probability)))
-
-
-def _bin(probability: float) -> int:
-    odds = log(max(_LEAST, probability) / max(_LEAST, 1.0 - probability))
-    return min(BINS - 1, max(0, int(odds / _WIDTH + BINS / 2)))
 
 
 def _auc(hits: Sequence[int], misses: Sequence[int]) -> float:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators.quality import BINS, WINDOW, Quality, Tally, add, log_loss, measured, measures, together
+from operators.quality import BINS, WINDOW, Quality, Tally, add, measured, measures, together
 
 Said = tuple[float, bool]
 
@@ -117,6 +117,10 @@ def test_tallies_add_up_and_go_round() -> None:
     packed = msgspec.msgpack.encode(Quality(whole, parts))
     assert msgspec.msgpack.decode(packed, type=Quality) == Quality(whole, parts)
     assert len(packed) < 1_000
+
+
+def log_loss(probability: float, label: bool) -> float:
+    return add(Quality(), probability, label)
 
 
 def test_log_loss_of_a_wrong_certainty_is_dear_but_finite() -> None:
