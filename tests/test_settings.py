@@ -140,6 +140,15 @@ def test_missing_keys_are_named(tmp_path: Path) -> None:
     [
         ("churn", {"medium": 0.8, "high": 0.8}, "churn.medium: 0.8 is not allowed; allowed: below churn.high"),
         ("churn", {"hysteresis": 0.4}, "churn.hysteresis: 0.4 is not allowed"),
+        (
+            "churn",
+            {"keys": ["city"]},
+            "churn.keys: 'city' is not allowed; allowed: country, language, tier or segment:",
+        ),
+        ("churn", {"keys": ["segment:"]}, "churn.keys: 'segment:' is not allowed"),
+        ("churn", {"challengers": {"served": {}}}, "churn.challengers: 'served' is not allowed; allowed: up to 48"),
+        ("churn", {"challengers": {"f": {"features": ["shoe"]}}}, "churn.challengers.f.features: 'shoe' is not known"),
+        ("churn", {"challengers": {"f": {"rate": 0}}}, "churn.challengers"),
         ("churn", {"medium": float("nan")}, "churn.medium: is not allowed: nan; allowed: a number from 0 to 1"),
         ("topics", {"sources": ["triggers"]}, "topics.sources: 'triggers' is a topic touchstream writes"),
         ("topics", {"sources": ["a", "a"]}, "topics.sources: 'a' is given twice"),
