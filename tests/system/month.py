@@ -78,7 +78,7 @@ def a_month(kafka: str, redis_url: str, folder: Path) -> Iterator[Month]:
     admin.create(config)
     retailer = Retailer(SEED, CUSTOMERS, TROUBLED, days=DAYS, history=options.HISTORY)
     try:
-        with Pipeline(folder, config, ("stitch", "engage", "learn")) as pipeline:
+        with Pipeline(folder, config, ("stitch", "engage", "learn", "kpis")) as pipeline:
             plays_control.apply(config, options.plays(asked))
             for flow in pipeline.flows:
                 flow.start()
