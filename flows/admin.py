@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
 
+from operators.kafka import client_properties
 from schemas.config import Config
 from schemas.errors import TouchstreamError
 from schemas.topics import Topic, topics
@@ -21,8 +22,8 @@ POLL_SECONDS = 0.05
 
 
 def admin_client(config: Config) -> AdminClient:
-    """An admin client with the deployment's bootstrap address and client properties."""
-    return AdminClient({"log_level": 0, **config.kafka.properties, "bootstrap.servers": config.kafka.bootstrap})
+    """An admin client with the deployment's client properties."""
+    return AdminClient({"log_level": 0, **client_properties(config)})
 
 
 def create(config: Config) -> list[str]:

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from flows.admin import topic_settings
 from flows.schema_export import OUTPUTS, TOUCHPOINT, definitions, rules
-from operators.kafka import group_id
+from operators.kafka import client_properties, group_id
 from operators.transactions import CLOUD_EVENT
 from schemas.config import Config
 from schemas.topics import DATA_KEYS, Topic, topic_name, topics
@@ -80,7 +80,7 @@ def _version() -> str:
 
 
 def _servers(config: Config) -> Iterator[tuple[str, dict[str, str]]]:
-    secure = "SSL" in str(config.kafka.properties.get("security.protocol", "")).upper()
+    secure = "SSL" in str(client_properties(config).get("security.protocol", "")).upper()
     for number, host in enumerate(config.kafka.bootstrap.split(","), 1):
         yield f"kafka-{number}", {"host": host.strip(), "protocol": "kafka-secure" if secure else "kafka"}
 

@@ -94,6 +94,15 @@ def init() -> None:
     click.echo(example(), nl=False)
 
 
+@config.command(epilog=examples("touchstream config show", "touchstream config show -c production.yaml"))
+@with_config
+def show(path: str | None) -> None:
+    """Print the configuration in force, from file and environment, defaults included. Secrets are masked."""
+    from flows.settings_help import shown
+
+    click.echo(shown(load_config(path)), nl=False)
+
+
 @config.command(epilog=examples("touchstream config schema > touchstream.schema.json"))
 def schema() -> None:
     """Print the JSON Schema of touchstream.yaml."""

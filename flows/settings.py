@@ -17,15 +17,14 @@ import msgspec
 import yaml
 
 from flows.checking import Checker, Tree, YamlLoader, join, problem
+from flows.settings_access import check_access
 from flows.settings_checks import check
-from schemas.config import Config
+from schemas.config import SECRET, Config
 from schemas.errors import ConfigError
 
 FILE: Final = "TOUCHSTREAM_CONFIG"
 _PREFIX: Final = "TOUCHSTREAM_"
 _DEFAULT_FILE: Final = "touchstream.yaml"
-#: Values that hold passwords and keys: never shown.
-_SECRET: Final = ("keys", "kafka.properties", "redis.url")
 
 
 class EnvText(str):
@@ -53,7 +52,7 @@ def load(path: str | os.PathLike[str] | None = None, env: Mapping[str, str] = os
     loading.override(tree, env)
     config = loading.section("", Config, tree)
     if isinstance(config, Config):
-        loading.faults += check(config)
+        loading.faults += [*check(config), *check_access(config)]
     if loading.faults or not isinstance(config, Config):
         raise ConfigError(loading.faults)
     return config
@@ -63,7 +62,7 @@ class _Loading(Checker):
     """One load: the file it reads and the faults it has found so far."""
 
     def __init__(self, path: str | os.PathLike[str] | None) -> None:
-        super().__init__(Config, _SECRET)
+        super().__init__(Config, SECRET)
         self.named = path is not None
         self.path = Path(path or _DEFAULT_FILE)
 

@@ -28,6 +28,7 @@ _NAME: Final = re.compile(r"^[a-z][a-z0-9_]{0,47}$")
 _DOMAIN: Final = re.compile(r"[a-z0-9-]+(\.[a-z0-9-]+)+")
 _PATTERNS: Final = {
     r"^[0-9a-f]{64}$": "64 lower-case hexadecimal digits, in quotes",
+    r"^-----BEGIN ": "PEM text, or the name of a PEM file with `_file` after the key",
     r"^(redis|rediss|unix)://": "a URL that starts with redis://, rediss:// or unix://",
     r"^[A-Z]{2}$": "two capital letters",
     r"^[1-9][0-9]{0,5}[mhd]$": "a whole number of minutes, hours or days: 30m, 12h, 7d",

@@ -5,11 +5,12 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterator
 from typing import Any, Final
+from urllib.parse import urlsplit, urlunsplit
 
 import msgspec
 import yaml
 
-from schemas.config import Config, Section
+from schemas.config import SECRET, Config, Section
 
 DESCRIPTIONS: Final[dict[str, str]] = {
     "keys": "256-bit keys, 64 hexadecimal digits each. Keep them secret and backed up.",
@@ -20,11 +21,23 @@ DESCRIPTIONS: Final[dict[str, str]] = {
     "clock": "process: records are stamped when stitched. log: they bring their time in `at` (simulators, history).",
     "kafka": "The Kafka cluster.",
     "kafka.bootstrap": "Brokers to ask first, host:port, separated by commas.",
-    "kafka.properties": "Further librdkafka client properties, for security say: {security.protocol: SASL_SSL}.",
+    "kafka.tls": "Encrypt, and check the brokers' certificates and host names.",
+    "kafka.ca": "Certificates (PEM) that sign the brokers'; the system's if empty. Mostly as ca_file.",
+    "kafka.certificate": "Our own certificate (PEM, with its chain), for brokers that ask for one (mTLS).",
+    "kafka.private_key": "Its key (PEM, not encrypted). Mostly as private_key_file.",
+    "kafka.sasl": "How to sign in with user and password.",
+    "kafka.user": "Name to sign in with.",
+    "kafka.password": "Password to sign in with. Mostly as password_file.",
+    "kafka.properties": "Further librdkafka client properties: {client.rack: a}.",
     "kafka.session_timeout_ms": "A crashed process' partitions go to others after this long.",
     "kafka.transaction_timeout_ms": "A crashed process' open transaction holds up readers for at most this long.",
     "redis": "Redis or Valkey, which holds all state.",
     "redis.url": "redis://, rediss:// (TLS) or unix://, with user, password and database if needed.",
+    "redis.user": "ACL user to sign in as, if not in the URL.",
+    "redis.password": "Its password. Mostly as password_file.",
+    "redis.ca": "Certificates (PEM) that sign the server's, for rediss://; the system's if empty.",
+    "redis.certificate": "Our own certificate (PEM, with its chain), for servers that ask for one (mTLS).",
+    "redis.private_key": "Its key (PEM, not encrypted). Mostly as private_key_file.",
     "redis.timeout_seconds": "A call that takes longer has failed.",
     "topics": "What the topics are created with, and which are read.",
     "topics.sources": "Topics of touchpoints, without the prefix.",
@@ -106,6 +119,24 @@ def json_schema() -> dict[str, Any]:
         owner = definitions[section.capitalize() if section else "Config"]
         owner["properties"][name]["description"] = text
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "touchstream.yaml", **schema}
+
+
+def shown(config: Config) -> str:
+    """The configuration in force as YAML; of what is secret only that it is there, and of URLs what they name."""
+    tree = msgspec.to_builtins(config)
+    for path in SECRET:
+        section, _, name = path.rpartition(".")
+        owner = tree[section] if section else tree
+        owner[name] = _masked(owner[name])
+    url = urlsplit(config.redis.url)
+    tree["redis"]["url"] = urlunsplit((url.scheme, url.netloc.rpartition("@")[2], url.path, "", ""))
+    return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
+
+
+def _masked(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _masked(each) for name, each in value.items()}
+    return None if value is None else "***"
 
 
 def _lines() -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
 
@@ -12,6 +12,14 @@ Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Key256 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$")]
+Pem = Annotated[str, msgspec.Meta(pattern=r"^-----BEGIN ")]
+Name = Annotated[str, msgspec.Meta(min_length=1)]
+
+#: Values that hold passwords and keys: never shown.
+SECRET: Final = (
+    "keys", "kafka.properties", "kafka.private_key", "kafka.password", "redis.url", "redis.private_key",
+    "redis.password",
+)  # fmt: skip
 
 
 class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -19,17 +27,40 @@ class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 
 
 class Kafka(Section):
-    """``properties`` go to every client as they are (security, say)."""
+    """``ca``, ``certificate`` and ``private_key`` are PEM texts, mostly given as files (``ca_file``). ``properties`` go
+    to every client as they are."""
 
-    bootstrap: Annotated[str, msgspec.Meta(min_length=1)] = "localhost:9092"
+    bootstrap: Name = "localhost:9092"
+    tls: bool = False
+    ca: Pem | None = None
+    certificate: Pem | None = None
+    private_key: Pem | None = None
+    sasl: Literal["SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN"] | None = None
+    user: Name | None = None
+    password: Name | None = None
     properties: dict[str, str | int | bool] = {}
     session_timeout_ms: Annotated[int, msgspec.Meta(ge=1000, le=300_000)] = 6_000
     transaction_timeout_ms: Annotated[int, msgspec.Meta(ge=1000, le=10_000)] = 10_000
 
+    def __repr__(self) -> str:
+        """Never passwords: representations end up in logs and test reports."""
+        return f"Kafka(bootstrap={self.bootstrap!r}, tls={self.tls}, sasl={self.sasl!r}, ...)"
+
 
 class Redis(Section):
+    """TLS is what a ``rediss://`` URL asks for; PEM texts as in `Kafka`."""
+
     url: Annotated[str, msgspec.Meta(pattern=r"^(redis|rediss|unix)://")] = "redis://localhost:6379/0"
+    user: Name | None = None
+    password: Name | None = None
+    ca: Pem | None = None
+    certificate: Pem | None = None
+    private_key: Pem | None = None
     timeout_seconds: Annotated[float, msgspec.Meta(gt=0)] = 5.0
+
+    def __repr__(self) -> str:
+        """Never passwords, of which the URL may hold one."""
+        return f"Redis(user={self.user!r}, ...)"
 
 
 class Topics(Section):
