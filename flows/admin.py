@@ -7,11 +7,13 @@ have been raised. Retention and compaction are compared as far as the broker tel
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
 
+from operators.access import Complaints
 from operators.kafka import client_properties
 from schemas.config import Config
 from schemas.errors import TouchstreamError
@@ -19,11 +21,38 @@ from schemas.topics import Topic, topics
 
 TIMEOUT_SECONDS = 30.0
 POLL_SECONDS = 0.05
+#: How often it is looked whether there is a reason not to wait any longer.
+LOOK_SECONDS = 2.0
 
 
-def admin_client(config: Config) -> AdminClient:
+class Admin(AdminClient):
+    """An admin client that can say why it gets no answer."""
+
+    def __init__(self, properties: Mapping[str, Any]) -> None:
+        self._complaints = Complaints()
+        own: dict[str, Any] = {"log_level": 0, **properties, "error_cb": self._complaints}
+        super().__init__(own)
+
+    def partitions(self) -> dict[str, int]:
+        """Partition count of every topic. Raises `TouchstreamError` when no broker answers."""
+        deadline = time.monotonic() + TIMEOUT_SECONDS
+        while True:
+            try:
+                # All are asked for: some brokers create a topic that is asked for by name.
+                found = self.list_topics(timeout=LOOK_SECONDS).topics
+                return {name: len(topic.partitions) for name, topic in found.items()}
+            except KafkaException as error:
+                self.poll(0)
+                why = self._complaints.instead_of(error)
+                if why is not error or time.monotonic() > deadline:
+                    raise TouchstreamError(
+                        f"Kafka does not answer: {why.args[0].str()}; check the section kafka of the configuration"
+                    ) from error
+
+
+def admin_client(config: Config) -> Admin:
     """An admin client with the deployment's client properties."""
-    return AdminClient({"log_level": 0, **client_properties(config)})
+    return Admin(client_properties(config))
 
 
 def create(config: Config) -> list[str]:
@@ -34,7 +63,7 @@ def create(config: Config) -> list[str]:
     """
     admin = admin_client(config)
     wanted = topics(config)
-    partitions = _partitions(admin)
+    partitions = admin.partitions()
     existing = [topic for topic in wanted if topic.name in partitions]
     if faults := _faults(admin, existing, partitions):
         raise TouchstreamError("\n".join(faults))
@@ -50,7 +79,7 @@ def check(config: Config) -> list[str]:
     Raises `TouchstreamError` when the broker does not answer.
     """
     admin = admin_client(config)
-    return _faults(admin, topics(config), _partitions(admin))
+    return _faults(admin, topics(config), admin.partitions())
 
 
 def topic_settings(topic: Topic) -> dict[str, str]:
@@ -89,7 +118,7 @@ def setting_faults(topic: Topic, found: dict[str, str]) -> list[str]:
     ]
 
 
-def _faults(admin: AdminClient, wanted: Sequence[Topic], partitions: dict[str, int]) -> list[str]:
+def _faults(admin: Admin, wanted: Sequence[Topic], partitions: dict[str, int]) -> list[str]:
     settings = _settings(admin, [topic.name for topic in wanted if topic.name in partitions])
     faults: list[str] = []
     for topic in wanted:
@@ -99,16 +128,7 @@ def _faults(admin: AdminClient, wanted: Sequence[Topic], partitions: dict[str, i
     return faults
 
 
-def _partitions(admin: AdminClient) -> dict[str, int]:
-    """Partition count by topic. Asks for all topics: some brokers create a topic that is asked for by name."""
-    try:
-        found = admin.list_topics(timeout=TIMEOUT_SECONDS).topics
-    except KafkaException as error:
-        raise TouchstreamError(f"Kafka does not answer: {error.args[0].str()}") from error
-    return {name: len(topic.partitions) for name, topic in found.items()}
-
-
-def _settings(admin: AdminClient, names: Iterable[str]) -> dict[str, dict[str, str]]:
+def _settings(admin: Admin, names: Iterable[str]) -> dict[str, dict[str, str]]:
     """Settings by topic, without those a broker does not tell or will not tell us (rights, old versions)."""
     resources = [ConfigResource(ResourceType.TOPIC, name) for name in names]
     if not resources:
@@ -123,7 +143,7 @@ def _settings(admin: AdminClient, names: Iterable[str]) -> dict[str, dict[str, s
     return found
 
 
-def _create(admin: AdminClient, missing: Sequence[Topic], replication: int) -> None:
+def _create(admin: Admin, missing: Sequence[Topic], replication: int) -> None:
     if not missing:
         return
     new = [NewTopic(t.name, t.partitions, replication, config=topic_settings(t)) for t in missing]
@@ -139,10 +159,10 @@ def _create(admin: AdminClient, missing: Sequence[Topic], replication: int) -> N
         raise TouchstreamError("\n".join(faults))
 
 
-def _wait_for(admin: AdminClient, created: Sequence[Topic]) -> None:
+def _wait_for(admin: Admin, created: Sequence[Topic]) -> None:
     """Creation is answered by the controller; clients can use a topic once the brokers know it."""
     deadline = time.monotonic() + TIMEOUT_SECONDS
-    while absent := [t.name for t in created if _partitions(admin).get(t.name) != t.partitions]:
+    while absent := [t.name for t in created if admin.partitions().get(t.name) != t.partitions]:
         if time.monotonic() > deadline:
             raise TouchstreamError(f"not served {TIMEOUT_SECONDS:.0f} s after creation: {', '.join(absent)}")
         time.sleep(POLL_SECONDS)

@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 
+from flows.cli_acls import acls
 from flows.cli_backtest import backtest
 from flows.cli_base import examples, load_config, with_config
 from flows.cli_data import COMMANDS
@@ -212,7 +213,7 @@ def run(flow: str, initialise: bool, path: str | None) -> None:
     sys.exit(run_flow(flow))
 
 
-for _command in (*COMMANDS, identity, models, plays, report, triggers, why, backtest):
+for _command in (*COMMANDS, acls, identity, models, plays, report, triggers, why, backtest):
     main.add_command(_command)
 
 if __name__ == "__main__":

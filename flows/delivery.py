@@ -20,8 +20,8 @@ from typing import Any, Final, Self
 
 import msgspec
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
-from confluent_kafka.admin import AdminClient
 
+from flows.admin import Admin
 from flows.keyring import Keyring
 from flows.reading import behind, end_offsets, partitions_of, take
 from operators.kafka import Partition
@@ -80,7 +80,7 @@ class Receiver:
     ) -> None:
         self._skipped, self._now_ms, self._log_clock = skipped, now_ms, log_clock
         self._topic = f"{prefix}.triggers"
-        self._admin = AdminClient({"log_level": 0, **properties})
+        self._admin = Admin(properties)
         self._partitions = partitions_of(self._admin, self._topic)
         self._keys = None if master is None else Keyring(properties, master=master, prefix=prefix)
         self._known: dict[str, None] = {}

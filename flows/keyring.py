@@ -16,8 +16,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
-from confluent_kafka.admin import AdminClient
 
+from flows.admin import Admin
 from flows.reading import behind, end_offsets, partitions_of, take
 from schemas.outputs import Sealed
 from schemas.topics import DATA_KEYS
@@ -35,7 +35,7 @@ class Keyring:
 
     def __init__(self, properties: Mapping[str, Any], *, master: Mapping[str, str], prefix: str = "ts") -> None:
         self._vault = Vault(master)
-        self._admin = AdminClient({"log_level": 0, **properties})
+        self._admin = Admin(properties)
         self._partitions = partitions_of(self._admin, f"{prefix}.{DATA_KEYS}")
         self._wrapped: dict[str, bytes] = {}
         self._reached = dict.fromkeys(self._partitions, 0)

@@ -20,7 +20,7 @@ from confluent_kafka import (
 )
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
-from flows.admin import admin_client
+from flows.admin import Admin, admin_client
 from operators.kafka import Partition, client_properties
 from schemas.config import Config
 from schemas.errors import TouchstreamError
@@ -34,21 +34,20 @@ POLL_SECONDS = 0.1
 _LEADERLESS = frozenset({KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE})
 
 
-def partitions_of(admin: AdminClient, topic: str) -> list[Partition]:
+def partitions_of(admin: Admin, topic: str) -> list[Partition]:
     """The partitions of ``topic``. Raises `TouchstreamError` when there is no such topic, or no broker."""
     return [(topic, number) for number in range(partition_counts(admin, [topic])[topic])]
 
 
-def partition_counts(admin: AdminClient, topics: Sequence[str]) -> dict[str, int]:
+def partition_counts(admin: Admin, topics: Sequence[str]) -> dict[str, int]:
     """Partition counts by topic. Raises `TouchstreamError` when one is missing or no broker answers."""
-    try:
-        # All topics are asked for: one asked for by name may be created by that.
-        found = admin.list_topics(timeout=TIMEOUT_SECONDS).topics
-    except KafkaException as error:
-        raise TouchstreamError(f"Kafka does not answer: {error.args[0].str()}; check kafka.bootstrap") from error
+    found = admin.partitions()
     if missing := [topic for topic in topics if topic not in found]:
-        raise TouchstreamError(f"no such topic: {', '.join(missing)}; `touchstream topics create` creates them")
-    return {topic: len(found[topic].partitions) for topic in topics}
+        raise TouchstreamError(
+            f"no such topic: {', '.join(missing)}; `touchstream topics create` creates them, and where Kafka checks "
+            "rights, only topics that may be seen are there"
+        )
+    return {topic: found[topic] for topic in topics}
 
 
 def end_offsets(admin: AdminClient, partitions: Sequence[Partition], *, pending: bool = False) -> dict[Partition, int]:

@@ -12,6 +12,7 @@ import msgspec
 import redis
 
 from operators import metrics, observing
+from operators.access import raise_if_denied
 from operators.churn import Model
 from operators.engage import Engage
 from operators.failpoints import failpoint
@@ -363,7 +364,8 @@ class Engagement:
         try:
             # Commands are no touchpoints: nothing of a customer's history lies between them.
             watermark = self._identity.watermark(self._commands)
-        except redis.RedisError:
+        except redis.RedisError as error:
+            raise_if_denied(error)
             return self._watermark
         if watermark is None:
             return None

@@ -16,6 +16,7 @@ import redis
 from confluent_kafka import TopicPartition
 
 from operators import metrics
+from operators.access import raise_if_denied
 from operators.failpoints import failpoint
 from operators.kafka import Partition
 from operators.subscription import FRESH, Received, Start, Subscription, start
@@ -125,6 +126,7 @@ class Ownership:
 
     def stumble(self, error: Exception) -> None:
         """Drop all that is cached; the next `poll` takes the shards over again."""
+        raise_if_denied(error)
         if isinstance(error, Conflict):
             self._commits.refused()
         log.warning("shards will be taken over again", extra={"error": str(error)})

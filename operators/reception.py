@@ -16,6 +16,7 @@ import redis
 from confluent_kafka import TopicPartition
 
 from operators import metrics, observing
+from operators.access import raise_if_denied
 from operators.failpoints import failpoint
 from operators.kafka import Partition
 from operators.stitching import Batch, Lane, Stitcher
@@ -163,6 +164,7 @@ class Reception:
                 )
 
     def _stumble(self, error: Exception) -> None:
+        raise_if_denied(error)
         if isinstance(error, Conflict):
             self._commits.refused()
         log.warning("partitions will be taken over again", extra={"error": str(error)})

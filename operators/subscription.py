@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, Protocol, cast
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from operators import metrics
+from operators.access import raise_if_denied
 from operators.kafka import Partition, client_properties, group_id
 from operators.lag import Lag
 from schemas.config import Config
@@ -212,7 +213,9 @@ class Subscription:
                 "records were deleted before they were read. Restore them, or start anew with --initialise."
             )
         elif error.code() not in PASSING and not error.retriable():
-            raise KafkaException(error)
+            failure = KafkaException(error)
+            raise_if_denied(failure)
+            raise failure
         return False
 
     def _again(self) -> None:

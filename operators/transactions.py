@@ -14,10 +14,11 @@ import msgspec
 from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from operators import metrics
+from operators.access import Complaints, raise_if_denied
 from operators.failpoints import failpoint
 from operators.kafka import client_properties
 from schemas.config import Config
-from schemas.errors import ClockSkew, TouchstreamError
+from schemas.errors import AccessDenied, ClockSkew, TouchstreamError
 from schemas.outputs import Alert
 from schemas.topics import ALERTS, LARGEST_OUTPUT, STITCHED, topic_name
 
@@ -87,9 +88,11 @@ class Transactions:
 
     @staticmethod
     def _connect(config: Config, transactional_id: str) -> Producer:
+        complaints = Complaints()
         producer = Producer(
             {
                 **client_properties(config),
+                "error_cb": complaints,
                 "transactional.id": transactional_id,
                 "transaction.timeout.ms": config.kafka.transaction_timeout_ms,
                 # Back-to-back transactions wait this long for the markers of the one before; the default of
@@ -101,7 +104,12 @@ class Transactions:
                 "log_level": 3,
             }
         )
-        producer.init_transactions(30)
+        try:
+            producer.init_transactions(30)
+        except KafkaException as error:
+            producer.poll(0)
+            raise_if_denied(complaints.instead_of(error))
+            raise
         return producer
 
     @classmethod
@@ -109,7 +117,7 @@ class Transactions:
         """End whatever transaction the dead owner of ``transactional_id`` left open. For speed, not for safety."""
         try:
             cls._connect(config, transactional_id)
-        except KafkaException as error:
+        except (KafkaException, AccessDenied) as error:
             log.warning("could not fence the predecessor", extra={"error": str(error.args[0])})
 
     def publish(self, outputs: Sequence[Publishable], offsets: Sequence[TopicPartition], group: Any) -> None:
@@ -189,6 +197,7 @@ class Transactions:
     def _give_up(self, error: KafkaException) -> None:
         cause: KafkaError = error.args[0]
         if cause.fatal() or cause.code() in (KafkaError._FENCED, KafkaError._STATE):
+            raise_if_denied(error)
             raise Fenced(f"transactional producer is out: {cause.str()}") from error
         self._aborted.inc()
         log.warning("transaction aborted", extra={"error": cause.str()})
@@ -196,6 +205,7 @@ class Transactions:
             self._retry(self._producer.abort_transaction, 10)
         except KafkaException as second:
             raise Fenced(f"abort failed: {second.args[0].str()}") from second
+        raise_if_denied(error)
         raise Aborted(cause.str()) from error
 
 

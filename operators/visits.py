@@ -11,6 +11,7 @@ from typing import Final
 
 import redis
 
+from operators.access import raise_if_denied
 from operators.playbook import PlayBook
 from operators.shard import Shard
 from schemas import stitched
@@ -47,7 +48,8 @@ class Visits:
                 return []
         try:
             self._cursor, found = self._store.scan(self._cursor, PAGE)
-        except redis.RedisError:
+        except redis.RedisError as error:
+            raise_if_denied(error)
             return []  # it goes on from the same place
         over = self._cursor == 0
         visits = []

@@ -4,6 +4,7 @@
 
     TouchstreamError
     ├── ConfigError         bad configuration: every fault, each with its key
+    ├── AccessDenied        Kafka or Redis does not let this user in, or do that
     ├── RecordFault         one input record is bad: becomes a dead letter, never stops a flow
     ├── PositionError       an offset Kafka no longer has, a lost or mismatching position
     ├── MissingContent      a control record names content that is not stored
@@ -27,6 +28,10 @@ class ConfigError(TouchstreamError):
     def __init__(self, faults: Sequence[str]) -> None:
         self.faults = list(faults)
         super().__init__("\n".join(self.faults))
+
+
+class AccessDenied(TouchstreamError):
+    """Waiting does not help: somebody has to grant a right, or to set a password right."""
 
 
 class RecordFault(TouchstreamError):

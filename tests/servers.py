@@ -85,24 +85,33 @@ class KafkaServer(Server):
         super().start(seconds)
         return self
 
+    #: Further arguments of the tool that initialises the data folder.
+    format_options: Sequence[str] = ()
+
+    def listeners(self) -> dict[str, str]:
+        """Where the broker listens and as what, in words of its configuration."""
+        return {
+            "listeners": f"PLAINTEXT://{self.bootstrap},CONTROLLER://{HOST}:{self.controller_port}",
+            "advertised.listeners": f"PLAINTEXT://{self.bootstrap}",
+        }
+
     def _java(self, main: str, *arguments: str) -> list[str]:
         options = [f"-Xmx{self.heap}", f"-Dlog4j2.configurationFile={FILES / 'log4j2.properties'}"]
         return ["java", *options, "-cp", f"{kafka_libraries()}/*", main, *arguments]
 
     def _format(self) -> None:
         """Write the configuration and initialise the data folder."""
-        listeners = f"PLAINTEXT://{self.bootstrap},CONTROLLER://{HOST}:{self.controller_port}"
         own = {
-            "listeners": listeners,
-            "advertised.listeners": f"PLAINTEXT://{self.bootstrap}",
             "controller.quorum.voters": f"1@{HOST}:{self.controller_port}",
             "log.dirs": str(self.folder / "data"),
+            **self.listeners(),
         }
         properties = self.folder / "server.properties"
         lines = "".join(f"{key}={value}\n" for key, value in own.items())
         properties.write_text((FILES / "server.properties").read_text() + lines)
         # A cluster id is any 16 bytes in base64; a fixed one saves starting a JVM to draw it.
         tool = self._java("kafka.tools.StorageTool", "format", "-t", "dG91Y2hzdHJlYW10ZXN0cw", "-c", str(properties))
+        tool += self.format_options
         with self.log.open("ab") as log:
             subprocess.run(tool, check=True, stdout=log, stderr=subprocess.STDOUT, timeout=60)
 

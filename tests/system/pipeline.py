@@ -54,13 +54,13 @@ def chaotic(config: Config) -> Config:
     )
 
 
-def await_(condition: Callable[[], bool], what: str, patience: float = PATIENCE) -> None:
-    """Wait until ``condition`` holds. Raises `TimeoutError`."""
+def await_(condition: Callable[[], bool], what: str, patience: float = PATIENCE, look: float = LOOK) -> None:
+    """Wait until ``condition``, looked at every ``look`` seconds, holds. Raises `TimeoutError`."""
     deadline = time.monotonic() + patience
     while not condition():
         if time.monotonic() > deadline:
             raise TimeoutError(f"waited {patience:.0f} s for {what}")
-        time.sleep(LOOK)
+        time.sleep(look)
 
 
 class Flow:
