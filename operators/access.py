@@ -6,9 +6,9 @@ from typing import Final
 
 import redis
 from confluent_kafka import KafkaError, KafkaException
+from redis.exceptions import AuthenticationError, NoPermissionError
 
 from schemas.errors import AccessDenied
-from state.connection import refused
 
 _DENIED: Final = frozenset(
     {
@@ -24,7 +24,7 @@ _DENIED: Final = frozenset(
 
 def raise_if_denied(error: Exception) -> None:
     """Raises `AccessDenied` if ``error`` says that this user may not."""
-    if isinstance(error, redis.RedisError) and refused(error):
+    if isinstance(error, redis.RedisError) and _refused(error):
         raise AccessDenied(f"Redis refuses: {error}; `touchstream acls redis` prints what each user needs") from error
     if isinstance(error, KafkaException) and denied(error.args[0]):
         why = error.args[0].str()
@@ -34,6 +34,11 @@ def raise_if_denied(error: Exception) -> None:
 def denied(error: KafkaError) -> bool:
     """Whether ``error`` says that this user may not."""
     return error.code() in _DENIED
+
+
+def _refused(error: redis.RedisError) -> bool:
+    # What a script may not do is told as an ordinary error.
+    return isinstance(error, AuthenticationError | NoPermissionError) or "ACL failure in script" in str(error)
 
 
 class Complaints:

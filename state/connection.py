@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import socket
-import ssl
 from collections.abc import Callable
-from tempfile import NamedTemporaryFile
 from time import perf_counter
 from typing import Any, cast
 
 import redis
 from redis.backoff import NoBackoff
 from redis.client import Pipeline
-from redis.exceptions import AuthenticationError, NoPermissionError, NoScriptError
+from redis.exceptions import NoScriptError
 from redis.retry import Retry
 
-from schemas.config import Config, Redis
+from schemas.config import Config
+from state.tls import secure
 
 #: Told of every round trip: the command (of a pipeline its first), how long it took (seconds), whether it failed.
 Observer = Callable[[str, float, bool], None]
@@ -38,10 +36,7 @@ def connect(config: Config, observe: Observer | None = None, *, timeout: float |
         decode_responses=False,
     )
     client.observe = observe or _unobserved
-    if settings.ca or settings.certificate:
-        pool: Any = client.connection_pool
-        pool.connection_class = _Tls
-        pool.connection_kwargs["context"] = _context(settings)
+    secure(client, settings)
     return cast(redis.Redis, client)
 
 
@@ -85,31 +80,3 @@ def _told(observe: Observer, operation: Any, call: Callable[..., Any], *args: An
         raise
     finally:
         observe(str(operation), perf_counter() - started, failed)
-
-
-def refused(error: BaseException) -> bool:
-    """Whether the server does not let this user do that: trying again does not help."""
-    # What a script may not do is told as an ordinary error.
-    return isinstance(error, AuthenticationError | NoPermissionError) or "ACL failure in script" in str(error)
-
-
-class _Tls(redis.SSLConnection):
-    """Trusts what its context trusts alone; redis-py's own adds to what the system trusts, and wants keys as files."""
-
-    def __init__(self, *, context: ssl.SSLContext, **options: Any) -> None:
-        super().__init__(**options)
-        self._context = context
-
-    def _wrap_socket_with_ssl(self, sock: socket.socket) -> ssl.SSLSocket:
-        return self._context.wrap_socket(sock, server_hostname=self.host)
-
-
-def _context(settings: Redis) -> ssl.SSLContext:
-    context = ssl.create_default_context(cadata=settings.ca)
-    if settings.certificate and settings.private_key:
-        # OpenSSL takes keys from files alone; this one is ours alone, and gone at once.
-        with NamedTemporaryFile("w", suffix=".pem") as file:
-            file.write(f"{settings.certificate}\n{settings.private_key}\n")
-            file.flush()
-            context.load_cert_chain(file.name)
-    return context
