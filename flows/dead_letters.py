@@ -15,7 +15,8 @@ from typing import Any, Final
 import msgspec
 from confluent_kafka import KafkaException, Message, Producer
 
-from flows.reading import read
+from flows.admin import admin_client
+from flows.reading import end_offsets, partitions_of, read
 from operators.kafka import client_properties
 from schemas.config import Config
 from schemas.errors import TouchstreamError
@@ -51,10 +52,18 @@ class Replayed:
 
 
 def letters(config: Config, *, reason: str | None = None, start: int = 0) -> Iterator[list[Letter]]:
-    """All dead letters from offset ``start``, in batches, those with ``reason`` if given."""
-    for messages in read(config, topic_name(config, DEAD_LETTERS), start=start, follow=False):
+    """All dead letters that there are now, from offset ``start``, in batches, those with ``reason`` if given."""
+    topic, admin = topic_name(config, DEAD_LETTERS), admin_client(config)
+    ends = {number: end for (_, number), end in end_offsets(admin, partitions_of(admin, topic)).items()}
+    unread = {number for number, end in ends.items() if end > start}
+    for messages in read(config, topic, start=start, follow=False) if unread else ():
         found = [_letter(message) for message in messages]
+        unread -= {each.partition for each in found if each.offset + 1 >= ends[each.partition]}
+        # What is replayed and still broken comes again behind the end: a replay would never come to an end.
+        found = [each for each in found if each.offset < ends[each.partition]]
         yield [each for each in found if reason is None or each.letter.reason == reason]
+        if not unread:
+            return
 
 
 def replay(

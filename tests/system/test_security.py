@@ -165,7 +165,8 @@ def test_least_rights_are_enough_for_everything(secured: Deployment, running: di
     learned(secured, bob)
     merged = secured.call("operator", "identity", "merge", "member:ann", "member:bob", "--by", "me", "--reason", "same")
     assert "applied" in merged
-    assert secured.call("operator", "dead-letters", "replay")
+    # It is still no touchpoint, and dead again before the replay has ended: that must not keep it going.
+    assert secured.call("operator", "dead-letters", "replay").startswith("1 sent back")
     for command in (("status",), ("plays", "list"), ("identity", "show", "member:ann"), ("identity", "stats")):
         secured.call("reader", *command)
     assert secured.call("reader", "tail", "identity.changes", "--from-start", "--end", "--json")
