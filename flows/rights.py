@@ -12,13 +12,16 @@ from typing import Final, NamedTuple
 
 from schemas.config import Config
 from schemas.topics import (
+    ALERTS,
     ALIASES,
     AUDIT,
     COMMANDS,
     DATA_KEYS,
     DEAD_LETTERS,
+    KPIS,
     MODELS,
     OUTPUTS,
+    PARTIALS,
     PLAYS,
     STITCHED,
     inputs,
@@ -105,7 +108,7 @@ def _flows(config: Config) -> Iterator[Role]:
     yield Role(
         "engage",
         "process of the flow engage",
-        (_reads(config, STITCHED), *_flow(config, "engage"), _writes(config, STITCHED, ALIASES, *OUTPUTS)),
+        (_reads(config, STITCHED), *_flow(config, "engage"), _writes(config, STITCHED, ALIASES, PARTIALS, *OUTPUTS)),
         (f"~{{{prefix}.[0-9]*", f"%R~{{{prefix}.i}}sources", *contents),
         (*_SCRIPTS, *_SHARD, "hgetall", "scan"),
     )
@@ -118,6 +121,13 @@ def _flows(config: Config) -> Iterator[Role]:
             _writes(config, STITCHED, MODELS),
         ),
         (f"~{{{prefix}.learn.*", f"~{{{prefix}.rewards.*", f"~{{{prefix}.{MODELS}}}*"),
+        (*_SCRIPTS, *_SHARD),
+    )
+    yield Role(
+        "kpis",
+        "process of the flow kpis",
+        (_reads(config, PARTIALS), *_flow(config, "kpis"), _writes(config, KPIS, ALERTS)),
+        (f"~{{{prefix}.kpis.*",),
         (*_SCRIPTS, *_SHARD),
     )
 

@@ -30,7 +30,8 @@ def test_every_flow_has_rights() -> None:
 
 
 @pytest.mark.parametrize(
-    ("role", "script"), [("stitch", "identity"), ("engage", "commit"), ("engage", "own"), ("learn", "commit")]
+    ("role", "script"),
+    [("stitch", "identity"), ("engage", "commit"), ("engage", "own"), ("learn", "commit"), ("kpis", "commit")],
 )
 def test_what_scripts_call_is_allowed(role: str, script: str) -> None:
     called = re.findall(r"call\('([A-Z]+)'", (ROOT / "state/scripts" / f"{script}.lua").read_text())

@@ -23,6 +23,7 @@ import yaml
 from confluent_kafka import Producer
 
 from flows import rights, settings
+from flows.reading import read
 from operators.kafka import client_properties
 from schemas.config import Churn, Config, Kafka, Limits, Metrics, Redis, Topics
 from tests.certificates import Authority
@@ -39,7 +40,7 @@ PLAYS = {
     "limits": {"caps": []},
     "plays": {"thanks": {"when": {"event": {"event": "Order Completed"}}, "channels": ["sms"], "cool_down": "1d"}},
 }
-FLOWS = ("stitch", "engage", "learn")
+FLOWS = ("stitch", "engage", "learn", "kpis")
 
 
 class Deployment(NamedTuple):
@@ -169,10 +170,12 @@ def test_least_rights_are_enough_for_everything(secured: Deployment, running: di
     assert secured.call("operator", "dead-letters", "replay").startswith("1 sent back")
     for command in (("status",), ("plays", "list"), ("identity", "show", "member:ann"), ("identity", "stats")):
         secured.call("reader", *command)
+    reader = settings.load(secured.folder / "reader.yaml", {})
+    await_(lambda: any(read(reader, f"{PREFIX}.kpis", start=0, follow=False)), "figures")
     assert secured.call("reader", "tail", "identity.changes", "--from-start", "--end", "--json")
     with secured.admin() as admin:
         assert [entry for entry in admin.acl_log() if entry["username"].startswith(PREFIX)] == []
-    assert [flow.drain() for flow in running.values()] == [0, 0, 0]
+    assert [flow.drain() for flow in running.values()] == [0] * len(FLOWS)
 
 
 def test_a_right_that_is_missing_ends_the_process_that_needs_it(secured: Deployment) -> None:
