@@ -849,6 +849,32 @@ MUTATIONS = [
         "self._judge() if self._ready else [self._why]", "[] if self._ready else [self._why]",
         "tests/test_process.py::test_who_cannot_work_is_not_ready_and_says_all_that_is_wrong",
     ),
+    # -- access
+    Mutation(
+        "secrets-are-masked", "flows/settings_help.py",
+        "owner[name] = _masked(owner[name])", "_masked(owner[name])",
+        "tests/test_settings_access.py::test_faults_and_what_is_shown_tell_no_secret",
+    ),
+    Mutation(
+        "passwords-never-travel-in-the-clear", "flows/settings_access.py",
+        'if kafka.sasl == "PLAIN" and not kafka.tls:', 'if kafka.sasl == "PLAIN" and kafka.ca:',
+        "tests/test_settings_access.py::test_what_does_not_go_together_for_kafka",
+    ),
+    Mutation(
+        "redis-is-trusted-by-its-own-authority-alone", "state/tls.py",
+        "ssl.create_default_context(cadata=settings.ca)", "ssl.create_default_context()",
+        "tests/test_settings_access.py::test_redis_is_trusted_by_its_own_authority_alone",
+    ),
+    Mutation(
+        "refusals-in-scripts-are-refusals", "operators/access.py",
+        '"ACL failure in script" in str(error)', '"NOPERM" in str(error)',
+        "tests/test_access.py::test_a_refusal_is_told_as_one_with_what_to_do",
+    ),
+    Mutation(
+        "scripts-may-call-what-they-call", "flows/rights.py",
+        '"zremrangebyscore", "zremrangebyrank", "pexpire",', '"zremrangebyscore", "zremrangebyrank",',
+        "tests/test_rights.py::test_what_scripts_call_is_allowed",
+    ),
 ]  # fmt: skip
 
 
