@@ -142,7 +142,9 @@ def _people(config: Config) -> Iterator[Role]:
     yield Role("source", "ingest, and who else writes touchpoints", (_writes(config, *config.topics.sources),))
     yield Role(
         "receiver", "triggers consume, and who else sends what triggers say",
-        (_reads(config, "triggers", DATA_KEYS), Grant("group", (f"{prefix}.consume",), ("Read",), True), looking[1]),
+        (_reads(config, "triggers", DATA_KEYS), Grant("group", (f"{prefix}.consume",), ("Read",), True),
+         # The name under which data keys are read; librdkafka asks for its coordinator, though it joins no group.
+         Grant("group", (f"{prefix}.reader",), ("Describe",))),
     )  # fmt: skip
     yield Role(
         "reader", "status, tail, why, report, backtest, dead-letters list, identity show, stats and export, plays list",
