@@ -44,9 +44,13 @@ class Admin(AdminClient):
             except KafkaException as error:
                 self.poll(0)
                 why = self._complaints.instead_of(error)
-                if why is not error or time.monotonic() > deadline:
+                if why is not error:
                     raise TouchstreamError(
-                        f"Kafka does not answer: {why.args[0].str()}; check the section kafka of the configuration"
+                        f"Kafka refuses: {why.args[0].str()}; check kafka.tls and kafka.sasl"
+                    ) from error
+                if time.monotonic() > deadline:
+                    raise TouchstreamError(
+                        f"Kafka does not answer: {error.args[0].str()}; check kafka.bootstrap"
                     ) from error
 
 

@@ -53,6 +53,12 @@ def _of_servers(error: Exception) -> str | None:
     """What to say of a server that does not answer as it should; None of other errors. The clients take long to import:
     only a command that has done so can have met their errors."""
     redis, kafka = sys.modules.get("redis"), sys.modules.get("confluent_kafka")
+    if redis is None and kafka is None:
+        return None
+    from operators.access import refusal
+
+    if told := refusal(error):
+        return told
     if redis is not None and isinstance(error, redis.RedisError):
         return f"Redis does not answer: {str(error).rstrip('.')}; check redis.url"
     if kafka is not None and isinstance(error, kafka.KafkaException):

@@ -22,13 +22,19 @@ _DENIED: Final = frozenset(
 )
 
 
-def raise_if_denied(error: Exception) -> None:
-    """Raises `AccessDenied` if ``error`` says that this user may not."""
+def refusal(error: Exception) -> str | None:
+    """What to say if ``error`` means that this user may not; else None."""
     if isinstance(error, redis.RedisError) and _refused(error):
-        raise AccessDenied(f"Redis refuses: {error}; `touchstream acls redis` prints what each user needs") from error
+        return f"Redis refuses: {error}; `touchstream acls redis` prints what each user needs"
     if isinstance(error, KafkaException) and denied(error.args[0]):
-        why = error.args[0].str()
-        raise AccessDenied(f"Kafka refuses: {why}; `touchstream acls kafka` prints what each user needs") from error
+        return f"Kafka refuses: {error.args[0].str()}; `touchstream acls kafka` prints what each user needs"
+    return None
+
+
+def raise_if_denied(error: Exception) -> None:
+    """Raises `AccessDenied` if ``error`` means that this user may not."""
+    if told := refusal(error):
+        raise AccessDenied(told) from error
 
 
 def denied(error: KafkaError) -> bool:

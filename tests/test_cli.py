@@ -47,7 +47,7 @@ def test_every_command_has_help_with_examples(path: tuple[str, ...]) -> None:
 def test_the_commands_are_those_of_the_readme() -> None:
     assert {" ".join(path) for path, _ in commands(main)} == {
         "acls kafka", "acls redis", "config check", "config init", "config schema", "config show", "schemas",
-            "topics create", "topics check", "run",
+        "topics create", "topics check", "run",
         "ingest", "tail", "dead-letters list", "dead-letters replay", "status", "demo", "identity simulate",
         "identity show", "identity stats", "identity merge", "identity split", "identity release", "identity erase",
         "identity export", "plays check", "plays apply", "plays list", "plays show", "plays diff", "plays pause",

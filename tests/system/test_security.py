@@ -212,9 +212,9 @@ def test_who_cannot_sign_in_is_told_and_no_secret_is_shown(secured: Deployment) 
     (secured.folder / "wrong.password").write_text("sentinel-3")
     stranger = Authority().certificate
     cases: list[tuple[str, dict[str, Any], str]] = [
-        ("kafka", {"password_file": "wrong.password"}, "Authentication failed"),
-        ("kafka", {"ca": stranger}, "certificate"),
-        ("redis", {"password_file": "wrong.password"}, "Redis does not answer: invalid username-password pair"),
+        ("kafka", {"password_file": "wrong.password"}, "Kafka refuses: "),
+        ("kafka", {"ca": stranger}, "certificate verify failed"),
+        ("redis", {"password_file": "wrong.password"}, "invalid username-password pair"),
         ("redis", {"ca": stranger}, "certificate verify failed"),
     ]
     for section, values, expected in cases:
