@@ -53,8 +53,8 @@ _DRIVER: Final = ("ping", "hello", "auth", "select", "client|setinfo")
 _SCRIPTS: Final = ("eval", "evalsha", "script|load", "script|exists")
 #: state/scripts/own.lua and commit.lua, and what `state.shards` reads.
 _SHARD: Final = (
-    "get", "mget", "hmget", "hset", "hsetnx", "hincrby", "set", "mset", "del", "zadd", "zrem", "zrange", "zcard",
-    "zremrangebyscore", "zremrangebyrank", "pexpire",
+    "get", "mget", "hget", "hmget", "hset", "hsetnx", "hincrby", "set", "mset", "del", "zadd", "zrem", "zrange",
+    "zcard", "zremrangebyscore", "zremrangebyrank", "pexpire",
 )  # fmt: skip
 #: state/scripts/identity.lua, and what `state.identity` and `state.sources` read.
 _IDENTITY: Final = ("mget", "hgetall", "hget", "hmget", "hset", "exists", "getrange", "set", "del")
@@ -118,7 +118,7 @@ def _flows(config: Config) -> Iterator[Role]:
         (
             _reads(config, "churn.examples", "outcomes"),
             *_flow(config, "learn", "rewards"),
-            _writes(config, STITCHED, MODELS),
+            _writes(config, STITCHED, MODELS, ALERTS),
         ),
         (f"~{{{prefix}.learn.*", f"~{{{prefix}.rewards.*", f"~{{{prefix}.{MODELS}}}*"),
         (*_SCRIPTS, *_SHARD),
@@ -134,6 +134,7 @@ def _flows(config: Config) -> Iterator[Role]:
 
 def _people(config: Config) -> Iterator[Role]:
     prefix, everything = config.prefix, (f"{config.prefix}.",)
+    commands = tuple(f"{prefix}.{each}." for each in ("plays", "models", "replay"))
     looking = (Grant("topic", everything, ("Read",), True), Grant("group", everything, ("Describe",), True))
     yield Role(
         "setup", "topics create and check",
@@ -151,11 +152,11 @@ def _people(config: Config) -> Iterator[Role]:
         looking, (f"%R~{{{prefix}.*",), _READING,
     )  # fmt: skip
     yield Role(
-        "operator", "what a reader does, and identity, plays and dead-letters replay",
+        "operator", "what a reader does, and identity, plays, models and dead-letters replay",
         (
             *looking,
-            _writes(config, COMMANDS, PLAYS, STITCHED, *config.topics.sources),
-            Grant("transactional-id", (f"{prefix}.plays.", f"{prefix}.replay."), ("Write",), True),
+            _writes(config, COMMANDS, PLAYS, STITCHED, "churn.examples", *config.topics.sources),
+            Grant("transactional-id", commands, ("Write",), True),
         ),
         (f"%R~{{{prefix}.*", f"~{{{prefix}.{PLAYS}}}*"), (*_READING, "set"),
     )  # fmt: skip

@@ -100,7 +100,7 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
             kafka=Kafka(kafka.bootstrap, tls=True, ca=authority.certificate, session_timeout_ms=3_000),
             redis=Redis(url=valkey.url_tls, ca=authority.certificate),
             topics=Topics(source_partitions=2, shards=2),
-            churn=Churn(horizon_days=1, grid_days=1, publish_examples=1, publish_seconds=1),
+            churn=Churn(horizon_days=1, grid_days=1, publish_examples=1, publish_each=1, publish_seconds=1),
             limits=Limits(dead_letter_ratio=1.0),
             metrics=Metrics(port=0),
         )
