@@ -52,16 +52,20 @@ def purchases(lines: Iterable[str]) -> Iterator[Purchase]:
             ) from None
 
 
-def touchpoint(purchase: Purchase) -> Touchpoint:
-    """The purchase as a touchpoint. Price times quantity is the revenue when rounded to cents."""
+def order(purchase: Purchase) -> Order:
+    """The purchase as an order. Price times quantity is the revenue when rounded to cents."""
     revenue = float(purchase.dollars)
     price = round(revenue / purchase.units, 6) if purchase.units else None
-    order = Order(
+    return Order(
         order_id=str(purchase.row),
         revenue=revenue,
         currency="USD",
         lines=[Product(sku="cd", price=price, quantity=purchase.units)],
     )
+
+
+def touchpoint(purchase: Purchase) -> Touchpoint:
+    """The purchase as a touchpoint."""
     return Touchpoint(
         id=str(purchase.row),
         source=SOURCE,
@@ -69,7 +73,7 @@ def touchpoint(purchase: Purchase) -> Touchpoint:
         time=purchase.time,
         at=purchase.time,
         identifiers=msgspec.Raw(msgspec.json.encode([Identifier("member", purchase.customer)])),
-        data=msgspec.Raw(msgspec.json.encode(order)),
+        data=msgspec.Raw(msgspec.json.encode(order(purchase))),
     )
 
 

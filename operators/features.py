@@ -2,8 +2,8 @@
 
 `observe` folds one touchpoint into a `Behaviour`, `join` unites those of two customers who turned out to
 be one, `vector` reads the features at a moment. Late and unordered event times are welcome: every field is
-a sum, a minimum, a maximum or a union, so any order of arrival gives the same behaviour (the decayed sums
-``orders_fast, orders_slow, spend_slow, views`` up to rounding, the rest exactly)::
+a sum, a minimum, a maximum or a union, so any order of arrival gives the same behaviour (the decayed sums up to
+rounding, the rest exactly)::
 
     behaviour = Behaviour()
     observe(behaviour, "order", "Order Completed", Order(order_id="1", revenue=12.5), 1_700_000_000_000)
@@ -15,15 +15,27 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from hashlib import blake2b
-from math import exp2, log1p
+from math import exp2, log, log1p
 
 from schemas.touchpoint import Body, Order, Refund
 from state.behaviour import ACTIVE_DAYS, RECENT_ORDERS, Behaviour
 
 DAY_MS = 86_400_000
-#: Half-lives of the decayed sums, in ms: 28 days (a month's shopping), 112 days (a season), 7 days of looking.
-FAST_MS, SLOW_MS, VIEWS_MS = 28 * DAY_MS, 112 * DAY_MS, 7 * DAY_MS
+#: Half-lives of the decayed sums, in ms. Those over orders are this one (224 days) and its half, quarter and eighth, so
+#: that one power gives all; 7 days of looking, 28 of reading messages, 56 of trouble.
+LONG_MS = 224 * DAY_MS
+VIEWS_MS, ENGAGED_MS, TROUBLE_MS = 7 * DAY_MS, 28 * DAY_MS, 56 * DAY_MS
+#: One imagined gap, in days, so that a first or second order does not claim a rhythm.
+PRIOR_GAP = 30.0
+#: What a newer gap weighs in the moving average.
+GAP_WEIGHT = 0.3
+#: Days that a sum with a half-life of 112 days stands for, once it has watched for long.
+SLOW_DAYS = 112 / log(2)
+#: Days of activity that count.
+SEEN_DAYS = 14
 _DAYS_MASK = (1 << ACTIVE_DAYS) - 1
+_SEEN_MASKS = [(1 << days) - 1 for days in range(SEEN_DAYS + 1)]
+_UNREAD = Order(order_id="-")
 
 #: What a customer does on his own account. Messages sent, points booked or goods returned say nothing of him.
 ACTIVE = frozenset({
@@ -31,17 +43,30 @@ ACTIVE = frozenset({
     "Product Added to Wishlist", "Product Removed from Wishlist", "Checkout Started", "Order Completed",
     "Message Clicked", "Signed In", "Signed Up", "Ticket Opened",
 })  # fmt: skip
+#: What shows interest in messages, and what went wrong for the customer.
+ENGAGED = frozenset({"Message Opened", "Message Clicked"})
+TROUBLE = frozenset({"Ticket Opened", "Order Refunded", "Order Cancelled"})
+#: An order without a channel is taken for one in a store.
+STORES = frozenset({None, "store"})
 
-#: name -> (unit, formula); ``since`` counts days, an age is never below 0. The version is the hash of it all.
+#: name -> (unit, formula). ``since`` counts days and is never below 0. The version is the hash of it all.
 DOCUMENTED: dict[str, tuple[str, str]] = {
-    "recency": ("ln days", "ln(1 + since the latest order, else since first seen)"),
-    "gap": ("ln days", "ln(1 + g), g = (60 + first to last of the latest 8 orders) / max(1, their number)"),
-    "overdue": ("share", "d / (d + g), d days since the latest order (else first seen), g as above"),
+    "recency": ("ln days", "ln(1 + d), d = since the latest order, else since first seen"),
+    "gap": ("ln days", "ln(1 + g), g = moving average of the latest 7 gaps between orders: 30 first, each weighs 0.3"),
+    "rhythm": ("ln days", "mean of ln(1 + gap) over one of 30 days and the latest 7"),
+    "longest": ("ln days", "ln(1 + the longest of the latest 7 gaps and d)"),
+    "overdue": ("share", "d / (d + g)"),
     "orders_fast": ("ln orders", "ln(1 + orders decayed at a half-life of 28 days)"),
-    "orders_slow": ("ln orders", "ln(1 + orders decayed at a half-life of 112 days)"),
-    "spend_slow": ("ln money", "ln(1 + spend in major units decayed at a half-life of 112 days)"),
-    "active_days": ("ln days", "ln(1 + UTC days with activity among the last 28)"),
+    "orders_slow": ("ln orders", "ln(1 + n), n = orders decayed at a half-life of 112 days"),
+    "orders_long": ("ln orders", "ln(1 + orders decayed at a half-life of 224 days)"),
+    "missed": ("ln orders", "ln(1 + d p), p = (n + 1/2) / (30 + 112 / ln 2 * (1 - 2^(-tenure / 112))) orders a day"),
+    "basket": ("ln money", "ln(1 + spend an order), both decayed at a half-life of 112 days, in major units"),
+    "lines": ("ln lines", "ln(1 + lines of orders decayed at a half-life of 112 days)"),
+    "remote": ("share", "orders outside stores among orders, both decayed at a half-life of 112 days"),
+    "active_days": ("ln days", "ln(1 + UTC days with activity among the last 14)"),
     "views": ("ln views", "ln(1 + product views decayed at a half-life of 7 days)"),
+    "engaged": ("ln messages", "ln(1 + messages opened and clicked decayed at a half-life of 28 days)"),
+    "trouble": ("ln events", "ln(1 + tickets, refunds and cancellations decayed at a half-life of 56 days)"),
     "tenure": ("ln days", "ln(1 + since first seen)"),
 }
 FEATURES: tuple[str, ...] = tuple(DOCUMENTED)
@@ -56,40 +81,74 @@ def version_of(names: Sequence[str]) -> str:
 VERSION = version_of(FEATURES)
 
 
-def observe(behaviour: Behaviour, family: str, type: str, body: Body | None, time_ms: int) -> None:
+def observe(
+    behaviour: Behaviour, family: str, type: str, body: Body | None, time_ms: int, channel: str | None = None
+) -> None:
     """Fold one touchpoint in, in place. Only orders, cancellations and refunds need their ``body``."""
     if type in ACTIVE:
         _see(behaviour, time_ms)
     if family == "view":
-        _view(behaviour, time_ms)
+        behaviour.views, behaviour.views_at = _counted(behaviour.views, behaviour.views_at, time_ms, VIEWS_MS)
+        return
+    if type in ENGAGED:
+        behaviour.engaged, behaviour.engaged_at = _counted(behaviour.engaged, behaviour.engaged_at, time_ms, ENGAGED_MS)
     elif type == "Order Completed":
-        _order(behaviour, cents(body.revenue) if isinstance(body, Order) else 0, time_ms)
-    elif isinstance(body, Refund):
-        behaviour.returned += cents(body.amount)
-    elif isinstance(body, Order):
-        # The cancelled order stays a purchase: it showed a customer who is there, and its time is not known here.
-        behaviour.returned += cents(body.revenue)
+        _order(behaviour, body if isinstance(body, Order) else _UNREAD, time_ms, channel)
+    elif type in TROUBLE:
+        behaviour.trouble, behaviour.trouble_at = _counted(behaviour.trouble, behaviour.trouble_at, time_ms, TROUBLE_MS)
+        if isinstance(body, Refund):
+            behaviour.returned += cents(body.amount)
+        elif isinstance(body, Order):
+            # The cancelled order stays a purchase: it showed a customer who is there; its time is not known here.
+            behaviour.returned += cents(body.revenue)
 
 
 def vector(behaviour: Behaviour, now_ms: int) -> list[float]:
     """The features at ``now_ms``, in the order of `FEATURES`; always finite."""
-    recent = behaviour.recent
-    ordered, first = (recent[-1], recent[0]) if recent else (0, 0)
-    since = max(0, now_ms - (ordered or behaviour.first_seen or now_ms)) / DAY_MS
-    # One imagined gap of 60 days is mixed in, so that a first or second order does not claim a rhythm.
-    gap = (60.0 + (ordered - first) / DAY_MS) / (len(recent) or 1)
-    age = max(0, now_ms - ordered)
-    slow = exp2(-age / SLOW_MS)
+    recent, first = behaviour.recent, behaviour.first_seen or now_ms
+    tenure = (now_ms - first) / DAY_MS if now_ms > first else 0.0
+    gap, product = PRIOR_GAP, 1.0 + PRIOR_GAP
+    if recent:
+        latest = recent[-1]
+        since = longest = (now_ms - latest) / DAY_MS if now_ms > latest else 0.0
+        earlier = recent[0]
+        for time in recent[1:]:
+            passed = (time - earlier) / DAY_MS
+            earlier = time
+            gap += GAP_WEIGHT * (passed - gap)
+            product *= 1.0 + passed
+            if passed > longest:
+                longest = passed
+        long = exp2(-since / 224)
+    else:
+        since = longest = tenure
+        long = 0.0
+    slow = long * long
+    quarter = slow * slow
+    orders_slow = behaviour.orders_slow * slow
+    per_day = (orders_slow + 0.5) / (30 + SLOW_DAYS * (1 - exp2(-tenure / 112)))
+    counted = behaviour.orders_slow or 1.0
+    # The days from the one SEEN_DAYS ago on: bit 0 of ``days`` is the day of ``last_seen``.
+    seen = SEEN_DAYS - now_ms // DAY_MS + behaviour.last_seen // DAY_MS
+    days = behaviour.days & _SEEN_MASKS[seen if seen < SEEN_DAYS else SEEN_DAYS] if seen > 0 else 0
     return [
         log1p(since),
         log1p(gap),
+        log(product) / (len(recent) or 1),
+        log1p(longest),
         since / (since + gap),
-        log1p(behaviour.orders_fast * exp2(-age / FAST_MS)),
-        log1p(behaviour.orders_slow * slow),
-        log1p(max(0.0, behaviour.spend_slow * slow) / 100),
-        log1p((behaviour.days & _last_28(behaviour.last_seen, now_ms)).bit_count()),
-        log1p(behaviour.views * exp2(-max(0, now_ms - behaviour.views_at) / VIEWS_MS)),
-        log1p(max(0, now_ms - (behaviour.first_seen or now_ms)) / DAY_MS),
+        log1p(behaviour.orders_fast * (quarter * quarter)),
+        log1p(orders_slow),
+        log1p(behaviour.orders_224 * long),
+        log1p(since * per_day),
+        log1p(max(0.0, behaviour.spend_slow / counted) / 100),
+        log1p(behaviour.lines_slow * slow),
+        behaviour.remote_slow / counted,
+        log1p(days.bit_count()),
+        _faded(behaviour.views, now_ms - behaviour.views_at, VIEWS_MS) if behaviour.views else 0.0,
+        _faded(behaviour.engaged, now_ms - behaviour.engaged_at, ENGAGED_MS) if behaviour.engaged else 0.0,
+        _faded(behaviour.trouble, now_ms - behaviour.trouble_at, TROUBLE_MS) if behaviour.trouble else 0.0,
+        log1p(tenure),
     ]
 
 
@@ -100,9 +159,13 @@ def join(a: Behaviour, b: Behaviour) -> Behaviour:
     counts add, so an event must have been folded into one of the two only.
     """
     old, new = sorted((a, b), key=_latest)
-    fast, slow = _decay(old, new, FAST_MS), _decay(old, new, SLOW_MS)
+    long = exp2((_latest(old) - _latest(new)) / LONG_MS)
+    slow = long * long
+    fast = slow**4
     seen, unseen = (a, b) if a.last_seen >= b.last_seen else (b, a)
-    viewed_at = max(a.views_at, b.views_at)
+    views, views_at = _counts(a.views, a.views_at, b.views, b.views_at, VIEWS_MS)
+    engaged, engaged_at = _counts(a.engaged, a.engaged_at, b.engaged, b.engaged_at, ENGAGED_MS)
+    trouble, trouble_at = _counts(a.trouble, a.trouble_at, b.trouble, b.trouble_at, TROUBLE_MS)
     return Behaviour(
         first_seen=_earliest(a.first_seen, b.first_seen),
         last_seen=seen.last_seen,
@@ -115,8 +178,16 @@ def join(a: Behaviour, b: Behaviour) -> Behaviour:
         orders_fast=old.orders_fast * fast + new.orders_fast,
         orders_slow=old.orders_slow * slow + new.orders_slow,
         spend_slow=old.spend_slow * slow + new.spend_slow,
-        views=a.views * exp2((a.views_at - viewed_at) / VIEWS_MS) + b.views * exp2((b.views_at - viewed_at) / VIEWS_MS),
-        views_at=viewed_at,
+        views=views,
+        views_at=views_at,
+        orders_56=old.orders_56 * slow**2 + new.orders_56,
+        orders_224=old.orders_224 * long + new.orders_224,
+        lines_slow=old.lines_slow * slow + new.lines_slow,
+        remote_slow=old.remote_slow * slow + new.remote_slow,
+        engaged=engaged,
+        engaged_at=engaged_at,
+        trouble=trouble,
+        trouble_at=trouble_at,
     )
 
 
@@ -153,31 +224,62 @@ def _see(behaviour: Behaviour, time_ms: int) -> None:
         behaviour.first_seen = time_ms
 
 
-def _view(behaviour: Behaviour, time_ms: int) -> None:
-    since = time_ms - behaviour.views_at
-    if since > 0:
-        behaviour.views = behaviour.views * exp2(-since / VIEWS_MS) + 1.0
-        behaviour.views_at = time_ms
-    else:
-        behaviour.views += exp2(since / VIEWS_MS)
-
-
-def _order(behaviour: Behaviour, spent: int, time_ms: int) -> None:
-    latest = behaviour.recent[-1] if behaviour.recent else 0
-    decay, weigh = min(0, latest - time_ms), min(0, time_ms - latest)
-    fast, slow, weight = exp2(decay / FAST_MS), exp2(decay / SLOW_MS), exp2(weigh / SLOW_MS)
-    behaviour.orders_fast = behaviour.orders_fast * fast + exp2(weigh / FAST_MS)
-    behaviour.orders_slow = behaviour.orders_slow * slow + weight
-    behaviour.spend_slow = behaviour.spend_slow * slow + spent * weight
-    behaviour.recent = sorted([*behaviour.recent, time_ms])[-RECENT_ORDERS:]
-    behaviour.first_order = _earliest(behaviour.first_order, time_ms)
+def _order(behaviour: Behaviour, order: Order, time_ms: int, channel: str | None) -> None:
+    """Bring the sums forward to this order; one that comes late counts by its age."""
+    recent = behaviour.recent
+    latest = recent[-1] if recent else time_ms
+    long = slow = quarter = 1.0
+    if time_ms < latest:
+        long = exp2((time_ms - latest) / LONG_MS)
+        slow = long * long
+        quarter = slow * slow
+    elif time_ms > latest:
+        _fade(behaviour, exp2((latest - time_ms) / LONG_MS))
+    spent = cents(order.revenue)
     behaviour.orders += 1
     behaviour.spent += spent
+    behaviour.orders_fast += quarter * quarter
+    behaviour.orders_56 += quarter
+    behaviour.orders_slow += slow
+    behaviour.orders_224 += long
+    behaviour.spend_slow += spent * slow
+    behaviour.lines_slow += len(order.lines) * slow
+    if channel not in STORES:
+        behaviour.remote_slow += slow
+    behaviour.recent = sorted([*recent, time_ms])[-RECENT_ORDERS:]
+    behaviour.first_order = _earliest(behaviour.first_order, time_ms)
 
 
-def _last_28(last_seen: int, now_ms: int) -> int:
-    """The bits of ``days`` that lie within the 28 UTC days that end with that of ``now_ms``."""
-    return (1 << max(0, min(28, 28 - _day(now_ms) + _day(last_seen)))) - 1
+def _fade(behaviour: Behaviour, long: float) -> None:
+    """Let the sums over orders grow older, in place, by as much as one of a half-life of 224 days shrinks."""
+    slow = long * long
+    quarter = slow * slow
+    behaviour.orders_fast *= quarter * quarter
+    behaviour.orders_56 *= quarter
+    behaviour.orders_slow *= slow
+    behaviour.orders_224 *= long
+    behaviour.spend_slow *= slow
+    behaviour.lines_slow *= slow
+    behaviour.remote_slow *= slow
+
+
+def _counted(total: float, at_ms: int, time_ms: int, half_life_ms: int) -> tuple[float, int]:
+    """A decayed count as of ``at_ms`` and one more at ``time_ms``; as of the later of the two."""
+    newer = time_ms - at_ms
+    if newer > 0:
+        return total * exp2(-newer / half_life_ms) + 1.0, time_ms
+    return total + exp2(newer / half_life_ms), at_ms
+
+
+def _counts(a: float, a_ms: int, b: float, b_ms: int, half_life_ms: int) -> tuple[float, int]:
+    """Two decayed counts as one, as of the later of the two."""
+    at = max(a_ms, b_ms)
+    return a * exp2((a_ms - at) / half_life_ms) + b * exp2((b_ms - at) / half_life_ms), at
+
+
+def _faded(total: float, age_ms: int, half_life_ms: int) -> float:
+    """ln(1 + what is left of a decayed count)."""
+    return log1p(total * exp2(-max(0, age_ms) / half_life_ms))
 
 
 def _older(days: int, by: int) -> int:
@@ -196,8 +298,3 @@ def _latest(behaviour: Behaviour) -> int:
 def _earliest(a: int, b: int) -> int:
     """The earlier of two times, of which 0 means never."""
     return min(a, b) if a and b else a or b
-
-
-def _decay(old: Behaviour, new: Behaviour, half_life_ms: int) -> float:
-    """What the sums of ``old`` are worth at the latest order of ``new``."""
-    return exp2((_latest(old) - _latest(new)) / half_life_ms)

@@ -49,7 +49,7 @@ def fold(profile: Profile, event: Event | Gist, body: Body | None) -> None:
     if body is None:
         return
     family = TYPES[event.type][0]
-    features.observe(profile.behaviour, family, event.type, body, time)
+    features.observe(profile.behaviour, family, event.type, body, time, event.channel)
     apply = _FAMILIES.get(family)
     if apply is not None:
         apply(profile, event, body)

@@ -63,6 +63,7 @@ class Gist(Record, tag="event"):
     consent: list[Consent] = []
     data: msgspec.Raw = msgspec.Raw(b"")
     hops: int = 0
+    channel: str | None = None
 
 
 class Contact(msgspec.Struct, array_like=True):

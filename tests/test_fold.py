@@ -14,6 +14,7 @@ from operators import fold, progress
 from operators.fold import seen, set_timer
 from schemas.stitched import Event
 from schemas.touchpoint import TYPES
+from state.behaviour import DECAYED
 from state.profile import SEEN_EVENTS, SEEN_WIDTH, Profile, Timer
 from tests.engage_helpers import BOOK, MINUTE, A, T, carted, consented, event, ordered, token
 
@@ -151,7 +152,7 @@ def test_counts_sums_and_consent_do_not_depend_on_the_order_of_arrival(
     random.shuffle(shuffled)
     one, other = folded(*events), folded(*shuffled)
     for profile in (one, other):
-        for field in ("orders_fast", "orders_slow", "spend_slow", "views"):
+        for field in DECAYED:
             setattr(profile.behaviour, field, pytest.approx(getattr(profile.behaviour, field)))
     assert one == other
 

@@ -14,6 +14,7 @@ from operators.fold import KEPT_CARTS
 from operators.plays import KEPT_SENT
 from operators.progress import KEPT_KEYS, timers
 from schemas.stitched import Event
+from state.behaviour import DECAYED
 from state.profile import SEEN_EVENTS, SEEN_WIDTH, Cart, Contact, Decided, Park, Profile, Progress, Sent, Timer, pack
 from tests.effort import examples
 from tests.engage_helpers import MINUTE, A, B, T, carted, consented, event, ordered, signed_up, viewed
@@ -56,7 +57,7 @@ def test_a_join_is_as_if_one_had_lived_it_all(life: list[tuple[int, bool]]) -> N
     joined = absorbed(one, other)
     for profile in (joined, both):
         profile.timers = sorted(profile.timers, key=lambda timer: (timer.due, timer.key))
-        for field in ("orders_fast", "orders_slow", "spend_slow", "views"):
+        for field in DECAYED:
             setattr(profile.behaviour, field, pytest.approx(getattr(profile.behaviour, field)))
     assert joined == both
 

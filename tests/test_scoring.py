@@ -221,13 +221,13 @@ def test_a_band_that_rises_to_high_warns_once(logits: list[float], bands: str, w
 def test_a_warning_gives_the_reasons_of_its_score(night: QuietHours | None) -> None:
     file = msgspec.structs.replace(PLAYS, limits=msgspec.structs.replace(PLAYS.limits, quiet_hours=night))
     world = World(plays=file).feed(*reachable(A, T - DAY), activate("low"), ordered(A, T), activate("high"))
-    slopes = {"orders_slow": 0.5, "gap": -0.1, "spend_slow": 0.01, "tenure": 0.001}
+    slopes = {"orders_slow": 0.5, "gap": -0.1, "basket": 0.01, "tenure": 0.001}
     terms = tuple((0.0, slopes.get(name, 0.0)) for name in features.FEATURES)
     world.models.update(low=constant_model(LOW, "low"), high=Model("high", PRIOR.features_version, HIGH, terms))
     world.feed(ordered(A, T + MINUTE), tick(T + 120 * MINUTE)).run()
     (trigger,), (_, score) = world.triggers, world.written("ts.scores")[:2]
     assert trigger.data.reasons == score.reasons
-    assert list(score.reasons) == ["orders_slow", "gap", "spend_slow"]
+    assert list(score.reasons) == ["orders_slow", "gap", "basket"]
     assert [term > 0 for term in score.reasons.values()] == [True, False, True]
 
 
