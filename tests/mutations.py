@@ -542,7 +542,7 @@ MUTATIONS = [
     ),
     Mutation(
         "the-average-of-weights-is-served", "operators/churn.py",
-        "weights=tuple(state.averages)", "weights=tuple(state.weights)",
+        "weights=tuple(self._averages)", "weights=tuple(state.weights)",
         "tests/test_churn.py::test_model_answers_what_its_learner_answers",
     ),
     Mutation(
@@ -564,7 +564,7 @@ MUTATIONS = [
     # -- churn models
     Mutation(
         "the-untreated-risk-is-served", "operators/churn.py",
-        "{**scaled, _TREATED: _INDICATED} if treated else scaled", "scaled",
+        "        if treated:\n            scaled[_TREATED]", "        if False:\n            scaled[_TREATED]",
         "tests/test_churn.py::test_a_message_is_learned_beside_the_features_and_the_untreated_are_served",
     ),
     Mutation(

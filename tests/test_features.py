@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 from math import isfinite, log, log1p
+from pathlib import Path
 from random import Random
 
 import msgspec
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from operators.features import (
     ACTIVE,
     DAY_MS,
+    DOCUMENTED,
     ENGAGED,
     FEATURES,
     TROUBLE,
@@ -201,6 +203,12 @@ def test_the_list_of_features_is_what_its_version_says() -> None:
     """A changed list or formula is another version: models learned before are not served with it."""
     assert VERSION == "35a17871276e627e"
     assert FEATURES[:2] == ("recency", "gap")
+
+
+def test_the_page_lists_the_features_as_they_are() -> None:
+    page = (Path(__file__).parent.parent / "docs" / "churn.md").read_text()
+    rows = [f"| `{name}` | {unit} | {formula} |\n" for name, (unit, formula) in DOCUMENTED.items()]
+    assert "| feature | unit | formula |\n|---|---|---|\n" + "".join(rows) + "\n" in page
 
 
 @pytest.mark.parametrize("type", sorted(set(TYPES) - ACTIVE - ENGAGED - TROUBLE))
