@@ -51,7 +51,7 @@ class Process:
 
     def __init__(self, name: str, config: Config, *, stall_seconds: float = STALL_SECONDS) -> None:
         self.name = name
-        self._draining = self._told = False
+        self._draining = False
         self.address: str | None = None
         self._drain_seconds = config.limits.drain_seconds
         self._stall_seconds = stall_seconds
@@ -81,11 +81,7 @@ class Process:
 
     @property
     def draining(self) -> bool:
-        """Whether to finish the current batch and leave; the loop asks. The first to see it logs it: a signal
-        handler must not, it may have interrupted a log call halfway."""
-        if self._draining and not self._told:
-            self._told = True
-            log.info("draining", extra={"flow": self.name})
+        """Whether to finish the current batch and leave; the loop asks."""
         return self._draining
 
     def beat(self) -> None:
@@ -101,6 +97,7 @@ class Process:
     def drain(self) -> None:
         """Finish the current batch and leave; in time, or at once."""
         if not self._draining:
+            log.info("draining", extra={"flow": self.name})
             self._draining = True
             threading.Thread(target=self._watch_drain, name="drain", daemon=True).start()
 
@@ -139,14 +136,24 @@ class Process:
     def _handle_signals(self) -> None:
         if threading.current_thread() is not threading.main_thread():
             return  # only the main thread may; a flow run in another is drained by its owner
+        # Python calls handlers in the main thread, when that comes back from librdkafka or Redis, which may take longer
+        # than there is to drain. The number of a signal is written to a pipe at once, and a thread acts on it.
+        heard, told = os.pipe()
+        os.set_blocking(told, False)
+        self._undo += [partial(os.close, told), partial(signal.set_wakeup_fd, signal.set_wakeup_fd(told))]
         for number in _SIGNALS:
-            before = signal.signal(number, self._on_signal)
+            before = signal.signal(number, lambda number, frame: None)
             self._undo.append(partial(signal.signal, number, before))
+        threading.Thread(target=self._hear, args=(heard,), name="signals", daemon=True).start()
 
-    def _on_signal(self, number: int, frame: object) -> None:
-        if self._draining:
-            os._exit(128 + number)
-        self.drain()
+    def _hear(self, pipe: int) -> None:
+        """Act on signals until the pipe's other end is closed."""
+        while number := os.read(pipe, 1):
+            if number[0] in _SIGNALS and self._draining:
+                os._exit(128 + number[0])
+            if number[0] in _SIGNALS:
+                self.drain()
+        os.close(pipe)
 
     def _watch_drain(self) -> None:
         if not self._stopped.wait(self._drain_seconds):

@@ -157,10 +157,9 @@ class Engagement:
         if not self._ownership.commit(commits, [*ticks, *self._visits.due(self.shards)]):
             return
         metrics.TICKS.inc(len(ticks))
-        now = _wall_ms()
+        observing.engaged(touched, _wall_ms())
         cached = max(1, self._config.limits.cached_customers // max(1, len(self.shards)))
         for shard in touched:
-            observing.engaged(shard, now)
             shard.settle(cached)
 
     @property

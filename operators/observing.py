@@ -5,16 +5,22 @@ Children of metrics are built once; what did not happen in a batch costs nothing
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from functools import cache
 
 from operators import metrics
 from operators.figures import bucket
 from operators.shard import Shard
-from operators.stitching import Batch, Lane
+from operators.stitching import Batch
 
 #: Counts of the account that say what became of a record.
 RESULTS = frozenset(("applied", "duplicates", "erased", "forwarded", "absorbed"))
+
+#: Counts of a lane.
+_COUNTS = ("consumed", "dead", "erased", "commands", "suppressed", "late", "incomplete", "inconsistent")
+#: Defects of a source, and which count of a lane says so; duplicates are found later.
+_DEFECTS = {"completeness": "incomplete", "validity": "dead", "consistency": "inconsistent", "timeliness": "late"}
 
 Count = Callable[[float], None]
 
@@ -26,8 +32,7 @@ class _Source:
         self.consumed = metrics.RECORDS_CONSUMED.labels("stitch", topic).inc
         self.records = metrics.SOURCE_RECORDS.labels(topic).inc
         self.defects = {
-            dimension: metrics.SOURCE_DEFECTS.labels(topic, dimension).inc
-            for dimension in ("completeness", "validity", "consistency", "timeliness", "uniqueness")
+            dimension: metrics.SOURCE_DEFECTS.labels(topic, dimension).inc for dimension in (*_DEFECTS, "uniqueness")
         }
 
 
@@ -44,47 +49,49 @@ def expect(topics: Iterable[str]) -> None:
 
 def stitched(batch: Batch) -> None:
     """Count a batch of stitch."""
+    topics: dict[str, Counter[str]] = {}
     for (topic, _), lane in batch.lanes.items():
-        source = _source(topic)
-        source.consumed(lane.consumed + lane.commands + lane.suppressed)
-        source.records(lane.consumed)
-        for result, count in _became(lane):
-            if count:
-                _stitched(result)(count)
-        for dimension, count in _defects(lane):
-            if count:
-                source.defects[dimension](count)
+        total = topics.setdefault(topic, Counter())
+        for name in _COUNTS:
+            total[name] += getattr(lane, name)
+    for topic, total in topics.items():
+        _read(_source(topic), total)
     for reason, count in batch.faults.items():
         _fault(reason)(count)
     if batch.junk:
         metrics.IDENTIFIERS_UNUSABLE.inc(batch.junk)
 
 
-def _became(lane: Lane) -> Iterable[tuple[str, int]]:
-    yield "stitched", lane.consumed - lane.dead - lane.erased
-    yield "dead", lane.dead
-    yield "erased", lane.erased
-    yield "suppressed", lane.suppressed
+def _read(source: _Source, total: Counter[str]) -> None:
+    """Count what was read of one topic."""
+    consumed, dead, erased, suppressed = [total[name] for name in ("consumed", "dead", "erased", "suppressed")]
+    source.consumed(consumed + suppressed + total["commands"])
+    source.records(consumed)
+    became = {"stitched": consumed - dead - erased, "dead": dead, "erased": erased, "suppressed": suppressed}
+    for result, count in became.items():
+        if count:
+            _stitched(result)(count)
+    for dimension, name in _DEFECTS.items():
+        if total[name]:
+            source.defects[dimension](total[name])
 
 
-def _defects(lane: Lane) -> Iterable[tuple[str, int]]:
-    yield "completeness", lane.incomplete
-    yield "validity", lane.dead
-    yield "consistency", lane.inconsistent
-    yield "timeliness", lane.late
-
-
-def engaged(shard: Shard, now_ms: int) -> None:
-    """Count a batch of engage in one shard. ``now_ms``: when it was committed."""
-    for appended, happened in shard.started:
-        took = max(0, now_ms - appended)
-        _latency("append")(took / 1000)
-        place = bucket(took)
-        shard.latency[place] = shard.latency.get(place, 0) + 1
-        _latency("event")(max(0, now_ms - happened) / 1000)
-    for topic, count in shard.repeated.items():
-        _source(topic).defects["uniqueness"](count)
-    for name, count in shard.counters.items():
+def engaged(shards: Iterable[Shard], now_ms: int) -> None:
+    """Count a batch of engage. ``now_ms``: when it was committed."""
+    counts: dict[str, int] = {}
+    for shard in shards:
+        for appended, happened in shard.started:
+            took = max(0, now_ms - appended)
+            _latency("append")(took / 1000)
+            _latency("event")(max(0, now_ms - happened) / 1000)
+            # The figures of the shop tell it, too.
+            place = bucket(took)
+            shard.latency[place] = shard.latency.get(place, 0) + 1
+        for topic, count in shard.repeated.items():
+            _source(topic).defects["uniqueness"](count)
+        for name, count in shard.counters.items():
+            counts[name] = counts.get(name, 0) + count
+    for name, count in counts.items():
         for child in _counted(name):
             child(count)
 

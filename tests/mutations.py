@@ -871,6 +871,11 @@ MUTATIONS = [
         "tests/test_metrics.py::test_touchpoints_that_are_late_or_of_the_future_are_counted",
     ),
     Mutation(
+        "signals-are-heard-at-once", "flows/process.py",
+        "partial(signal.set_wakeup_fd, signal.set_wakeup_fd(told))", "partial(signal.set_wakeup_fd, -1)",
+        "tests/test_process.py::test_signals_are_heard_while_the_main_thread_waits_for_others",
+    ),
+    Mutation(
         "who-cannot-work-is-not-ready", "flows/process.py",
         "self._judge() if self._ready else [self._why]", "[] if self._ready else [self._why]",
         "tests/test_process.py::test_who_cannot_work_is_not_ready_and_says_all_that_is_wrong",

@@ -228,7 +228,7 @@ def test_a_batch_of_engage_is_counted_by_what_it_led_to() -> None:
     shard.repeated["ts.touchpoints"] = 3
     before = counts()
     sums = [value("touchstream_trigger_latency_seconds_sum", since=each) for each in ("append", "event")]
-    observing.engaged(shard, 2_000)
+    observing.engaged([shard], 2_000)
     assert [now - then for now, then in zip(counts(), before, strict=True)] == [2, 2, 1, 5, 2, 2, 3]
     after = [value("touchstream_trigger_latency_seconds_sum", since=each) for each in ("append", "event")]
     assert [now - then for now, then in zip(after, sums, strict=True)] == pytest.approx([1.5, 2.6])

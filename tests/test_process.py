@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -141,15 +142,18 @@ def run(
 
 
 def entries(child: subprocess.Popen[str], signals: list[int]) -> list[dict[str, object]]:
-    """The log of ``child``, which gets the next signal after each line."""
+    """The log of ``child``, which gets the next signal after each line, and is killed if that goes on for a minute."""
     assert child.stderr is not None
     found = []
+    late = threading.Timer(60, child.kill)
+    late.start()
     for line in child.stderr:
         if line.startswith("{"):
             found.append(json.loads(line))
         if signals:
             child.send_signal(signals.pop(0))
     child.wait(20)
+    late.cancel()
     child.stderr.close()
     return found
 
@@ -174,6 +178,25 @@ def test_a_drain_that_hangs_is_cut_short(tmp_path: Path) -> None:
     child = run(tmp_path, BYTEWAX, drain="pass", drain_seconds=1)
     assert entries(child, [signal.SIGTERM])[-1]["message"] == "drain took too long, leaving at once"
     assert child.returncode == 1
+
+
+#: Says so, and does what no signal interrupts, as some calls of librdkafka: locks a mutex that is locked.
+STUCK = """
+        import ctypes, sys
+        mutex, lock = ctypes.create_string_buffer(64), ctypes.CDLL(None).pthread_mutex_lock
+        lock(mutex)
+        print("stuck", file=sys.stderr, flush=True)
+        lock(mutex)
+"""
+
+
+def test_signals_are_heard_while_the_main_thread_waits_for_others(tmp_path: Path) -> None:
+    child = run(tmp_path, BYTEWAX, work=STUCK, drain_seconds=1)
+    assert entries(child, [0, signal.SIGTERM])[-1]["message"] == "drain took too long, leaving at once"
+    assert child.returncode == 1
+    child = run(tmp_path, BYTEWAX, work=STUCK)
+    entries(child, [0, signal.SIGTERM, signal.SIGTERM])
+    assert child.returncode == 128 + signal.SIGTERM
 
 
 def test_two_workers_end_with_the_reason(tmp_path: Path) -> None:
