@@ -17,6 +17,7 @@ pytestmark = pytest.mark.flows
 
 #: What there is nothing to show of while all goes well; all else has values after a short run.
 QUIET = {
+    "Quality of churn models A",  # needs examples that have matured
     "Alerts that fire A",
     "Goals by what became of them, a day A",  # the plays of these tests have none
 }
