@@ -50,7 +50,8 @@ class Role(NamedTuple):
 
 #: What redis-py sends by itself.
 _DRIVER: Final = ("ping", "hello", "auth", "select", "client|setinfo")
-_SCRIPTS: Final = ("eval", "evalsha", "script|load", "script|exists")
+#: Scripts, and what metrics show of the server.
+_FLOW: Final = ("eval", "evalsha", "script|load", "script|exists", "info")
 #: state/scripts/own.lua and commit.lua, and what `state.shards` reads.
 _SHARD: Final = (
     "get", "mget", "hget", "hmget", "hset", "hsetnx", "hincrby", "set", "mset", "del", "zadd", "zrem", "zrange",
@@ -102,7 +103,7 @@ def _flows(config: Config) -> Iterator[Role]:
             _writes(config, STITCHED, DEAD_LETTERS, DATA_KEYS, AUDIT),
         ),
         (f"~{{{prefix}.i}}*",),
-        (*_SCRIPTS, *_IDENTITY),
+        (*_FLOW, *_IDENTITY),
     )
     contents = (f"%R~{{{prefix}.{kind}}}*" for kind in (MODELS, PLAYS))
     yield Role(
@@ -110,7 +111,7 @@ def _flows(config: Config) -> Iterator[Role]:
         "process of the flow engage",
         (_reads(config, STITCHED), *_flow(config, "engage"), _writes(config, STITCHED, ALIASES, PARTIALS, *OUTPUTS)),
         (f"~{{{prefix}.[0-9]*", f"%R~{{{prefix}.i}}sources", *contents),
-        (*_SCRIPTS, *_SHARD, "hgetall", "scan"),
+        (*_FLOW, *_SHARD, "hgetall", "scan"),
     )
     yield Role(
         "learn",
@@ -121,20 +122,19 @@ def _flows(config: Config) -> Iterator[Role]:
             _writes(config, STITCHED, MODELS, ALERTS),
         ),
         (f"~{{{prefix}.learn.*", f"~{{{prefix}.rewards.*", f"~{{{prefix}.{MODELS}}}*"),
-        (*_SCRIPTS, *_SHARD),
+        (*_FLOW, *_SHARD),
     )
     yield Role(
         "kpis",
         "process of the flow kpis",
         (_reads(config, PARTIALS), *_flow(config, "kpis"), _writes(config, KPIS, ALERTS)),
         (f"~{{{prefix}.kpis.*",),
-        (*_SCRIPTS, *_SHARD),
+        (*_FLOW, *_SHARD),
     )
 
 
 def _people(config: Config) -> Iterator[Role]:
     prefix, everything = config.prefix, (f"{config.prefix}.",)
-    commands = tuple(f"{prefix}.{each}." for each in ("plays", "models", "replay"))
     looking = (Grant("topic", everything, ("Read",), True), Grant("group", everything, ("Describe",), True))
     yield Role(
         "setup", "topics create and check",
@@ -148,7 +148,8 @@ def _people(config: Config) -> Iterator[Role]:
          Grant("group", (f"{prefix}.reader",), ("Describe",))),
     )  # fmt: skip
     yield Role(
-        "reader", "status, tail, why, report, backtest, dead-letters list, identity show, stats and export, plays list",
+        "reader",
+        "status, tail, why, report, backtest, dead-letters list, identity show, stats, export, plays and models list",
         looking, (f"%R~{{{prefix}.*",), _READING,
     )  # fmt: skip
     yield Role(
@@ -156,7 +157,7 @@ def _people(config: Config) -> Iterator[Role]:
         (
             *looking,
             _writes(config, COMMANDS, PLAYS, STITCHED, "churn.examples", *config.topics.sources),
-            Grant("transactional-id", commands, ("Write",), True),
+            Grant("transactional-id", (f"{prefix}.plays.", f"{prefix}.models.", f"{prefix}.replay."), ("Write",), True),
         ),
         (f"%R~{{{prefix}.*", f"~{{{prefix}.{PLAYS}}}*"), (*_READING, "set"),
     )  # fmt: skip

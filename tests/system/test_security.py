@@ -168,7 +168,13 @@ def test_least_rights_are_enough_for_everything(secured: Deployment, running: di
     assert "applied" in merged
     # It is still no touchpoint, and dead again before the replay has ended: that must not keep it going.
     assert secured.call("operator", "dead-letters", "replay").startswith("1 sent back")
-    for command in (("status",), ("plays", "list"), ("identity", "show", "member:ann"), ("identity", "stats")):
+    for command in (
+        ("status",),
+        ("plays", "list"),
+        ("models", "list"),
+        ("identity", "show", "member:ann"),
+        ("identity", "stats"),
+    ):
         secured.call("reader", *command)
     reader = settings.load(secured.folder / "reader.yaml", {})
     await_(lambda: any(read(reader, f"{PREFIX}.kpis", start=0, follow=False)), "figures")
