@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -72,6 +73,7 @@ def backtest(
     from flows.backtest_text import lines
     from operators.playbook import PlayBook
 
+    logging.getLogger("operators").setLevel(logging.ERROR)  # what happened then was told then
     if (file is None) == (topic is None):
         raise click.UsageError("allowed: exactly one of --input and --topic")
     if customers and against is None:
