@@ -54,9 +54,7 @@ def start(when: When, known: dict[str, Progress], profile: Profile) -> str:
     if when.event is not None:
         return f"wakes at {_pattern(when.event)}; none that it could start with has been seen"
     waits = [
-        f"{key} since {rfc3339(each.times[0])} until {rfc3339(each.due)}"
-        for key, each in known.items()
-        if each.due
+        f"{key} since {rfc3339(each.times[0])} until {rfc3339(each.due)}" for key, each in known.items() if each.due
     ]
     ended = [f"{key or 'ended'} at {rfc3339(each.ended)}" for key, each in known.items() if each.ended and not each.due]
     if waits:
