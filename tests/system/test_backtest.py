@@ -35,7 +35,7 @@ from tests.engage_helpers import PLAYS
 from tests.system.pipeline import Feeder, Pipeline, chaotic
 from tests.system.reading import read_topic
 
-pytestmark = pytest.mark.flows
+pytestmark = [pytest.mark.flows, pytest.mark.long("backtest")]
 
 STARTER = PlayBook(playfile.load())
 #: Plays that no score has a part in.

@@ -26,7 +26,7 @@ from tests import datasets
 from tests.system.pipeline import Pipeline, await_
 from tests.system.reading import read_topic
 
-pytestmark = pytest.mark.flows
+pytestmark = [pytest.mark.flows, pytest.mark.long("cdnow")]
 
 ROWS, CUSTOMERS = 69_659, 23_570
 

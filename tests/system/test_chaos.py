@@ -24,18 +24,21 @@ def test_processes_are_killed(deployment: Config, tmp_path: Path) -> None:
     assert result["triggers"].keys() >= {"welcome", "repeat_view", "cart_abandoned", "cheaper", "again"}
 
 
+@pytest.mark.long("zombie")
 def test_a_process_is_frozen_past_its_session(deployment: Config, tmp_path: Path) -> None:
     result = run(chaotic(deployment), tmp_path, "zombie", seed=12, count=2, rate=150)
     assert result["faults"] == []
     assert result["woken"] == {"engage": 1, "stitch": 1}
 
 
+@pytest.mark.long("rebalance")
 def test_a_process_joins_and_leaves(deployment: Config, tmp_path: Path) -> None:
     result = run(chaotic(deployment), tmp_path, "rebalance", seed=13, count=1, rate=150)
     assert result["faults"] == []
 
 
 @pytest.mark.system
+@pytest.mark.long("rollback")
 def test_redis_loses_its_last_second(kafka: str, tmp_path: Path) -> None:
     from flows import admin
     from tests.system.chaos import small
@@ -49,6 +52,7 @@ def test_redis_loses_its_last_second(kafka: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.system
+@pytest.mark.long("scattered")
 def test_four_processes_stitch_customers_that_are_scattered_over_all_partitions(kafka: str, tmp_path: Path) -> None:
     from flows import admin
     from tests.system.chaos import small

@@ -13,7 +13,7 @@ from tests.prometheus import PrometheusServer
 from tests.system.pipeline import Feeder, Pipeline, await_, chaotic
 from tests.test_alerts import ALERTS, RECORDED, RULES
 
-pytestmark = pytest.mark.flows
+pytestmark = [pytest.mark.flows, pytest.mark.long("dashboard")]
 
 #: What there is nothing to show of while all goes well; all else has values after a short run.
 QUIET = {

@@ -13,7 +13,7 @@ from tests.system.oracle import judge
 from tests.system.pipeline import Feeder, Pipeline, await_, chaotic
 from tests.system.scenarios import COUNTING, kills
 
-pytestmark = pytest.mark.flows
+pytestmark = [pytest.mark.flows, pytest.mark.long("kpis")]
 
 KILLS = 5 if GATE else 20
 

@@ -24,7 +24,7 @@ from tests.strictness import closed
 from tests.system.month import Month, received
 from tests.system.reading import Read
 
-pytestmark = pytest.mark.flows
+pytestmark = [pytest.mark.flows, pytest.mark.long("month")]
 
 
 def test_real_messages_are_as_published_and_reach_the_right_person(month: Month) -> None:

@@ -31,7 +31,7 @@ from tests.system.reading import read_topic
 from tests.system.replay import Replay
 from tests.system.scenarios import FAILPOINTS
 
-pytestmark = pytest.mark.flows
+pytestmark = [pytest.mark.flows, pytest.mark.long("models")]
 
 START = 1_760_000_000_000
 CHURN = Churn(

@@ -19,7 +19,7 @@ from schemas.topics import STITCHED
 from tests.system.month import Month
 from tests.system.replay import Replay
 
-pytestmark = pytest.mark.flows
+pytestmark = [pytest.mark.flows, pytest.mark.long("month")]
 
 STARTER = playfile.load()
 

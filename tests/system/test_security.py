@@ -32,7 +32,7 @@ from tests.messages import START, touchpoint
 from tests.secured import SecureKafka, SecureValkey
 from tests.system.pipeline import Flow, await_
 
-pytestmark = [pytest.mark.flows, pytest.mark.system]
+pytestmark = [pytest.mark.flows, pytest.mark.system, pytest.mark.long("security")]
 
 DAY = 86_400_000
 PREFIX = "safe"

@@ -25,7 +25,7 @@ from tests.system.oracle import judge
 from tests.system.pipeline import Feeder, Pipeline, await_, chaotic
 from tests.system.reading import read_topic
 
-pytestmark = pytest.mark.flows
+pytestmark = [pytest.mark.flows, pytest.mark.long("signals")]
 
 #: Interested customers, and how many of them a step decides on.
 CUSTOMERS, STEP = 1_200, 50

@@ -24,7 +24,7 @@ from tests.conftest import new_config
 from tests.servers import KafkaServer, ValkeyServer
 from tests.system.pipeline import Feeder, Flow, Pipeline, await_
 
-pytestmark = [pytest.mark.flows, pytest.mark.system]
+pytestmark = [pytest.mark.flows, pytest.mark.system, pytest.mark.long("watching")]
 
 #: How long a process told to stop may take (seconds), and to notice that of the machine these tests run on.
 DRAIN, SLACK = 6, 6.0
