@@ -134,6 +134,11 @@ class Why:
         for number, touchpoints in asked.items():
             if wanted := touchpoints - happened.keys():
                 happened |= self._happened(number, wanted)
+        # Whoever was split off goes on with what was written in a name that is not its own.
+        everything = set[str]().union(*asked.values())
+        for number in range(self._config.topics.shards):
+            if wanted := everything - happened.keys():
+                happened |= self._happened(number, wanted)
         return [Told(each, reasons.checks(each, self._books), happened.get(each.touchpoint)) for each in decisions]
 
     def _shards(self, decision: Decision) -> set[int]:
