@@ -110,15 +110,16 @@ class Flow:
         return [json.loads(line) for line in lines if line.startswith("{") and message in line]
 
     def metric(self, name: str, **labels: str) -> float:
-        """The value of a metric of the running process; 0 when it does not answer."""
+        """The value of a metric of the running process, summed over its further labels; 0 when it does not answer."""
         started = self.logged('"started"')
-        wanted = name + "{" + ",".join(f'{key}="{value}"' for key, value in sorted(labels.items())) + "}"
+        wanted = [f'{key}="{value}"' for key, value in labels.items()]
         try:
             with urllib.request.urlopen(f"http://{started[-1]['metrics']}/metrics", timeout=5) as answer:
                 lines = answer.read().decode().splitlines()
         except (OSError, HTTPException, IndexError):
             return 0.0
-        return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(wanted))
+        found = [line for line in lines if line.startswith(name + "{") and all(each in line for each in wanted)]
+        return sum(float(line.rsplit(" ", 1)[1]) for line in found)
 
 
 class Feeder(threading.Thread):

@@ -115,7 +115,7 @@ def test_who_waits_for_redis_says_so_and_leaves_in_time(shop: Shop) -> None:
         await_(lambda: lag(shop) > 6, "lag to rise while nothing moves")
         before = lag(shop)
         await_(lambda: lag(shop) > before + 1, "lag to go on rising")
-        await_(lambda: stitch.metric("touchstream_redis_errors_total", flow="stitch", operation="mget") > 0, "errors")
+        await_(lambda: stitch.metric("touchstream_redis_errors_total", flow="stitch") > 0, "errors")
         assert asked(stitch, "healthz")[0] == 200, "waiting for Redis is no reason to be killed"
         codes, seconds = shop.stop(signal.SIGTERM)
         assert seconds < DRAIN + SLACK, codes
@@ -140,7 +140,8 @@ def test_a_second_signal_ends_at_once_and_nothing_is_lost(shop: Shop) -> None:
     shop.start()
     codes, seconds = shop.stop(signal.SIGTERM, signal.SIGTERM)
     assert seconds < SLACK
-    assert set(codes) <= {0, 128 + signal.SIGTERM}, "an idle one may be through with draining before the second comes"
+    # An idle one may be through with draining before the second comes, and then leaves with 0 or is ended by it.
+    assert set(codes) <= {0, 128 + signal.SIGTERM, -signal.SIGTERM}
     for flow in shop.pipeline.flows:
         flow.start()
     shop.feeder.finish()
