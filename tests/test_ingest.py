@@ -206,11 +206,12 @@ def test_status_sums_the_account_and_the_lag(deployment: Config, tmp_path: Path)
     client.close()
     found = status(deployment)
     assert found.account == Account(5, 3, 1, 0, 1, 0)
-    stitch, engage, learn = found.flows
+    stitch, engage, learn, kpis = found.flows
     assert (stitch.state, stitch.processes, stitch.lag) == ("empty", 0, 45)
     assert [each.next for each in stitch.partitions] == [3, 2, None]  # and the commands
     assert [each.commit_age_seconds is not None for each in engage.partitions] == [False, False, False, True]
-    assert (learn.state, len(learn.partitions)) == ("not running", 1)
+    for flow in (learn, kpis):
+        assert (flow.state, len(flow.partitions)) == ("not running", 1)
     result = call(tmp_path, deployment, "status")
     assert "consumed 5 = applied 3 + duplicates 1 + erased 0 + dead letters 1 + under way 0" in result.stdout
 
