@@ -61,16 +61,17 @@ class Board:
         state.clock = max(before, partial.second)
         state.since = state.since or state.clock
         current = state.clock // MINUTE
-        if partial.second > state.clock - OPEN[SECOND]:
+        if self._open(SECOND, partial.second):
             second = self._window(SECOND, partial.second)
             _merge(second.latency, partial.latency)
             for counts in partial.minutes.values():
                 _merge(second.counts, _events(counts))
-        _merge(self._window(MINUTE, min(partial.second // MINUTE, current)).latency, partial.latency)
+        if self._open(MINUTE, partial.second // MINUTE):
+            _merge(self._window(MINUTE, partial.second // MINUTE).latency, partial.latency)
         for number, counts in partial.minutes.items():
             _merge(state.totals, {name: by for name, by in counts.items() if _lasting(name)})
             happened = _events(counts)
-            if number * MINUTE > state.clock - OPEN[MINUTE]:
+            if self._open(MINUTE, number):
                 _merge(self._window(MINUTE, number).counts, happened)
             elif happened:
                 _merge(self._window(MINUTE, current).counts, {"late": _touchpoints(happened)})
@@ -83,10 +84,9 @@ class Board:
 
     def closed(self) -> list[int]:
         """Forget the windows that are no longer open; the minutes among them."""
-        clock = self.state.clock
-        for number in [each for each in self.state.seconds if each <= clock - OPEN[SECOND]]:
+        for number in [each for each in self.state.seconds if not self._open(SECOND, each)]:
             del self.state.seconds[number]
-        over = [each for each in self.minutes if each * MINUTE <= clock - OPEN[MINUTE]]
+        over = [each for each in self.minutes if not self._open(MINUTE, each)]
         for number in over:
             del self.minutes[number]
         return over
@@ -94,6 +94,10 @@ class Board:
     def of_minute(self, number: int) -> Kpis:
         """The figures of a minute as they are; zeros if nothing happened."""
         return self._figures(MINUTE, number, 0)
+
+    def _open(self, seconds: int, number: int) -> bool:
+        """Whether a window is still corrected: one that was forgotten must not begin anew."""
+        return number * seconds > self.state.clock - OPEN[seconds]
 
     def _window(self, seconds: int, number: int) -> Window:
         self._changed.add((seconds, number))

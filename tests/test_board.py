@@ -77,6 +77,14 @@ def test_windows_that_are_over_are_forgotten() -> None:
     assert sorted(board.state.seconds) == [S + OPEN[60] + 59]
 
 
+def test_a_shard_a_day_behind_does_not_begin_a_forgotten_minute_anew() -> None:
+    board = board_of(partial(S, {M: {"order": 1}}), partial(S + OPEN[60], {}))
+    board.figures(0)
+    assert board.closed() == [M]
+    board.add(partial(S, b9=1))
+    assert [each.start for each in board.figures(1) if each.seconds == 60] == []
+
+
 def test_levels_add_up_over_all_time_and_goals_too() -> None:
     goal = {
         "outcome/offer/emitted/closed": 2,
