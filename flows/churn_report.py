@@ -8,12 +8,11 @@ from typing import Any
 
 import msgspec
 
-from flows.reading import read
+from flows.reading import decoded, read
 from operators.plays import DAY
 from operators.quality import measured
 from operators.review import ALONE, EVERYONE, HELD_OUT, TREATED, Review, Reviewed
 from schemas.config import Config
-from schemas.errors import TouchstreamError
 from schemas.outputs import Example, Score
 from schemas.topics import topic_name
 
@@ -42,26 +41,18 @@ def review(config: Config, asked: Asked, progress: Callable[[int], None]) -> Rev
                 if message.key() is None:  # an operator's word to the learn flow
                     continue
                 if name == "scores":
-                    score = _decoded(_scores, name, message)
+                    score = decoded(_scores, name, message)
                     latest = max(latest, score.at)
                     if score.at in asked:
                         found.score(score)
                 else:
-                    example = _decoded(_examples, name, message)
+                    example = decoded(_examples, name, message)
                     if example.time in asked:
                         found.example(example)
             done += len(messages)
             progress(done)
     found.finish(latest if asked.end is None else min(asked.end, latest))
     return found
-
-
-def _decoded(decoder: msgspec.json.Decoder[Any], name: str, message: Any) -> Any:
-    try:
-        return decoder.decode(message.value() or b"")
-    except msgspec.DecodeError as error:
-        place = f"{name}/{message.partition()}/{message.offset()}"
-        raise TouchstreamError(f"{place} cannot be read: {error}; only touchstream may write there") from None
 
 
 # -- shown -------------------------------------------------------------------------------------------------

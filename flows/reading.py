@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator, Iterator, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
+import msgspec
 from confluent_kafka import (
     OFFSET_BEGINNING,
     Consumer,
@@ -25,6 +26,7 @@ from operators.kafka import Partition, client_properties
 from schemas.config import Config
 from schemas.errors import TouchstreamError
 
+T = TypeVar("T")
 TIMEOUT_SECONDS = 15.0
 #: How long one look for messages waits; Ctrl-C is noticed in between.
 WAIT_SECONDS = 0.2
@@ -105,6 +107,15 @@ def read(
         yield from batches(consumer, open_ends=None if follow else {number for _, number in partitions})
     finally:
         consumer.close()
+
+
+def decoded(decoder: msgspec.json.Decoder[T], name: str, message: Message) -> T:
+    """A record of output topic ``name``. Raises `TouchstreamError`, with its place, if it cannot be read."""
+    try:
+        return decoder.decode(message.value() or b"")
+    except msgspec.DecodeError as error:
+        place = f"{name}/{message.partition()}/{message.offset()}"
+        raise TouchstreamError(f"{place} cannot be read: {error}; only touchstream may write there") from None
 
 
 def _spec() -> Any:

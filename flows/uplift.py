@@ -7,10 +7,9 @@ from typing import Any
 
 import msgspec
 
-from flows.reading import read
+from flows.reading import decoded, read
 from operators.uplift import LEVEL, Comparison, Group, Interval, Tally
 from schemas.config import Config
-from schemas.errors import TouchstreamError
 from schemas.outputs import Alias, Outcome
 from schemas.topics import ALIASES, topic_name
 
@@ -38,7 +37,7 @@ def uplift(config: Config, asked: Asked, progress: Callable[[int], None]) -> Tal
     tally, done = Tally(asked.period), 0
     for messages in read(config, topic_name(config, "outcomes"), start=0, follow=False):
         for message in messages:
-            outcome = _decoded(_outcomes, "outcomes", message)
+            outcome = decoded(_outcomes, "outcomes", message)
             if outcome in asked:
                 tally.add(outcome)
         done += len(messages)
@@ -52,7 +51,7 @@ def _names(config: Config) -> dict[str, str]:
     newest: dict[str, Alias] = {}
     for messages in read(config, topic_name(config, ALIASES), start=0, follow=False):
         for message in messages:
-            alias = _decoded(_aliases, ALIASES, message)
+            alias = decoded(_aliases, ALIASES, message)
             known = newest.get(alias.customer)
             if known is None or alias.version >= known.version:
                 newest[alias.customer] = alias
@@ -67,14 +66,6 @@ def _end(customer: str, targets: dict[str, str]) -> str:
         seen.add(target)
         customer = target
     return customer
-
-
-def _decoded(decoder: msgspec.json.Decoder[Any], name: str, message: Any) -> Any:
-    try:
-        return decoder.decode(message.value() or b"")
-    except msgspec.DecodeError as error:
-        place = f"{name}/{message.partition()}/{message.offset()}"
-        raise TouchstreamError(f"{place} cannot be read: {error}; only touchstream may write there") from None
 
 
 # -- shown -------------------------------------------------------------------------------------------------
