@@ -57,6 +57,7 @@ def absorb(mine: Profile, other: Profile) -> None:
         mine.cooling[play] = max(at, mine.cooling.get(play, 0))
     if other.scored_at > mine.scored_at:
         mine.score, mine.band, mine.scored_at = other.score, other.band, other.scored_at
+        mine.value = other.value
     births = dict.fromkeys([*mine.births, other.customer, *other.births])
     mine.births = [birth for birth in births if birth != mine.customer][:KEPT_BIRTHS]
     mine.variants = other.variants | mine.variants

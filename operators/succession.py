@@ -138,6 +138,7 @@ class Succession:
         profile.unsettled = segments.SPLIT
         names = {part.profile.customer for part in leaving}
         mine = shard.open_examples(profile.customer)
+        scoring.forget_spent(mine)
         theirs = [each for each in mine if each.customer in names]
         mine[:] = [each for each in mine if each.customer not in names]
         self._derive(shard, profile)
@@ -236,6 +237,7 @@ class Succession:
         mine = shard.open_examples(profile.customer)
         both = [*other.examples, *mine]
         mine[:] = sorted(both, key=lambda each: (each.time, each.customer))[-scoring.OPEN_EXAMPLES :]
+        scoring.forget_spent(mine)
         self._derive(shard, profile)
         self._goals.make_room(shard, profile)
         if other.until or profile.parted:
