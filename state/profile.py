@@ -201,7 +201,7 @@ class Profile(msgspec.Struct, array_like=True):
     that a product has woken and that still hold; ``touched`` the log's clock at its latest touchpoint; ``counted`` the
     band that it is counted in, ``at_risk`` the spend that it is counted with (see `operators.tally`); ``treatments``
     when it was last sent what is meant to change what it does, ascending; ``value`` what it was last expected to spend
-    within the churn horizon.
+    within the churn horizon; ``keys`` the ids of all data keys that were ever made for it, its own without its name.
     """
 
     customer: str
@@ -263,6 +263,7 @@ class Profile(msgspec.Struct, array_like=True):
     at_risk: int = 0
     treatments: list[int] = []
     value: int = 0
+    keys: list[str] = []
 
 
 class Part(msgspec.Struct, array_like=True):
