@@ -165,6 +165,9 @@ def _people(config: Config) -> Iterator[Role]:
         ),
         (f"%R~{{{prefix}.*", f"~{{{prefix}.{PLAYS}}}*"), (*_READING, "set"),
     )  # fmt: skip
+    yield Role(
+        "restorer", "rebuild", looking, (f"~{{{prefix}.*",), (*_READING, *_IDENTITY, "eval", "evalsha", "hsetnx"),
+    )  # fmt: skip
 
 
 def _flow(config: Config, *names: str) -> tuple[Grant, ...]:
