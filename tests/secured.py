@@ -2,18 +2,15 @@
 
 Kafka listens for SASL (SCRAM and PLAIN) on `SecureKafka.bootstrap` and for client certificates, whose common name is
 the user's, on `SecureKafka.bootstrap_mtls`. Its authorizer refuses all that no ACL allows. Valkey's wheel knows no TLS,
-so `TlsFront` ends it; a redis-server that does is used where TOUCHSTREAM_TEST_REDIS_SERVER names one.
+so `Front` ends it; a redis-server that does is used where TOUCHSTREAM_TEST_REDIS_SERVER names one.
 """
 
 from __future__ import annotations
 
-import asyncio
 import os
 import shlex
 import socket
 import ssl
-import threading
-from asyncio import StreamReader, StreamWriter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from tempfile import NamedTemporaryFile
@@ -32,6 +29,7 @@ from confluent_kafka.admin import (
 
 from flows.embedded import HOST, free_port
 from tests.certificates import Authority
+from tests.front import Front
 from tests.servers import KafkaServer, ValkeyServer
 
 ADMIN, ADMIN_PASSWORD = "admin", "admin-password"
@@ -166,7 +164,7 @@ class SecureValkey(ValkeyServer):
         super().__init__(folder)
         self._authority = authority
         self.port_tls = free_port()
-        self._front: TlsFront | None = None
+        self._front: Front | None = None
         self._native = os.environ.get("TOUCHSTREAM_TEST_REDIS_SERVER")
 
     @property
@@ -195,56 +193,13 @@ class SecureValkey(ValkeyServer):
     def start(self, seconds: float = 30.0) -> Self:
         super().start(seconds)
         if not self._native:
-            self._front = TlsFront(self.port_tls, self.port, self._authority)
+            self._front = Front(self.port, self.port_tls, server_context(self._authority)).start()
         return self
 
     def stop(self, seconds: float = 15.0) -> None:
         if self._front is not None:
             self._front.stop()
         super().stop(seconds)
-
-
-class TlsFront:
-    """Ends TLS of clients with a certificate of the authority's, and passes what they say on to a local port."""
-
-    def __init__(self, port: int, to: int, authority: Authority) -> None:
-        self._port, self._to, self._context = port, to, server_context(authority)
-        self._loop = asyncio.new_event_loop()
-        self._ended = asyncio.Event()
-        listening = threading.Event()
-        self._thread = threading.Thread(target=self._run, args=(listening,), name="tls", daemon=True)
-        self._thread.start()
-        listening.wait(10)
-
-    def stop(self) -> None:
-        """End it and all connections."""
-        self._loop.call_soon_threadsafe(self._ended.set)
-        self._thread.join(10)
-
-    def _run(self, listening: threading.Event) -> None:
-        with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
-            runner.run(self._listen(listening))
-
-    async def _listen(self, listening: threading.Event) -> None:
-        server = await asyncio.start_server(self._serve, HOST, self._port, ssl=self._context)
-        listening.set()
-        await self._ended.wait()
-        server.close()
-
-    async def _serve(self, reader: StreamReader, writer: StreamWriter) -> None:
-        to_reader, to_writer = await asyncio.open_connection(HOST, self._to)
-        await asyncio.gather(_pass_on(reader, to_writer), _pass_on(to_reader, writer))
-
-
-async def _pass_on(source: StreamReader, to: StreamWriter) -> None:
-    try:
-        while some := await source.read(65_536):
-            to.write(some)
-            await to.drain()
-    except OSError:
-        pass  # either side may leave as it likes
-    finally:
-        to.close()
 
 
 def server_context(authority: Authority) -> ssl.SSLContext:

@@ -128,6 +128,10 @@ class ValkeyServer(EmbeddedValkey):
         """The file that commands are appended to now (its base, written at start or rewrite, lies beside it)."""
         return max((self.folder / "appendonlydir").glob("*.incr.aof"), key=lambda path: int(path.name.split(".")[-3]))
 
+    def copy_log(self, to: Path) -> None:
+        """Copy what it has written to the folder ``to``, as a backup does."""
+        shutil.copytree(self.folder / "appendonlydir", to)
+
     def cut_log(self, seconds: float) -> int:
         """Take the last ``seconds`` of commands (at least that long) off the append-only file of a stopped server.
 

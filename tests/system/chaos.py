@@ -17,6 +17,8 @@ import argparse
 import json
 import sys
 import tempfile
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Literal
@@ -25,13 +27,12 @@ import msgspec
 
 from flows import admin
 from schemas.config import Config, Identity, Kafka, Keys, Redis, Topics
+from tests.front import Front
 from tests.servers import KafkaServer, ValkeyServer
 from tests.system.oracle import judge
-from tests.system.pipeline import FLOWS, Feeder, Pipeline, await_, chaotic
-from tests.system.scenarios import kills, rebalance, rollback, scattered, zombie
-
-SCENARIOS = ("kills", "zombie", "rebalance", "rollback", "scattered")
-SCATTERED_FLOWS = ("stitch",) * 4 + ("engage",) * 2
+from tests.system.pipeline import Feeder, Pipeline, await_, chaotic
+from tests.system.scenarios import SCENARIOS
+from tests.system.scenarios.stage import TAKEN, Stage
 
 
 def run(
@@ -42,73 +43,129 @@ def run(
     seed: int,
     count: int,
     rate: float,
+    kafka: KafkaServer | None = None,
     valkey: ValkeyServer | None = None,
 ) -> dict[str, Any]:
-    """One scenario on a fresh deployment; figures, and ``faults``, empty when every promise held."""
-    with Pipeline(folder, config, SCATTERED_FLOWS if scenario == "scattered" else FLOWS) as pipeline:
+    """One scenario on a fresh deployment; figures, and ``faults``, empty when every promise held. ``kafka`` and
+    ``valkey``: the servers of ``config``, if nobody else uses them."""
+    plot = SCENARIOS[scenario]
+    with ExitStack() as stack:
+        front = None
+        if plot.front:
+            assert valkey is not None, "a front leads to a Valkey of its own"
+            front = stack.enter_context(Front(valkey.port))
+            config = msgspec.structs.replace(config, redis=Redis(url=f"redis://127.0.0.1:{front.port}/0"))
+        pipeline = stack.enter_context(Pipeline(folder, config, plot.flows))
         for flow in pipeline.flows:
             flow.start()
         for flow in pipeline.flows:
-            await_(lambda flow=flow: bool(flow.logged("partitions taken over")), f"{flow.name} to start")  # type: ignore[misc]
-        feeder = Feeder(config, seed, rate, scattered=scenario == "scattered")
+            await_(lambda flow=flow: bool(flow.logged(TAKEN)), f"{flow.name} to start")  # type: ignore[misc]
+        feeder = Feeder(config, seed, rate, scattered=plot.scattered)
         feeder.start()
         try:
-            if scenario == "kills":
-                figures = kills(pipeline, seed, count)
-            elif scenario == "zombie":
-                figures = zombie(pipeline, count)
-            elif scenario == "rebalance":
-                figures = rebalance(pipeline, count)
-            else:
-                assert valkey is not None, "Redis cannot lose anything unless it is a Valkey of its own"
-                if scenario == "rollback":
-                    figures = rollback(pipeline, valkey, count)
-                else:
-                    figures = scattered(pipeline, valkey, seed, count)
+            figures = dict(plot.harm(Stage(pipeline, feeder, seed, count, kafka, valkey, front)))
         finally:
             feeder.finish()
-        pipeline.rest(feeder.sent)
-        verdict = judge(config, pipeline.redis)
-    return {"scenario": scenario, "seed": seed, **figures, **verdict.figures, "faults": verdict.faults}
+        faults = figures.pop("faults", [])
+        if plot.judged:
+            pipeline.rest(feeder.sent)
+            verdict = judge(config, pipeline.redis)
+            figures |= verdict.figures
+            faults += verdict.faults
+    return {"scenario": scenario, "seed": seed, **figures, "ends": pipeline.ends, "faults": faults}
 
 
-def small(bootstrap: str, url: str, rules: Literal["union", "retail"] = "union") -> Config:
+def small(bootstrap: str, url: str, rules: Literal["union", "retail"] = "union", *, prefix: str = "ts") -> Config:
     """A deployment of 8 shards and 4 source partitions. Plain union makes the most merges, and the oracle computes it
     by itself; under the rules of retail identifiers move as well."""
     keys = Keys(index="11" * 32, dead_letters="22" * 32, master={"k1": "33" * 32})
     topics = Topics(source_partitions=4, shards=8)
     identity = Identity(rules=rules)
-    return Config(keys=keys, kafka=Kafka(bootstrap=bootstrap), redis=Redis(url=url), topics=topics, identity=identity)
+    return Config(
+        keys=keys,
+        prefix=prefix,
+        kafka=Kafka(bootstrap=bootstrap),
+        redis=Redis(url=url),
+        topics=topics,
+        identity=identity,
+    )
+
+
+def record(state: Path, result: Mapping[str, Any]) -> dict[str, Any]:
+    """Add a result to the file ``state``; the sum of all that it holds."""
+    with state.open("a") as file:
+        file.write(json.dumps(result) + "\n")
+    return summed([json.loads(line) for line in state.read_text().splitlines()])
+
+
+def summed(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Kills, hits of failpoints and the account of many runs, the seeds of each scenario, and all faults."""
+    counts = Counter[str]()
+    kills, hits = Counter[str](), Counter[str]()
+    seeds: dict[str, list[int]] = {}
+    for result in results:
+        seeds.setdefault(result["scenario"], []).append(result["seed"])
+        kills.update(result.get("kills", {}))
+        hits.update(result.get("hits", {}))
+        counts.update({name: result.get(name, 0) for name in ("consumed", "applied", "identity_merged", "fenced")})
+        counts["triggers"] += sum(result.get("triggers", {}).values())
+    faults = [f"{each['scenario']} {each['seed']}: {fault}" for each in results for fault in each["faults"]]
+    return {
+        "runs": len(results),
+        "kills": kills.total(),
+        "kills_of": dict(kills),
+        "at_failpoints": hits.total(),
+        "hits": dict(sorted(hits.items())),
+        **counts,
+        "seeds": seeds,
+        "faults": faults,
+    }
 
 
 def main() -> int:
     """The command; 1 if a promise was broken."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--kills", type=int, default=20, help="kills, freezes, joins or rollbacks")
-    parser.add_argument("--scenario", choices=SCENARIOS, default="kills")
+    parser.add_argument("--kills", type=int, default=20, help="how often the harm is done: kills, freezes, joins, ...")
+    parser.add_argument("--scenario", nargs="+", choices=[*SCENARIOS, "all"], default=["kills"])
     parser.add_argument("--rate", type=float, default=200.0, help="touchpoints a second")
     parser.add_argument("--rules", choices=("union", "retail"), default="union", help="the identity policy")
     parser.add_argument("--folder", type=Path, help="keep servers' data and logs here")
-    parser.add_argument("--json", action="store_true", help="the result as one line of JSON")
+    parser.add_argument("--state", type=Path, help="keep every result in this file; the sum of all is told at the end")
+    parser.add_argument("--json", action="store_true", help="each result as one line of JSON")
     options = parser.parse_args()
+    names = list(SCENARIOS) if "all" in options.scenario else options.scenario
+    results = []
     with ExitStack() as stack:
         folder = options.folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="chaos")))
         kafka = stack.enter_context(KafkaServer(folder / "kafka"))
         valkey = stack.enter_context(ValkeyServer(folder / "valkey"))
-        config = chaotic(small(kafka.bootstrap, valkey.url, options.rules))
-        admin.create(config)
-        result = run(
-            config,
-            folder / "flows",
-            options.scenario,
-            seed=options.seed,
-            count=options.kills,
-            rate=options.rate,
-            valkey=valkey,
-        )
-    print(json.dumps(result) if options.json else msgspec.json.format(json.dumps(result)))
-    return 1 if result["faults"] else 0
+        for name in names:
+            config = chaotic(small(kafka.bootstrap, valkey.url, options.rules, prefix=f"{name}-{options.seed}"))
+            admin.create(config)
+            result = run(
+                config,
+                folder / config.prefix,
+                name,
+                seed=options.seed,
+                count=options.kills,
+                rate=options.rate,
+                kafka=kafka,
+                valkey=valkey,
+            )
+            results.append(result)
+            show(result, line=options.json)
+            if options.state:
+                total = record(options.state, result)
+    if options.state:
+        show(total, line=options.json)
+    return 1 if any(result["faults"] for result in results) else 0
+
+
+def show(result: Mapping[str, Any], *, line: bool) -> None:
+    """Print a result."""
+    text = json.dumps(result)
+    print(text if line else msgspec.json.format(text), flush=True)
 
 
 if __name__ == "__main__":

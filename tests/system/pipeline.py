@@ -109,6 +109,13 @@ class Flow:
         lines = self.log.read_text(errors="replace").splitlines() if self.log.exists() else []
         return [json.loads(line) for line in lines if line.startswith("{") and message in line]
 
+    @property
+    def last_words(self) -> str:
+        """Types and texts of the error that it last ended on; empty if there was none."""
+        entries = self.logged('"critical"')
+        errors = entries[-1].get("exception", []) if entries else []
+        return ": ".join(f"{error['type']} {error['text']}" for error in errors)
+
     def metric(self, name: str, **labels: str) -> float:
         """The value of a metric of the running process, summed over its further labels; 0 when it does not answer."""
         started = self.logged('"started"')
@@ -181,6 +188,8 @@ class Pipeline:
         self._tail = Tail(config, topic_name(config, STITCHED), config.topics.shards)
         self._last = [-1] * config.topics.shards
         self.flows: list[Flow] = []
+        #: Who ended by itself, on what.
+        self.ends: list[str] = []
         for name in flows:
             self.add(name)
 
@@ -210,6 +219,7 @@ class Pipeline:
         """Start again what ended by itself, as a supervisor would; whether all are alive."""
         dead = [flow for flow in self.flows if flow.dead]
         for flow in dead:
+            self.ends.append(f"{flow.log.stem}: {flow.last_words}")
             flow.start()
         return not dead
 

@@ -11,7 +11,8 @@ from tests.effort import GATE
 from tests.system.figures import check_kpis, last_partial, summed
 from tests.system.oracle import judge
 from tests.system.pipeline import Feeder, Pipeline, await_, chaotic
-from tests.system.scenarios import COUNTING, kills
+from tests.system.scenarios.kills import COUNTING, kills
+from tests.system.scenarios.stage import Stage
 
 pytestmark = [pytest.mark.flows, pytest.mark.long("kpis")]
 
@@ -27,7 +28,7 @@ def test_every_figure_is_what_the_topics_say(deployment: Config, tmp_path: Path)
         feeder = Feeder(config, seed=5, rate=150, speed=300.0)
         feeder.start()
         try:
-            figures = kills(pipeline, 5, KILLS, COUNTING)
+            figures = kills(Stage(pipeline, feeder, 5, KILLS), COUNTING)
         finally:
             feeder.finish()
         pipeline.settle(feeder.sent)

@@ -29,7 +29,7 @@ from state.shards import ShardStore
 from tests.system.pipeline import Pipeline, await_
 from tests.system.reading import read_topic
 from tests.system.replay import Replay
-from tests.system.scenarios import FAILPOINTS
+from tests.system.scenarios.kills import FAILPOINTS
 
 pytestmark = [pytest.mark.flows, pytest.mark.long("models")]
 

@@ -23,7 +23,7 @@ from tests.system.feed import START_MS
 from tests.system.oracle import judge
 from tests.system.pipeline import Feeder, Flow, Pipeline, await_, chaotic
 from tests.system.reading import committed, read_topic
-from tests.system.scenarios import TAKEN
+from tests.system.scenarios.stage import TAKEN
 
 pytestmark = pytest.mark.flows
 

@@ -1,0 +1,36 @@
+"""What is done to a running deployment. Each scenario returns its own figures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final, NamedTuple
+
+from tests.system.pipeline import FLOWS
+from tests.system.scenarios import kills, members, store
+from tests.system.scenarios.stage import Stage
+
+
+class Scenario(NamedTuple):
+    """``harm``: what happens under load; ``flows``: the processes; ``front``: whether clients reach Redis through one;
+    ``judged``: whether the deployment comes to rest afterwards, for the oracle to judge."""
+
+    harm: Callable[[Stage], Mapping[str, Any]]
+    flows: tuple[str, ...] = FLOWS
+    front: bool = False
+    judged: bool = True
+    scattered: bool = False
+
+
+SCENARIOS: Final[Mapping[str, Scenario]] = {
+    "kills": Scenario(kills.kills),
+    "scattered": Scenario(kills.scattered, ("stitch",) * 4 + ("engage",) * 2, scattered=True),
+    "zombie": Scenario(members.zombie),
+    "rebalance": Scenario(members.rebalance),
+    "rollback": Scenario(store.rollback),
+    "flushed": Scenario(store.flushed),
+    "full": Scenario(store.full),
+    "scripts": Scenario(store.scripts),
+    "frozen": Scenario(store.frozen),
+    "reset": Scenario(store.reset, front=True),
+    "failover": Scenario(store.failover, front=True),
+}

@@ -1,0 +1,68 @@
+"""Processes that join, leave, or come back from the dead."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections import Counter
+from functools import partial
+from typing import Any
+
+from tests.system.pipeline import Flow, Pipeline, await_
+from tests.system.scenarios.stage import TAKEN, Stage, commits, owns, taken
+
+
+def zombie(stage: Stage) -> dict[str, Any]:
+    """Freeze a process until another has taken its partitions over and commits, then wake it."""
+    pipeline, woken = stage.pipeline, Counter[str]()
+    for turn in range(stage.count):
+        name = ("engage", "stitch")[turn % 2]
+        sleeper, heir = pipeline.of(name) if turn % 4 < 2 else pipeline.of(name)[::-1]
+        for flow in (sleeper, heir):
+            await_(partial(owns, pipeline, flow), f"{name} to own partitions")
+        before = len(heir.logged(TAKEN))
+        sleeper.signal(signal.SIGSTOP)
+        await_(partial(taken, heir, before), "the heir")
+        await_(partial(_commits, heir, commits(heir)), "a commit of the heir")
+        before = len(sleeper.logged(TAKEN))
+        sleeper.signal(signal.SIGCONT)
+        await_(lambda n=before, flow=sleeper: pipeline.revive() and taken(flow, n), "the sleeper")  # type: ignore[misc]
+        woken[name] += 1
+    return {"woken": dict(woken)}
+
+
+def _commits(flow: Flow, before: float) -> bool:
+    return commits(flow) > before
+
+
+def rebalance(stage: Stage) -> dict[str, Any]:
+    """One more process of engage joins and leaves, ``count`` times. The pause is the longest time a shard went
+    without a commit, in milliseconds, from before the change until all shards have committed after it."""
+    pipeline = stage.pipeline
+    pauses: dict[str, list[int]] = {"steady": [], "join": [], "leave": []}
+    extra = pipeline.add("engage")
+    for _ in range(stage.count):
+        pauses["steady"].append(_pause(pipeline, lambda: True, least=3.0))
+        before = len(extra.logged(TAKEN))
+        extra.start()
+        pauses["join"].append(_pause(pipeline, lambda n=before: taken(extra, n)))
+        extra.signal(signal.SIGTERM)
+        pauses["leave"].append(_pause(pipeline, lambda: extra.dead))
+    return {"pause_ms": pauses, "rebalances": 2 * stage.count}
+
+
+def _pause(pipeline: Pipeline, happened: Any, least: float = 0.0) -> int:
+    """The longest gap between two commits of a shard until ``happened``, and every shard committed since."""
+    times = pipeline.commit_times()
+    longest, started, since = 0, time.monotonic(), 0.0
+    deadline = started + 60
+    while time.monotonic() < deadline:
+        now = pipeline.commit_times()
+        longest = max([longest, *(after - before for before, after in zip(times, now, strict=True) if before)])
+        times = now
+        if not since and happened() and time.monotonic() - started >= least:
+            since = time.time() * 1_000
+        if since and min(times) > since:
+            return longest
+        time.sleep(0.01)
+    raise TimeoutError("a shard was not committed for a minute")
