@@ -125,6 +125,11 @@ class Server(ABC):
 
     def start(self, seconds: float = 30.0) -> Self:
         """Start and wait until it answers. Raises `TouchstreamError` with the log's end if it does not."""
+        self.launch()
+        return self.wait(seconds)
+
+    def launch(self) -> None:
+        """Start, and wait for nothing."""
         if self._process is not None:
             raise TouchstreamError(f"{self.name} is already started")
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -139,6 +144,9 @@ class Server(ABC):
                 start_new_session=True,
                 preexec_fn=_die_with_parent(),
             )
+
+    def wait(self, seconds: float = 30.0) -> Self:
+        """Wait until it answers. Raises `TouchstreamError` as `start` does."""
         try:
             self._wait_until_it_answers(seconds)
         except BaseException:

@@ -9,7 +9,7 @@ from typing import Any, cast
 import redis
 from redis.backoff import NoBackoff
 from redis.client import Pipeline
-from redis.exceptions import NoScriptError
+from redis.exceptions import NoScriptError, ReadOnlyError
 from redis.retry import Retry
 
 from schemas.config import Config
@@ -50,7 +50,7 @@ class _Observed(redis.Redis):
     observe: Observer = staticmethod(_unobserved)
 
     def execute_command(self, *args: Any, **options: Any) -> Any:
-        return _told(self.observe, args[0], super().execute_command, *args, **options)
+        return _told(self, args[0], super().execute_command, *args, **options)
 
     def pipeline(self, transaction: bool = True, shard_hint: Any = None) -> _ObservedPipeline:
         pipe = _ObservedPipeline(self.connection_pool, self.response_callbacks, transaction, shard_hint)
@@ -65,11 +65,13 @@ class _ObservedPipeline(Pipeline):
         if not self.command_stack:
             return super().execute(raise_on_error)
         operation = self.command_stack[0][0][0]
-        result: list[Any] = _told(self.observe, operation, super().execute, raise_on_error)
+        result: list[Any] = _told(self, operation, super().execute, raise_on_error)
         return result
 
 
-def _told(observe: Observer, operation: Any, call: Callable[..., Any], *args: Any, **options: Any) -> Any:
+def _told(
+    client: _Observed | _ObservedPipeline, operation: Any, call: Callable[..., Any], *args: Any, **options: Any
+) -> Any:
     started, failed = perf_counter(), True
     try:
         result = call(*args, **options)
@@ -78,5 +80,9 @@ def _told(observe: Observer, operation: Any, call: Callable[..., Any], *args: An
     except NoScriptError:
         failed = False  # it is loaded and called again
         raise
+    except ReadOnlyError:
+        # A primary has become a replica. The address leads to the new one, but connections stay where they are.
+        client.connection_pool.disconnect()
+        raise
     finally:
-        observe(str(operation), perf_counter() - started, failed)
+        client.observe(str(operation), perf_counter() - started, failed)

@@ -34,6 +34,7 @@ class Front:
         #: Bytes until a connection is cut (0: none is), and how many have been.
         self.cutting = self.cuts = 0
         self._writers: set[StreamWriter] = set()
+        self._serving: set[asyncio.Task[None] | None] = set()
         self._loop = asyncio.new_event_loop()
         self._ended = asyncio.Event()
         self._listening = threading.Event()
@@ -78,9 +79,11 @@ class Front:
         await self._ended.wait()
         server.close()
         self._reset(*self._writers)
+        await asyncio.gather(*filter(None, self._serving))
 
     async def _serve(self, reader: StreamReader, writer: StreamWriter) -> None:
-        both = {writer}
+        both, task = {writer}, asyncio.current_task()
+        self._serving.add(task)
         try:
             to_reader, to_writer = await asyncio.open_connection(HOST, self._to)
             both.add(to_writer)
@@ -90,6 +93,7 @@ class Front:
             self._reset(*both)  # nobody serves there
         finally:
             self._writers -= both
+            self._serving.discard(task)
 
     async def _pass_on(self, source: StreamReader, to: StreamWriter, both: set[StreamWriter]) -> None:
         try:

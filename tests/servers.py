@@ -18,7 +18,7 @@ import shutil
 import subprocess
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import redis
 
@@ -58,10 +58,14 @@ def kafka_libraries() -> Path:
 class KafkaServer(Server):
     """Apache Kafka, one node. ``bootstrap`` is its address; the data lies in ``folder/data``."""
 
-    def __init__(self, folder: Path, port: int | None = None, *, heap: str = "1g") -> None:
+    def __init__(self, folder: Path, port: int | None = None, *, heap: str = "1g", node: int = 1) -> None:
         super().__init__("kafka", folder.resolve(), port)
         self.controller_port = free_port()
         self.heap = heap
+        self.node = node
+        #: Further configuration, and who may be the controller.
+        self.settings: dict[str, str] = {}
+        self.voters = [self]
 
     @property
     def bootstrap(self) -> str:
@@ -102,9 +106,11 @@ class KafkaServer(Server):
     def _format(self) -> None:
         """Write the configuration and initialise the data folder."""
         own = {
-            "controller.quorum.voters": f"1@{HOST}:{self.controller_port}",
+            "node.id": str(self.node),
+            "controller.quorum.voters": ",".join(f"{each.node}@{HOST}:{each.controller_port}" for each in self.voters),
             "log.dirs": str(self.folder / "data"),
             **self.listeners(),
+            **self.settings,
         }
         properties = self.folder / "server.properties"
         lines = "".join(f"{key}={value}\n" for key, value in own.items())
@@ -114,6 +120,38 @@ class KafkaServer(Server):
         tool += self.format_options
         with self.log.open("ab") as log:
             subprocess.run(tool, check=True, stdout=log, stderr=subprocess.STDOUT, timeout=60)
+
+
+class KafkaCluster:
+    """Three nodes, each broker and controller; what two of them hold is safe. Use as a context manager."""
+
+    def __init__(self, folder: Path) -> None:
+        self.nodes = [KafkaServer(folder / f"kafka-{node}", heap="512m", node=node) for node in (1, 2, 3)]
+        thrice = ("offsets.topic", "transaction.state.log", "share.coordinator.state.topic")
+        for each in self.nodes:
+            each.voters = self.nodes
+            each.settings = {f"{topic}.replication.factor": "3" for topic in thrice}
+            each.settings |= {"transaction.state.log.min.isr": "2", "min.insync.replicas": "2"}
+
+    @property
+    def bootstrap(self) -> str:
+        """The addresses of all nodes."""
+        return ",".join(node.bootstrap for node in self.nodes)
+
+    def __enter__(self) -> Self:
+        try:
+            for node in self.nodes:
+                node.launch()
+            for node in self.nodes:
+                node.wait(120)
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for node in self.nodes:
+            node.kill()
 
 
 class ValkeyServer(EmbeddedValkey):

@@ -45,10 +45,12 @@ def run(
     rate: float,
     kafka: KafkaServer | None = None,
     valkey: ValkeyServer | None = None,
+    seconds: float = 15.0,
 ) -> dict[str, Any]:
     """One scenario on a fresh deployment; figures, and ``faults``, empty when every promise held. ``kafka`` and
     ``valkey``: the servers of ``config``, if nobody else uses them."""
     plot = SCENARIOS[scenario]
+    config = plot.prepare(config)
     with ExitStack() as stack:
         front = None
         if plot.front:
@@ -63,13 +65,13 @@ def run(
         feeder = Feeder(config, seed, rate, scattered=plot.scattered)
         feeder.start()
         try:
-            figures = dict(plot.harm(Stage(pipeline, feeder, seed, count, kafka, valkey, front)))
+            figures = dict(plot.harm(Stage(pipeline, feeder, seed, count, kafka, valkey, front, seconds)))
         finally:
             feeder.finish()
         faults = figures.pop("faults", [])
         if plot.judged:
             pipeline.rest(feeder.sent)
-            verdict = judge(config, pipeline.redis)
+            verdict = judge(pipeline.config, pipeline.redis)
             figures |= verdict.figures
             faults += verdict.faults
     return {"scenario": scenario, "seed": seed, **figures, "ends": pipeline.ends, "faults": faults}
@@ -128,6 +130,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--kills", type=int, default=20, help="how often the harm is done: kills, freezes, joins, ...")
     parser.add_argument("--scenario", nargs="+", choices=[*SCENARIOS, "all"], default=["kills"])
+    parser.add_argument("--seconds", type=float, default=15.0, help="how long servers are away or stand still")
     parser.add_argument("--rate", type=float, default=200.0, help="touchpoints a second")
     parser.add_argument("--rules", choices=("union", "retail"), default="union", help="the identity policy")
     parser.add_argument("--folder", type=Path, help="keep servers' data and logs here")
@@ -152,6 +155,7 @@ def main() -> int:
                 rate=options.rate,
                 kafka=kafka,
                 valkey=valkey,
+                seconds=options.seconds,
             )
             results.append(result)
             show(result, line=options.json)

@@ -159,6 +159,10 @@ class Feeder(threading.Thread):
         fed = self._feed.record(at)
         self.put(crc32(fed.key) % self._partitions, fed.value, fed.key, good=fed.good)
 
+    def widen(self, partitions: int) -> None:
+        """Send to so many partitions from now on."""
+        self._partitions = partitions
+
     def put(self, partition: int, value: bytes | None, key: bytes | None = None, *, good: bool = True) -> None:
         """Send this record to that partition."""
         headers: list[tuple[str, str | bytes | None]] = [(EXPECT, b"good" if good else b"bad")]

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 
+from schemas.config import Config
 from tests.system.pipeline import FLOWS
-from tests.system.scenarios import kills, members, store
+from tests.system.scenarios import broker, kills, members, store
 from tests.system.scenarios.stage import Stage
 
 
@@ -19,6 +20,7 @@ class Scenario(NamedTuple):
     front: bool = False
     judged: bool = True
     scattered: bool = False
+    prepare: Callable[[Config], Config] = lambda config: config
 
 
 SCENARIOS: Final[Mapping[str, Scenario]] = {
@@ -33,4 +35,13 @@ SCENARIOS: Final[Mapping[str, Scenario]] = {
     "frozen": Scenario(store.frozen),
     "reset": Scenario(store.reset, front=True),
     "failover": Scenario(store.failover, front=True),
+    "crash": Scenario(broker.crash),
+    "outage": Scenario(broker.outage),
+    "slow": Scenario(broker.slow),
+    "large": Scenario(broker.large),
+    "timed-out": Scenario(broker.timed_out, prepare=broker.patient),
+    "widened": Scenario(broker.widened),
+    "resharded": Scenario(broker.resharded, judged=False),
+    "unread": Scenario(broker.unread, judged=False),
+    "recreated": Scenario(broker.recreated, judged=False),
 }

@@ -18,8 +18,8 @@ TAKEN = "partitions taken over"
 
 @dataclass
 class Stage:
-    """A running deployment under load. ``count``: how often the harm is done; servers are those that a scenario may
-    harm, if it may."""
+    """A running deployment under load. ``count``: how often the harm is done, ``seconds``: how long what stands still
+    does; servers are those that a scenario may harm, if it may."""
 
     pipeline: Pipeline
     feeder: Feeder
@@ -28,6 +28,7 @@ class Stage:
     own_kafka: KafkaServer | None = None
     own_valkey: ValkeyServer | None = None
     own_front: Front | None = None
+    seconds: float = 15.0
 
     @property
     def kafka(self) -> KafkaServer:

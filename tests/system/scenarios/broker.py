@@ -1,0 +1,186 @@
+"""What befalls Kafka."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from confluent_kafka import TopicPartition
+from confluent_kafka.admin import (
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewPartitions,
+    ResourceType,
+)
+
+from flows import admin
+from operators.kafka import group_id
+from schemas.config import Config
+from schemas.topics import DEAD_LETTERS, STITCHED, topic_name
+from tests.system.pipeline import Flow, await_
+from tests.system.reading import committed, read_topic
+from tests.system.scenarios.stage import Stage
+
+
+def crash(stage: Stage) -> dict[str, Any]:
+    """The broker is killed and started again."""
+    for _ in range(stage.count):
+        stage.load(3)
+        stage.kafka.kill()
+        stage.kafka.start()
+        stage.commits()
+    return {"crashes": stage.count}
+
+
+def outage(stage: Stage) -> dict[str, Any]:
+    """The broker is away for a while, in mid-run; then it is when all processes start."""
+    for at_start in (False, True):
+        stage.load(3)
+        if at_start:
+            for flow in stage.pipeline.flows:
+                flow.drain()
+        stage.kafka.kill()
+        if at_start:
+            for flow in stage.pipeline.flows:
+                flow.start()
+        stage.load(stage.seconds)
+        stage.kafka.start()
+        stage.commits()
+    return {"outages": 2, "seconds": stage.seconds}
+
+
+def slow(stage: Stage) -> dict[str, Any]:
+    """The broker stands still, connections and all, and goes on."""
+    for _ in range(stage.count):
+        stage.load(3)
+        stage.kafka.pause()
+        stage.load(stage.seconds)
+        stage.kafka.resume()
+        stage.commits()
+    return {"freezes": stage.count, "seconds": stage.seconds}
+
+
+def large(stage: Stage) -> dict[str, Any]:
+    """Dead letters become too large for their topic, until somebody changes that: nothing is passed over."""
+    stitchers = stage.pipeline.of("stitch")
+    _set_largest(stage.pipeline.config, DEAD_LETTERS, 200)
+    await_(lambda: stage.pipeline.revive() and all(_said(flow, "too large") for flow in stitchers), "it to be said")
+    _set_largest(stage.pipeline.config, DEAD_LETTERS, 1_000_000)
+    stage.commits()
+    return {}
+
+
+def timed_out(stage: Stage) -> dict[str, Any]:
+    """A process stands still in the middle of a transaction until the broker gives that up, and nobody takes over."""
+    hung = []
+    for name in ("stitch", "engage"):
+        for flow in stage.pipeline.of(name):
+            flow.drain()
+        first = stage.pipeline.of(name)[0]
+        first.start(f"{name}.before_offsets:10:stop")
+        await_(lambda: first.stopped, f"{name} to stand still")  # noqa: B023
+        stage.load(_GIVEN_UP)
+        first.signal(signal.SIGCONT)
+        stage.commits([first])
+        hung.append(first.log.stem)
+    return {"hung": hung}
+
+
+#: Brokers look for transactions that have taken too long every ten seconds.
+_GIVEN_UP = 13.0
+
+
+def patient(config: Config) -> Config:
+    """Transactions are given up long before those who have begun them."""
+    kafka = msgspec.structs.replace(config.kafka, session_timeout_ms=45_000, transaction_timeout_ms=1_000)
+    return msgspec.structs.replace(config, kafka=kafka)
+
+
+def widened(stage: Stage) -> dict[str, Any]:
+    """A source gets one more partition, which is read from its beginning."""
+    config = stage.pipeline.config
+    topic, number = topic_name(config, config.topics.sources[0]), config.topics.source_partitions
+    client = admin.admin_client(config)
+    client.create_partitions([NewPartitions(topic, number + 1)])[topic].result()
+    more = msgspec.structs.replace(config.topics, source_partitions=number + 1)
+    stage.pipeline.config = msgspec.structs.replace(config, topics=more)
+    stage.feeder.widen(number + 1)
+    group = group_id(config, "stitch")
+    await_(lambda: committed(config, group, topic, number + 1)[number].offset > 0, "the new partition to be read")
+    return {"partitions": number + 1}
+
+
+def resharded(stage: Stage) -> dict[str, Any]:
+    """Somebody adds a partition to ``stitched``: whoever reads it stops and says why, also if started again."""
+    config = stage.pipeline.config
+    topic, number = topic_name(config, STITCHED), config.topics.shards
+    client = admin.admin_client(config)
+    client.create_partitions([NewPartitions(topic, number + 1)])[topic].result()
+    return _all_stop(stage, "engage", f"{topic} has {number + 1} partitions, {number} are configured")
+
+
+def unread(stage: Stage) -> dict[str, Any]:
+    """Records are deleted before they were read, under a process that stands still: none goes on without them."""
+    topic = topic_name(stage.pipeline.config, stage.pipeline.config.topics.sources[0])
+    for flow in stage.pipeline.of("stitch"):
+        flow.signal(signal.SIGSTOP)
+    stage.load(2)
+    _delete_all(stage.pipeline.config, topic)
+    for flow in stage.pipeline.of("stitch"):
+        flow.signal(signal.SIGCONT)
+    return _all_stop(stage, "stitch", "records were deleted before they were read")
+
+
+def recreated(stage: Stage) -> dict[str, Any]:
+    """A source is deleted and created again: its records are others, and nobody begins in the middle of them."""
+    config = stage.pipeline.config
+    topic = topic_name(config, config.topics.sources[0])
+    client = admin.admin_client(config)
+    client.delete_topics([topic])[topic].result()
+    await_(lambda: topic not in client.partitions(), "the topic to go")
+    admin.create(config)
+    return _all_stop(stage, "stitch", topic)
+
+
+def _all_stop(stage: Stage, name: str, words: str) -> dict[str, Any]:
+    """Wait until every process of a flow stops, once more after a start, and has said ``words``; nobody has moved."""
+    said: dict[str, str] = {}
+    flows = stage.pipeline.of(name)
+    said |= {flow.log.stem: stage.stops(flow) for flow in flows}
+    before = _positions(stage.pipeline.config, name)
+    for flow in flows:
+        flow.start()
+    said |= {f"{flow.log.stem} again": stage.stops(flow) for flow in flows}
+    faults = [f"{who} ended on: {text}" for who, text in said.items() if words not in text]
+    if _positions(stage.pipeline.config, name) != before:
+        faults.append("positions have moved")
+    return {"said": said, "faults": faults}
+
+
+def _positions(config: Config, name: str) -> Mapping[int, int]:
+    topic, count = topic_name(config, STITCHED), config.topics.shards
+    if name == "stitch":
+        topic, count = topic_name(config, config.topics.sources[0]), config.topics.source_partitions
+    return {n: each.offset for n, each in committed(config, group_id(config, name), topic, count).items()}
+
+
+def _delete_all(config: Config, topic: str) -> None:
+    ends = {read.partition: read.offset + 1 for read in read_topic(config, topic)}
+    client = admin.admin_client(config)
+    for future in client.delete_records([TopicPartition(topic, n, end) for n, end in ends.items()]).values():
+        future.result()
+
+
+def _set_largest(config: Config, topic: str, size: int) -> None:
+    entry = ConfigEntry("max.message.bytes", str(size), incremental_operation=AlterConfigOpType.SET)
+    resource = ConfigResource(ResourceType.TOPIC, topic_name(config, topic), incremental_configs=[entry])
+    client = admin.admin_client(config)
+    for future in client.incremental_alter_configs([resource]).values():
+        future.result()
+
+
+def _said(flow: Flow, words: str) -> bool:
+    return bool(flow.logged(words))
