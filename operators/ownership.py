@@ -64,9 +64,12 @@ class Ownership:
         self._r: dict[int, int] = {}
         self._k: dict[int, int] = {}
         self._k_at = time.monotonic()
+        self._partitions = 0
 
     def check_partitions(self, expected: int) -> None:
-        """Raises `PositionError` unless the topic has the partitions it was created with."""
+        """Raises `PositionError` unless the topic has the partitions it was created with, now and whenever some are
+        taken over."""
+        self._partitions = expected
         found = self.subscription.partition_count(self._topic)
         if found != expected:
             raise PositionError(
@@ -134,6 +137,7 @@ class Ownership:
         self._forget()
 
     def _take_over(self) -> Mapping[Partition, int]:
+        self.check_partitions(self._partitions)
         numbers = sorted(number for _, number in self.subscription.partitions)
         self._forget()
         previous = self._store.take(numbers, self._token, self._transactions.id)
@@ -145,8 +149,8 @@ class Ownership:
         starts = {}
         for number, held in zip(numbers, stored, strict=True):
             partition = (self._topic, number)
-            first = self.subscription.first(partition)
-            starts[number] = start(partition, committed[partition], held.r, first, initialise=self._initialise)
+            first, end = self.subscription.log_of(partition)
+            starts[number] = start(partition, committed[partition], held.r, first, end, initialise=self._initialise)
             self._commits.taken(starts[number].kind)
         self._republish(starts, stored)
         # After K: a shard with K alone begins anew, one with R alone has lost K.

@@ -183,8 +183,8 @@ class Reception:
         self._k, self._accounts = {}, {}
         for partition in partitions:
             held = committed[partition]
-            first = self._subscription.first(partition)
-            begin = start(partition, held, stored.get(partition), first, initialise=self._initialise)
+            first, end = self._subscription.log_of(partition)
+            begin = start(partition, held, stored.get(partition), first, end, initialise=self._initialise)
             self._commits.taken(begin.kind)
             starts[partition] = min(begin.offset, begin.floor)
             self._k[partition] = begin.floor
@@ -192,6 +192,7 @@ class Reception:
                 fresh.append(TopicPartition(*partition, begin.floor, FRESH))
             self._accounts[partition] = _read_account(held.metadata)
         if fresh:
+            self._stitcher.begin({(each.topic, each.partition): each.offset for each in fresh})
             self._transactions.publish([], fresh, self._subscription.group)
         return starts
 

@@ -152,6 +152,14 @@ class Stitcher:
             self._highest = max([self._highest, *(source.watermark for source in sources.values())])
         return {partition: source.position for partition, source in sources.items()}
 
+    def begin(self, offsets: Mapping[Partition, int]) -> None:
+        """Put back R where it is beyond that: the log is another one, or is read anew. To be called after `positions`,
+        raises `Conflict` as `stitch` does."""
+        held = {source: self._source(source, at) for source, at in offsets.items()}
+        beyond = {source: at for source, at in offsets.items() if held[source].position > at}
+        if beyond:
+            self._move({source: held[source]._replace(position=at) for source, at in beyond.items()})
+
     def stitch(
         self, messages: Sequence[Message], committed: Mapping[Partition, int], ends: Mapping[Partition, bool]
     ) -> Batch:

@@ -210,7 +210,7 @@ class Subscription:
         elif error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
             raise PositionError(
                 f"{message.topic()}/{message.partition()}: the next offset is no longer in the log ({error.str()}); "
-                "records were deleted before they were read. Restore them, or start anew with --initialise."
+                "records were deleted before they were read. Restore them, or go on without them with --initialise."
             )
         elif error.code() not in PASSING and not error.retriable():
             failure = KafkaException(error)
@@ -241,9 +241,10 @@ class Subscription:
                     raise
         return {}
 
-    def first(self, partition: Partition) -> int:
-        """The first offset still in a partition's log."""
-        return int(self._consumer.get_watermark_offsets(TopicPartition(*partition), timeout=15)[0])
+    def log_of(self, partition: Partition) -> tuple[int, int]:
+        """The first offset still in a partition's log, and the one after its last record."""
+        first, end = self._consumer.get_watermark_offsets(TopicPartition(*partition), timeout=15)
+        return int(first), int(end)
 
     def positions(self) -> dict[Partition, int]:
         """The next offset to be read of each assigned partition, where known."""
@@ -315,25 +316,39 @@ class Start(NamedTuple):
 FRESH = "fresh"
 
 
-def start(partition: Partition, committed: TopicPartition, r: int | None, first: int, *, initialise: bool) -> Start:
-    """Where to start a partition, from K (``committed``), R and the first offset in the log.
+def start(
+    partition: Partition, committed: TopicPartition, r: int | None, first: int, end: int, *, initialise: bool
+) -> Start:
+    """Where to start a partition, from K (``committed``), R, and the first and the next offset of the log.
 
-    Raises `PositionError` where R or K is missing although the other is not, or R is no longer in the log.
+    Raises `PositionError` where R or K is missing although the other is not, or the log does not reach from one to the
+    other; with ``initialise`` it starts as near as it can instead, where a position is lost at the first record. What
+    is not lost stays as it is: a process meets this again whenever partitions change hands.
     """
     k = committed.offset if committed.offset >= 0 else None
     where = f"{partition[0]}/{partition[1]}"
-    if initialise or (r is None and (k is None or committed.metadata == FRESH)):
-        offset = first if k is None or initialise else max(k, first)
+    if r is None and (k is None or committed.metadata == FRESH):
+        offset = first if k is None else max(k, first)
         return Start(offset, offset, FRESH)
     if r is None or k is None:
         gone, held = ("Redis", "Kafka's consumer group") if r is None else ("Kafka's consumer group", "Redis")
-        raise PositionError(
-            f"{where}: the position is missing in {gone} but not in {held}: state was lost. Restore it from a "
-            "backup, or start anew from the beginning of the log with --initialise."
+        lost = (
+            f"the position is missing in {gone} but not in {held}: state was lost. Restore it from a backup, or start "
+            "anew from the beginning of the log"
         )
-    if min(r, k) < first:
+    elif max(r, k) > end:
+        lost = (
+            f"offset {max(r, k)} is needed but the log ends at {end}: it has lost records, or is another log than it "
+            "was. Bring the old one back, or start anew from the beginning of this one"
+        )
+    elif min(r, k) < first and not initialise:
         raise PositionError(
             f"{where}: offset {min(r, k)} is needed but the log starts at {first}: records were deleted before they "
-            "were read. Restore them, or start anew with --initialise."
+            "were read. Restore them, or go on without them with --initialise."
         )
-    return Start(r, k, "rollback" if r < k else "crash")
+    else:
+        r, k = max(r, first), max(k, first)
+        return Start(r, k, "rollback" if r < k else "crash")
+    if not initialise:
+        raise PositionError(f"{where}: {lost} with --initialise.")
+    return Start(first, first, FRESH)

@@ -17,8 +17,10 @@ def committed(k: int | None, metadata: str = "") -> TopicPartition:
     return TopicPartition(*PARTITION, OFFSET_INVALID if k is None else k, metadata)
 
 
-def begin(k: int | None, r: int | None, first: int = 0, metadata: str = "", initialise: bool = False) -> Start:
-    return start(PARTITION, committed(k, metadata), r, first, initialise=initialise)
+def begin(
+    k: int | None, r: int | None, first: int = 0, metadata: str = "", initialise: bool = False, end: int = 50
+) -> Start:
+    return start(PARTITION, committed(k, metadata), r, first, end, initialise=initialise)
 
 
 def test_a_new_deployment_starts_at_the_beginning_of_the_log() -> None:
@@ -53,10 +55,41 @@ def test_a_log_that_no_longer_holds_the_position_stops(k: int, r: int) -> None:
         begin(k, r, first=11)
 
 
+@pytest.mark.parametrize(("k", "r"), [(14, 10), (10, 14), (14, 14)])
+def test_a_log_that_ends_before_the_position_is_another_one(k: int, r: int) -> None:
+    with pytest.raises(PositionError, match=r"offset 14 is needed but the log ends at 13.*--initialise"):
+        begin(k, r, end=13)
+    assert begin(k, r, first=3, initialise=True, end=13) == Start(3, 3, "fresh")
+    assert begin(k, r, end=14).offset == r
+
+
+@pytest.mark.parametrize(("k", "r"), [(5, None), (None, 5)])
+def test_told_to_initialise_it_starts_at_the_beginning_where_a_position_is_lost(k: int | None, r: int | None) -> None:
+    assert begin(k, r, first=3, initialise=True) == Start(3, 3, "fresh")
+
+
+@pytest.mark.parametrize(
+    ("k", "r", "found"), [(14, 10, (12, 14, "rollback")), (10, 14, (14, 12, "crash")), (10, 11, (12, 12, "crash"))]
+)
+def test_told_to_initialise_it_goes_on_without_what_was_deleted(k: int, r: int, found: tuple[int, int, str]) -> None:
+    assert begin(k, r, first=12, initialise=True) == Start(*found)
+
+
 @given(st.none() | st.integers(0, 20), st.none() | st.integers(0, 20), st.integers(0, 20), st.booleans())
 @settings(deadline=None)
-def test_initialise_always_starts_at_the_beginning(k: int | None, r: int | None, first: int, fresh: bool) -> None:
-    assert begin(k, r, first, FRESH if fresh else "", initialise=True) == Start(first, first, "fresh")
+def test_to_initialise_changes_nothing_where_nothing_is_lost(
+    k: int | None, r: int | None, first: int, fresh: bool
+) -> None:
+    """It is told to a process, which takes over whenever another joins or leaves."""
+    told = begin(k, r, first, FRESH if fresh else "", initialise=True)
+    try:
+        found = begin(k, r, first, FRESH if fresh else "")
+    except PositionError:
+        # What is begun anew is not lost afterwards.
+        found = begin(max(told.offset, told.floor), told.offset, first)
+        assert found[:2] == (told.offset, max(told.offset, told.floor))
+    else:
+        assert told == found
 
 
 @given(st.integers(0, 20), st.integers(0, 20), st.integers(0, 20))

@@ -63,7 +63,8 @@ def run(
         for flow in pipeline.flows:
             await_(lambda flow=flow: bool(flow.logged(TAKEN)), f"{flow.name} to start")  # type: ignore[misc]
         feeder = Feeder(config, seed, rate, scattered=plot.scattered)
-        feeder.start()
+        if not plot.idle:
+            feeder.start()
         try:
             figures = dict(plot.harm(Stage(pipeline, feeder, seed, count, kafka, valkey, front, seconds)))
         finally:

@@ -71,7 +71,7 @@ class Flow:
         self.log = folder / f"{name}-{number}.log"
         self.armed = ""
         self.started_at = 0.0
-        self._environment = {**os.environ, "TOUCHSTREAM_CONFIG": str(config_file), LOG: str(folder / "failpoints")}
+        self.environment = {**os.environ, "TOUCHSTREAM_CONFIG": str(config_file), LOG: str(folder / "failpoints")}
         # Both ways to run a flow.
         shell = ["-m", "flows.cli", "run", name] if number % 2 == 0 else ["-m", "bytewax.run", f"flows.{name}"]
         self._command = [sys.executable, *shell]
@@ -81,7 +81,7 @@ class Flow:
         """Start it, with a failpoint ``name:n`` armed or none."""
         self.armed, self.started_at = armed, time.monotonic()
         with self.log.open("ab") as log:
-            environment = {**self._environment, ARMED: armed}
+            environment = {**self.environment, ARMED: armed}
             self.process = subprocess.Popen(self._command, env=environment, stdout=log, stderr=log)
 
     @property
@@ -142,7 +142,7 @@ class Feeder(threading.Thread):
         self._rate, self._speed = rate, speed
         self._ended = threading.Event()
         self._producer = Producer(
-            {"bootstrap.servers": config.kafka.bootstrap, "enable.idempotence": True, "linger.ms": 5}
+            {"bootstrap.servers": config.kafka.bootstrap, "enable.idempotence": True, "linger.ms": 5, "log_level": 0}
         )
         self.sent = 0
 
@@ -174,7 +174,11 @@ class Feeder(threading.Thread):
         self._ended.set()
         if self.ident is not None:
             self.join()
-        if left := self._producer.flush(30):
+        self.flush()
+
+    def flush(self) -> None:
+        """Wait until all that was sent is in the topic. Raises `TimeoutError`."""
+        if left := self._producer.flush(60):
             raise TimeoutError(f"{left} records could not be sent")
 
 

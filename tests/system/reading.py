@@ -33,6 +33,7 @@ def consumer(config: Config, group: str | None = None) -> Consumer:
             "enable.auto.commit": False,
             "enable.partition.eof": True,
             "auto.offset.reset": "earliest",
+            "log_level": 0,
             "fetch.wait.max.ms": 20,  # the end of an empty partition is only told when a fetch comes back
         }
     )

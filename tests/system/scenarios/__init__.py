@@ -7,19 +7,21 @@ from typing import Any, Final, NamedTuple
 
 from schemas.config import Config
 from tests.system.pipeline import FLOWS
-from tests.system.scenarios import broker, kills, members, store
+from tests.system.scenarios import broker, clock, drains, kills, members, store
 from tests.system.scenarios.stage import Stage
 
 
 class Scenario(NamedTuple):
     """``harm``: what happens under load; ``flows``: the processes; ``front``: whether clients reach Redis through one;
-    ``judged``: whether the deployment comes to rest afterwards, for the oracle to judge."""
+    ``judged``: whether the deployment comes to rest afterwards, for the oracle to judge; ``idle``: it sends what it
+    needs itself."""
 
     harm: Callable[[Stage], Mapping[str, Any]]
     flows: tuple[str, ...] = FLOWS
     front: bool = False
     judged: bool = True
     scattered: bool = False
+    idle: bool = False
     prepare: Callable[[Config], Config] = lambda config: config
 
 
@@ -44,4 +46,7 @@ SCENARIOS: Final[Mapping[str, Scenario]] = {
     "resharded": Scenario(broker.resharded, judged=False),
     "unread": Scenario(broker.unread, judged=False),
     "recreated": Scenario(broker.recreated, judged=False),
+    "drains": Scenario(drains.drains, prepare=drains.brief),
+    "backlog": Scenario(clock.backlog, idle=True),
+    "stepped": Scenario(clock.stepped, prepare=clock.by_the_wall),
 }

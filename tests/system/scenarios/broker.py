@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import msgspec
-from confluent_kafka import TopicPartition
+from confluent_kafka import OFFSET_END, TopicPartition
 from confluent_kafka.admin import (
     AlterConfigOpType,
     ConfigEntry,
@@ -21,7 +21,7 @@ from operators.kafka import group_id
 from schemas.config import Config
 from schemas.topics import DEAD_LETTERS, STITCHED, topic_name
 from tests.system.pipeline import Flow, await_
-from tests.system.reading import committed, read_topic
+from tests.system.reading import committed
 from tests.system.scenarios.stage import Stage
 
 
@@ -128,7 +128,10 @@ def unread(stage: Stage) -> dict[str, Any]:
     for flow in stage.pipeline.of("stitch"):
         flow.signal(signal.SIGSTOP)
     stage.load(2)
-    _delete_all(stage.pipeline.config, topic)
+    everything = [TopicPartition(topic, n, OFFSET_END) for n in range(stage.pipeline.config.topics.source_partitions)]
+    client = admin.admin_client(stage.pipeline.config)
+    for future in client.delete_records(everything).values():
+        future.result()
     for flow in stage.pipeline.of("stitch"):
         flow.signal(signal.SIGCONT)
     return _all_stop(stage, "stitch", "records were deleted before they were read")
@@ -165,13 +168,6 @@ def _positions(config: Config, name: str) -> Mapping[int, int]:
     if name == "stitch":
         topic, count = topic_name(config, config.topics.sources[0]), config.topics.source_partitions
     return {n: each.offset for n, each in committed(config, group_id(config, name), topic, count).items()}
-
-
-def _delete_all(config: Config, topic: str) -> None:
-    ends = {read.partition: read.offset + 1 for read in read_topic(config, topic)}
-    client = admin.admin_client(config)
-    for future in client.delete_records([TopicPartition(topic, n, end) for n, end in ends.items()]).values():
-        future.result()
 
 
 def _set_largest(config: Config, topic: str, size: int) -> None:
