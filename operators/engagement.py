@@ -14,6 +14,7 @@ import redis
 from operators import metrics, observing
 from operators.access import raise_if_denied
 from operators.churn import Model
+from operators.clock import WallClock
 from operators.engage import Engage
 from operators.failpoints import failpoint
 from operators.ownership import Ownership
@@ -68,6 +69,7 @@ class Engagement:
 
     def __init__(self, config: Config, client: redis.Redis, *, initialise: bool = False) -> None:
         self._config = config
+        self._now_ms = WallClock(config)
         self._identity = IdentityStore(client, config.prefix)
         self._store = ShardStore(client, config.prefix)
         self._contents = {kind: ContentStore(client, config.prefix, kind) for kind in (MODELS, PLAYS)}
@@ -157,7 +159,7 @@ class Engagement:
         if not self._ownership.commit(commits, [*ticks, *self._visits.due(self.shards)]):
             return
         metrics.TICKS.inc(len(ticks))
-        observing.engaged(touched, _wall_ms())
+        observing.engaged(touched, self._now_ms())
         cached = max(1, self._config.limits.cached_customers // max(1, len(self.shards)))
         for shard in touched:
             shard.settle(cached)
@@ -196,7 +198,7 @@ class Engagement:
 
     def _overdue(self) -> float:
         """For how long (seconds) the oldest timer has been due by the clock of this deployment."""
-        now = _wall_ms() if self._config.clock == "process" else self._watermark
+        now = self._now_ms() if self._config.clock == "process" else self._watermark
         due = [each for shard in self.shards.values() if (each := shard.timers.next_due()) is not None]
         return max(0, now - min(due)) / 1000 if due and now is not None else 0.0
 
@@ -346,7 +348,7 @@ class Engagement:
         watermark = self._watermark
         if watermark is None:
             return []
-        at = watermark if self._config.clock == "log" else _wall_ms()
+        at = watermark if self._config.clock == "log" else self._now_ms()
         due = [shard for shard in self.shards.values() if self._needs_tick(shard, watermark, at, now - interval)]
         self._ticked.update((shard.number, now) for shard in due)
         value = stitched.encode(Tick(at=at, watermark=watermark))
@@ -369,7 +371,7 @@ class Engagement:
         if watermark is None:
             return None
         if self._config.clock == "process":
-            watermark = max(watermark, _wall_ms() - self._config.limits.watermark_override_minutes * 60_000)
+            watermark = max(watermark, self._now_ms() - self._config.limits.watermark_override_minutes * 60_000)
         metrics.WATERMARK.set(watermark / 1000)
         return watermark
 
@@ -378,7 +380,3 @@ def _customers(entries: list[Entry]) -> list[str]:
     """Whom records are about."""
     named = [entry.record.customer for entry in entries if isinstance(entry.record, Gist | Change | Absorb)]
     return named + [each for entry in entries if isinstance(entry.record, Visit) for each in entry.record.customers]
-
-
-def _wall_ms() -> int:
-    return time.time_ns() // 1_000_000

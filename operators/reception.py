@@ -17,6 +17,7 @@ from confluent_kafka import TopicPartition
 
 from operators import metrics, observing
 from operators.access import raise_if_denied
+from operators.clock import WallClock
 from operators.failpoints import failpoint
 from operators.kafka import Partition
 from operators.stitching import Batch, Lane, Stitcher
@@ -61,7 +62,7 @@ class Reception:
         self._config = config
         self._redis = client
         self._initialise = initialise
-        self._stitcher = Stitcher(config, IdentityStore(client, config.prefix), _wall_ms)
+        self._stitcher = Stitcher(config, IdentityStore(client, config.prefix), WallClock(config))
         self._transactions = Transactions(config, FLOW)
         self._subscription = Subscription(config, FLOW, inputs(config), self._take_over, self._let_go)
         self._k: dict[Partition, int] = {}
@@ -142,7 +143,8 @@ class Reception:
 
     def _idle(self) -> None:
         """Nothing to read: caught-up partitions count as now."""
-        if time.monotonic() - self._idle_at >= IDLE_EVERY:
+        # While partitions change hands, what was read is not what is in the log.
+        if time.monotonic() - self._idle_at >= IDLE_EVERY and not self._subscription.stale:
             self._idle_at = time.monotonic()
             positions = self._subscription.positions()
             behind = self._subscription.behind()
@@ -207,7 +209,3 @@ class Reception:
 
 def _read_account(metadata: str | None) -> Account:
     return _account.decode(metadata) if metadata and metadata != FRESH else Account()
-
-
-def _wall_ms() -> int:
-    return time.time_ns() // 1_000_000

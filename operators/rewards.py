@@ -6,12 +6,11 @@ those of all partitions.
 
 from __future__ import annotations
 
-import time
-
 import msgspec
 import redis
 
 from operators.beliefs import Beliefs
+from operators.clock import WallClock
 from operators.ownership import Ownership
 from operators.subscription import Received, Start, Subscription
 from schemas import stitched
@@ -32,6 +31,7 @@ class Rewards:
 
     def __init__(self, config: Config, client: redis.Redis, *, initialise: bool = False) -> None:
         self._config = config
+        self._now_ms = WallClock(config)
         self._stitched = topic_name(config, STITCHED)
         self._beliefs: dict[int, Beliefs] = {}
         self._starts: dict[int, Start] = {}
@@ -78,7 +78,7 @@ class Rewards:
 
     def _published(self, number: int, offset: int, learned_at: int) -> list[Output]:
         """What all shards are told."""
-        at = learned_at if self._config.clock == "log" else time.time_ns() // 1_000_000
+        at = learned_at if self._config.clock == "log" else self._now_ms()
         shards, every = range(self._config.topics.shards), self._config.churn.publish_seconds * 1000
         return [
             Output(offset, self._stitched, shard, None, control)

@@ -75,7 +75,8 @@ LATE_MS, AHEAD_MS = 300_000, 30_000
 
 class Lane(msgspec.Struct):
     """What a batch holds of a source partition: ``name`` "topic/partition", K, first offset, the offset from which on
-    nobody can have heard of the records (see `Touch`), next offset, the time of the last record (ms), and how many
+    nobody can have heard of the records (see `Touch`), next offset, the time of the last record (ms), the time up to
+    which all is in the log once the batch is (ms), and how many
     touchpoints, of them dead and erased ones, and commands were at or above K. Of these touchpoints, with what defect:
     ``late``, ``incomplete``, ``inconsistent``. ``suppressed``: records below K."""
 
@@ -85,6 +86,7 @@ class Lane(msgspec.Struct):
     sure: int
     next: int = 0
     time: int = 0
+    through: int = 0
     consumed: int = 0
     dead: int = 0
     erased: int = 0
@@ -130,6 +132,8 @@ class Stitcher:
         #: How far this process has read each source, and up to where Redis has forgotten that.
         self._reached: dict[Partition, int] = {}
         self._forgotten: dict[Partition, int] = {}
+        #: The time (ms) up to which each source is in the log.
+        self._through: dict[Partition, int] = {}
         self._highest = 0
 
     @property
@@ -195,6 +199,7 @@ class Stitcher:
         if writes:
             store.write(writes)
         batch.told = {}
+        self._through.update((source, lane.through) for source, lane in batch.lanes.items())
         again = {source: lane.next for source, lane in batch.lanes.items() if lane.first < lane.k}
         if again:
             self._move({source: self._source(source, at)._replace(position=at) for source, at in again.items()})
@@ -378,8 +383,11 @@ class Stitcher:
         return at
 
     def _marks(self, lanes: Mapping[Partition, Lane], ends: Mapping[Partition, bool], now: int) -> list[Mark]:
-        """How to move R and watermark of the batch's partitions: to now where the batch reaches the end, else to
-        the time of the last record. Clamped to now, since producers' clocks are not ours; never back.
+        """How to move R and watermark of the batch's partitions.
+
+        A batch reaches to now where it reaches the end, else to the time of its last record; clamped to now, since
+        producers' clocks are not ours, and never back. The watermark follows when the batch is `published`: a timer
+        that fires before that would overtake what cancels it.
 
         Below K nobody would read the records again to tell of what they change: R follows when that is `published`.
         """
@@ -387,9 +395,9 @@ class Stitcher:
         marks = []
         for source, lane in lanes.items():
             held = self._source(source, lane.first)
-            watermark = max(held.watermark, now if ends.get(source) else min(lane.time, now))
+            lane.through = now if ends.get(source) else min(lane.time, now)
             reached = lane.next if lane.first >= lane.k else lane.first
-            moved = Source(max(held.position, reached), watermark)
+            moved = Source(max(held.position, reached), max(held.watermark, self._through.get(source, 0)))
             marks.append(Mark(source, self._sources.get(source, b""), pack_source(moved)))
         return marks
 

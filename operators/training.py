@@ -12,6 +12,7 @@ import msgspec
 import redis
 
 from operators import metrics, quality
+from operators.clock import WallClock
 from operators.contest import SERVED, Contest, Noticed, Published, Said
 from operators.learning import Learning, progress_of
 from operators.ownership import Ownership
@@ -37,6 +38,7 @@ class Training:
 
     def __init__(self, config: Config, client: redis.Redis, *, initialise: bool = False) -> None:
         self._config = config
+        self._now_ms = WallClock(config)
         self._models = ContentStore(client, config.prefix, MODELS)
         self._topic = topic_name(config, "churn.examples")
         self._store = ShardStore(client, config.prefix, FLOW)
@@ -104,7 +106,7 @@ class Training:
 
     def _outputs(self, offset: int, said: Said, clock: int) -> list[Output]:
         """An alert; or a model, stored, its record on the compacted topic, and its activation in every shard."""
-        at = clock if self._config.clock == "log" else time.time_ns() // 1_000_000
+        at = clock if self._config.clock == "log" else self._now_ms()
         if isinstance(said, Noticed):
             alert = stitched.encode(Alert(said.kind, at, "", said.text))
             return [Output(offset, topic_name(self._config, ALERTS), -1, b"", alert)]

@@ -17,9 +17,11 @@ from operators import metrics
 from operators.access import Complaints, raise_if_denied
 from operators.failpoints import failpoint
 from operators.kafka import client_properties
+from schemas import stitched
 from schemas.config import Config
 from schemas.errors import AccessDenied, ClockSkew, TouchstreamError
 from schemas.outputs import Alert
+from schemas.stitched import Tick
 from schemas.topics import ALERTS, LARGEST_OUTPUT, STITCHED, topic_name
 
 log = logging.getLogger(__name__)
@@ -59,6 +61,8 @@ PATIENCE = 60.0
 CLOUD_EVENT = [("content-type", b"application/cloudevents+json; charset=UTF-8")]
 #: How often the broker's clock is compared with ours (seconds).
 CLOCK_EVERY = 5.0
+#: The flows that write to ``stitched``.
+STAMPING = frozenset(("stitch", "engage", "learn", "rewards"))
 
 _alert = msgspec.json.Decoder(Alert)
 
@@ -66,14 +70,16 @@ _alert = msgspec.json.Decoder(Alert)
 class Transactions:
     """A transactional producer with an id of its own, unique per incarnation.
 
-    Now and then it compares the process' clock, which stamps ``at``, with the broker's, which stamps ``stitched``.
+    Of a flow that stamps records it compares the process' clock, which stamps ``at``, with the broker's, which stamps
+    ``stitched``: now and then, and before anything is stamped.
     """
 
     def __init__(self, config: Config, flow: str) -> None:
         self.id = f"{config.prefix}.{flow}.{uuid.uuid4().hex}"
         self._flow = flow
         # With the log's clock nothing is stamped with ours.
-        self._stitched = topic_name(config, STITCHED) if config.clock == "process" else None
+        stamps = config.clock == "process" and flow in STAMPING
+        self._stitched = topic_name(config, STITCHED) if stamps else None
         self._triggers = topic_name(config, "triggers")
         self._alerts = topic_name(config, ALERTS)
         self._tolerated_ms = config.limits.clock_skew_seconds * 1000
@@ -85,6 +91,8 @@ class Transactions:
         self._published = lru_cache(partial(metrics.RECORDS_PUBLISHED.labels, flow))
         self._producer = self._connect(config, self.id)
         metrics.PRODUCER_QUEUE.source(self._queue)
+        if self._stitched is not None:
+            self._compare_first(self._stitched)
 
     @staticmethod
     def _connect(config: Config, transactional_id: str) -> Producer:
@@ -142,6 +150,21 @@ class Transactions:
             if topic == self._alerts:
                 _count_alerts([output.value for output in outputs if output.topic == topic])
         producer.poll(0)
+        self._check_skew()
+
+    def _compare_first(self, topic: str) -> None:
+        """Compare the clocks by a record that nobody will read: its transaction is aborted."""
+        producer, compare = self._producer, partial(self._compare_clocks, time.time_ns() // 1_000_000)
+        try:
+            self._retry(producer.begin_transaction)
+            producer.produce(topic, stitched.encode(Tick(0, 0)), partition=0, on_delivery=compare)
+            producer.flush(10)
+            self._retry(producer.abort_transaction, 10)
+        except KafkaException as error:
+            self._give_up(error)
+        self._check_skew()
+
+    def _check_skew(self) -> None:
         if self._skew_ms:
             raise ClockSkew(
                 f"this machine's clock and the broker's are {self._skew_ms / 1000:+.1f} s apart (limit "

@@ -194,29 +194,52 @@ def test_times_are_clamped_and_stamped_by_the_clock_that_rules(client: redis.Red
 
 
 def watermark(world: World, stitcher: Stitcher, *messages: Message, end: bool) -> int:
+    """Where it stands while a batch is on its way into the log."""
     return world.run(stitcher, *messages, ends={(TOPIC, 0): end}).sources[TOPIC, 0].watermark
 
 
 def test_the_watermark_is_the_last_record_behind_and_now_when_caught_up(world: World) -> None:
     stitcher = world.process()
-    assert watermark(world, stitcher, message(0, "device:d1"), end=False) == START
-    assert watermark(world, stitcher, Message(1, b"{", ts=START + 5), end=False) == START + 5
-    assert watermark(world, stitcher, message(2, "device:d1"), end=True) == NOW
+    assert watermark(world, stitcher, message(0, "device:d1"), end=False) == 0
+    assert watermark(world, stitcher, Message(1, b"{", ts=START + 5), end=False) == START
+    assert watermark(world, stitcher, message(2, "device:d1"), end=True) == START + 5
+    assert watermark(world, stitcher, message(3, "device:d1"), end=True) == NOW
     world.now += 10
-    assert stitcher.watermarks({(TOPIC, 0): 3, (TOPIC, 1): 0}) == {
-        (TOPIC, 0): Source(3, NOW + 10),
+    assert stitcher.watermarks({(TOPIC, 0): 4, (TOPIC, 1): 0}) == {
+        (TOPIC, 0): Source(4, NOW + 10),
         (TOPIC, 1): Source(0, NOW + 10),
     }
-    assert watermark(world, stitcher, Message(3, b"{", ts=NOW + 999_999_999), end=False) == NOW + 10
-    assert world.process().positions([(TOPIC, each) for each in range(3)]) == {(TOPIC, 0): 4, (TOPIC, 1): 0}
+    assert watermark(world, stitcher, Message(4, b"{", ts=NOW + 999_999_999), end=False) == NOW + 10
+    assert world.process().positions([(TOPIC, each) for each in range(3)]) == {(TOPIC, 0): 5, (TOPIC, 1): 0}
+
+
+def test_the_watermark_waits_until_what_was_stitched_is_in_the_log(world: World) -> None:
+    stitcher = world.process()
+    lost = stitcher.stitch([message(0, "device:d1")], {}, {(TOPIC, 0): True})
+    heir = world.process()
+    heir.positions([(TOPIC, 0)])
+    assert watermark(world, heir, message(0, "device:d1"), end=False) == 0
+    assert watermark(world, heir, message(1, "device:d1", time=START + 1), end=False) == START
+    stitcher.published(lost)
+
+
+def test_a_source_that_is_read_anew_begins_where_it_is_read(world: World) -> None:
+    world.run(world.process(), *[message(n, "device:d1") for n in range(3)])
+    heir = world.process()
+    assert heir.positions([(TOPIC, 0)]) == {(TOPIC, 0): 3}
+    heir.begin({(TOPIC, 0): 1, (TOPIC, 1): 7})
+    assert world.process().positions([(TOPIC, 0), (TOPIC, 1)]) == {(TOPIC, 0): 1}
+    heir.begin({(TOPIC, 0): 2})
+    assert world.process().positions([(TOPIC, 0)]) == {(TOPIC, 0): 1}
 
 
 def test_the_watermark_of_a_log_with_its_own_clock(client: redis.Redis) -> None:
     world = World(client, clock="log")
     stitcher = world.process()
     both = (message(0, "device:d1", at=START + 5), message(1, "device:d1", at=START + 3))
-    assert watermark(world, stitcher, *both, end=False) == START + 3
-    assert watermark(world, stitcher, message(2, "device:d1", at=START + 4), end=True) == START + 5
+    assert watermark(world, stitcher, *both, end=False) == 0
+    assert watermark(world, stitcher, message(2, "device:d1", at=START + 4), end=True) == START + 3
+    assert watermark(world, stitcher, message(3, "device:d1", at=START + 4), end=False) == START + 5
     assert stitcher.watermarks({(TOPIC, 1): 0}) == {(TOPIC, 1): Source(0, START + 5)}
     assert world.process(0, 1).watermarks({(TOPIC, 1): 0}) == {(TOPIC, 1): Source(0, START + 5)}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from schemas.config import Config
 from schemas.topics import STITCHED, topic_name
 from tests.messages import touchpoint
 from tests.system.feed import CHANNELS, START_MS
-from tests.system.pipeline import Flow
+from tests.system.pipeline import Flow, await_
 from tests.system.reading import read_topic
 from tests.system.scenarios.stage import Stage
 
@@ -49,7 +50,7 @@ class Shopper(NamedTuple):
         at = self.at + minutes * _MINUTE
         who = f"!member:{self.name}"
         event = json.loads(touchpoint(0, who, time=at, type=kind, at=at, **fields))
-        return at, json.dumps({**event, "id": f"{what}-{self.name}"}).encode()
+        return at, json.dumps({"data": {}, **event, "id": f"{what}-{self.name}"}).encode()
 
 
 def backlog(stage: Stage) -> dict[str, Any]:
@@ -62,7 +63,12 @@ def backlog(stage: Stage) -> dict[str, Any]:
         flow.drain()
     _shop(stage, "day-two", START_MS + 10 * _DAY, number, pace=False)
     for flow in pipeline.of("stitch"):
-        flow.start()
+        # Each stands still once: what it has read is in Redis, and nothing of it is in the log yet.
+        flow.start("stitch.after_redis:1:stop")
+    for flow in pipeline.of("stitch"):
+        await_(lambda flow=flow: flow.stopped, f"{flow.log.stem} to stand still")  # type: ignore[misc]
+        stage.load(1)
+        flow.signal(signal.SIGCONT)
     pipeline.settle(stage.feeder.sent)
     found = _reminded(pipeline.config)
     wanted = Counter(f"{day}-{n}" for day in ("day-one", "day-two") for n in range(1, number, 2))
