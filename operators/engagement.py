@@ -125,6 +125,7 @@ class Engagement:
         except redis.RedisError as error:
             self._ownership.stumble(error)
             return {}
+        failpoint("engage.loaded")
         return batch
 
     def decide(self, batch: Batch) -> Batch:
@@ -219,6 +220,8 @@ class Engagement:
                 wanted["x:" + record.customer] = None
                 if isinstance(record, Absorb):
                     failpoint("engage.absorbing")
+                elif record.old == record.customer:
+                    failpoint("engage.handing_over")
             elif isinstance(record, Visit):
                 wanted.update(dict.fromkeys("c:" + each for each in record.customers if each not in profiles))
             elif isinstance(record, Signal | Step):
@@ -261,6 +264,7 @@ class Engagement:
         customers = self._engage.tick(shard, record)
         if customers and due is not None:
             metrics.TIMER_LATENESS.observe(max(0, shard.state.at - due) / 1000)
+            failpoint("engage.firing")
         wanted = ["c:" + each for each in customers if each not in shard.profiles]
         wanted += ["x:" + each for each in customers if each not in shard.examples]
         self._fetch({shard.number: wanted})

@@ -15,7 +15,8 @@ from __future__ import annotations
 import os
 import re
 import signal
-from functools import cache
+import threading
+from functools import cache, partial
 from typing import NamedTuple
 
 from schemas.errors import ConfigError
@@ -38,6 +39,13 @@ def failpoint(name: str) -> None:
         _hit(left, name)
 
 
+def failpoint_within(name: str, seconds: float) -> None:
+    """As `failpoint`, but a little later, while the caller goes on: in the middle of what it waits for."""
+    left = _armed()
+    if left and name in left:
+        _hit(left, name, seconds)
+
+
 def parse(text: str) -> dict[str, Plan]:
     """``"a:3,b:1:stop"`` as plans by name. Raises `ConfigError`."""
     plans: dict[str, Plan] = {}
@@ -56,11 +64,15 @@ def _armed() -> dict[str, Plan]:
     return parse(os.environ.get(ARMED, ""))
 
 
-def _hit(left: dict[str, Plan], name: str) -> None:
+def _hit(left: dict[str, Plan], name: str, seconds: float = 0.0) -> None:
     plan = left[name] = left[name]._replace(hits=left[name].hits - 1)
     if plan.hits == 0:
         _note(os.environ.get(LOG), name)
-        os.kill(os.getpid(), plan.signal)
+        end = partial(os.kill, os.getpid(), plan.signal)
+        if seconds:
+            threading.Timer(seconds, end).start()
+        else:
+            end()
 
 
 def _note(path: str | None, name: str) -> None:

@@ -17,7 +17,7 @@ from confluent_kafka import TopicPartition
 
 from operators import metrics
 from operators.access import raise_if_denied
-from operators.failpoints import failpoint
+from operators.failpoints import failpoint, failpoint_within
 from operators.kafka import Partition
 from operators.subscription import FRESH, Received, Start, Subscription, start
 from operators.transactions import Aborted, Transactions
@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 
 #: K follows R at least this often (seconds) when nothing is published.
 K_EVERY = 3.0
+#: A commit takes about twice as long (seconds).
+ROUND_TRIP = 0.0005
 
 
 class Ownership:
@@ -96,6 +98,7 @@ class Ownership:
         """
         try:
             if commits:
+                failpoint_within(f"{self._flow}.committing", ROUND_TRIP)
                 self._store.commit(commits, self._token, time.time_ns() // 1_000_000)
                 failpoint(f"{self._flow}.after_redis")
             self._r.update((commit.shard, commit.r) for commit in commits)

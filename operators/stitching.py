@@ -21,6 +21,7 @@ from functools import lru_cache
 import msgspec
 
 from operators.changes import CREATED
+from operators.failpoints import failpoint
 from operators.planning import Planner
 from operators.reading import NOBODY, Caches, Message, Person, Reader, Touch, found_in
 from operators.resolving import Resolution, Resolver
@@ -181,6 +182,7 @@ class Stitcher:
         batch, now = Batch(), self._now_ms()
         if messages:
             touches = self._read(batch, messages, committed, now)
+            failpoint("stitch.decoded")
             self._resolve(batch, touches, self._marks(batch.lanes, ends, now))
         return batch
 

@@ -56,6 +56,14 @@ def test_stops_and_goes_on(tmp_path: Path) -> None:
     assert process.returncode == 0
 
 
+def test_dies_a_little_later_in_the_middle_of_what_comes_then() -> None:
+    waits = "import time; from operators.failpoints import *; failpoint_within('a', 0.05); print('on'); time.sleep(30)"
+    env = {**os.environ, "TOUCHSTREAM_FAILPOINT": "a"}
+    command = [sys.executable, "-u", "-c", waits]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=20)
+    assert (done.returncode, done.stdout) == (-signal.SIGKILL, "on\n")
+
+
 @pytest.mark.parametrize("text", ["a:0", "a:x", ":3", "a:-1", "a:1:2", "a:stop", "a:1:stop:2"])
 def test_a_bad_plan_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="TOUCHSTREAM_FAILPOINT"):

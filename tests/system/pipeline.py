@@ -139,20 +139,38 @@ class Feeder(threading.Thread):
         self._feed = Feed(seed, scattered=scattered)
         self._topic = topic_name(config, config.topics.sources[0])
         self._partitions = config.topics.source_partitions
-        self._rate, self._speed = rate, speed
+        #: Records a second; may change.
+        self.rate = rate
+        #: The log's clock goes by what is sent.
+        self._each = 1_000 * speed / rate
         self._ended = threading.Event()
+        self._lock = threading.RLock()
+        self._made = 0
         self._producer = Producer(
             {"bootstrap.servers": config.kafka.bootstrap, "enable.idempotence": True, "linger.ms": 5, "log_level": 0}
         )
         self.sent = 0
 
     def run(self) -> None:
-        started = time.monotonic()
+        due, looked = 0.0, time.monotonic()
         while not self._ended.wait(0.02):
-            elapsed = time.monotonic() - started
-            while self.sent < elapsed * self._rate:
-                self.send(START_MS + int(self.sent / self._rate * 1_000 * self._speed))
+            now = time.monotonic()
+            due, looked = due + (now - looked) * self.rate, now
+            self.send_many(int(due))
+            due -= int(due)
             self._producer.poll(0)
+
+    def send_many(self, count: int) -> None:
+        """Send so many records at once."""
+        for _ in range(count):
+            with self._lock:
+                self.send(self.now)
+                self._made += 1
+
+    @property
+    def now(self) -> int:
+        """The time by the log's clock (ms)."""
+        return START_MS + int(self._made * self._each)
 
     def send(self, at: int) -> None:
         """Send one record, written at ``at``."""
@@ -166,8 +184,13 @@ class Feeder(threading.Thread):
     def put(self, partition: int, value: bytes | None, key: bytes | None = None, *, good: bool = True) -> None:
         """Send this record to that partition."""
         headers: list[tuple[str, str | bytes | None]] = [(EXPECT, b"good" if good else b"bad")]
-        self._producer.produce(self._topic, value, key, partition, headers=headers)
-        self.sent += 1
+        with self._lock:
+            try:
+                self._producer.produce(self._topic, value, key, partition, headers=headers)
+            except BufferError:
+                self._producer.flush(60)
+                self._producer.produce(self._topic, value, key, partition, headers=headers)
+            self.sent += 1
 
     def finish(self) -> None:
         """Stop and wait until everything is in the topic. Raises `TimeoutError`."""
@@ -248,9 +271,13 @@ class Pipeline:
         self.settle(sent)
         self.drain()
 
+    def await_stitched(self, sent: int) -> None:
+        """Wait until so many records are stitched."""
+        await_(lambda: self.revive() and self.stitched(sent), "all input to be stitched", PATIENCE + sent / 100)
+
     def settle(self, sent: int) -> None:
         """Wait until all that was sent is stitched, engaged, and no timer is due."""
-        await_(lambda: self.revive() and self.stitched(sent), "all input to be stitched")
+        self.await_stitched(sent)
         await_(lambda: self.revive() and self._engaged(), "engage to reach the end of stitched")
 
     def drain(self) -> None:

@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple
 
 from schemas.config import Config
 from tests.system.pipeline import FLOWS
-from tests.system.scenarios import broker, clock, drains, kills, members, store
+from tests.system.scenarios import broker, clock, drains, kills, load, members, store
 from tests.system.scenarios.stage import Stage
 
 
@@ -46,6 +46,10 @@ SCENARIOS: Final[Mapping[str, Scenario]] = {
     "resharded": Scenario(broker.resharded, judged=False),
     "unread": Scenario(broker.unread, judged=False),
     "recreated": Scenario(broker.recreated, judged=False),
+    "crowd": Scenario(load.crowd),
+    "burst": Scenario(load.burst),
+    "catch-up": Scenario(load.catch_up),
+    "soak": Scenario(load.soak),
     "drains": Scenario(drains.drains, prepare=drains.brief),
     "backlog": Scenario(clock.backlog, idle=True),
     "stepped": Scenario(clock.stepped, prepare=clock.by_the_wall),

@@ -15,19 +15,37 @@ from tests.system.scenarios.stage import Stage
 from tests.system.scenarios.store import rollback
 
 FAILPOINTS = {
-    "stitch": ("stitch.after_redis", "stitch.before_offsets", "stitch.before_clear", "stitch.taking_over"),
+    "stitch": (
+        "stitch.decoded",
+        "stitch.after_redis",
+        "stitch.before_offsets",
+        "stitch.before_clear",
+        "stitch.taking_over",
+    ),
     "engage": (
+        "engage.loaded",
+        "engage.committing",
         "engage.after_redis",
         "engage.before_offsets",
         "engage.before_clear",
+        "engage.handing_over",
         "engage.absorbing",
+        "engage.firing",
         "engage.stepping",
         "engage.taking_over",
         "engage.republishing",
     ),
-    "learn": ("learn.after_redis", "learn.before_offsets", "learn.before_clear", "learn.taking_over"),
-    "kpis": ("kpis.after_redis", "kpis.before_offsets", "kpis.before_clear", "kpis.taking_over"),
+    "learn": (
+        "learn.committing",
+        "learn.after_redis",
+        "learn.before_offsets",
+        "learn.before_clear",
+        "learn.taking_over",
+    ),
+    "kpis": ("kpis.committing", "kpis.after_redis", "kpis.before_offsets", "kpis.before_clear", "kpis.taking_over"),
 }
+#: What is done now and then.
+SELDOM = ("taking_over", "republishing", "absorbing", "handing_over", "stepping", "firing")
 #: Share of kills at failpoints.
 ARMED_SHARE = 0.8
 #: A failpoint that is not reached within this time (seconds) becomes a kill at a random moment.
@@ -80,7 +98,7 @@ class Chain:
     def _arm(self) -> str:
         name = self._names[self._next_name % len(self._names)]
         self._next_name += 1
-        once = name.endswith(("taking_over", "republishing", "absorbing", "stepping"))
+        once = name.partition(".")[2] in SELDOM
         # The learner commits seldom.
         most = 1 if once else 2 if name.startswith("learn") else 12
         return f"{name}:{self._rng.randint(1, most)}"
