@@ -1,14 +1,11 @@
-"""Kill, freeze, join, leave and roll back under load, then let the oracle judge.
+"""Do a running deployment harm under load, then let the oracle judge.
 
 ::
 
-    python -m tests.system.chaos --seed 7 --kills 100 --scenario kills --json
+    python -m tests.system.chaos --seed 7 --kills 100 --scenario kills --json --state chaos.jsonl
+    python -m tests.system.chaos --seed 7 --kills 1 --scenario all
 
-``kills``: processes die by SIGKILL at named failpoints and at random moments and are restarted at once.
-``zombie``: a process is frozen past its session, another takes over, then it wakes up. ``rebalance``: one more
-process of engage joins and leaves. ``rollback``: Redis is killed and loses at least its last second.
-``scattered``: four processes stitch, each customer's touchpoints lie in all partitions and who is who keeps changing;
-processes are killed and Redis loses its last second, in turns. Meant for ``--rules retail``.
+Each scenario is a function of `tests.system.scenarios`, whose first lines say what is done; `docs/proof.md` lists them.
 """
 
 from __future__ import annotations
@@ -20,6 +17,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,7 +26,7 @@ import msgspec
 from flows import admin
 from schemas.config import Config, Identity, Kafka, Keys, Redis, Topics
 from tests.front import Front
-from tests.servers import KafkaServer, ValkeyServer
+from tests.servers import KafkaCluster, KafkaServer, ValkeyServer
 from tests.system.oracle import judge
 from tests.system.pipeline import Feeder, Pipeline, await_, chaotic
 from tests.system.scenarios import SCENARIOS
@@ -43,7 +41,7 @@ def run(
     seed: int,
     count: int,
     rate: float,
-    kafka: KafkaServer | None = None,
+    kafka: KafkaServer | KafkaCluster | None = None,
     valkey: ValkeyServer | None = None,
     seconds: float = 15.0,
 ) -> dict[str, Any]:
@@ -78,11 +76,17 @@ def run(
     return {"scenario": scenario, "seed": seed, **figures, "ends": pipeline.ends, "faults": faults}
 
 
-def small(bootstrap: str, url: str, rules: Literal["union", "retail"] = "union", *, prefix: str = "ts") -> Config:
+def small(
+    bootstrap: str,
+    url: str,
+    rules: Literal["union", "retail"] = "union",
+    prefix: str = "ts",
+    replication: int = 1,
+) -> Config:
     """A deployment of 8 shards and 4 source partitions. Plain union makes the most merges, and the oracle computes it
     by itself; under the rules of retail identifiers move as well."""
     keys = Keys(index="11" * 32, dead_letters="22" * 32, master={"k1": "33" * 32})
-    topics = Topics(source_partitions=4, shards=8)
+    topics = Topics(source_partitions=4, shards=8, replication=replication)
     identity = Identity(rules=rules)
     return Config(
         keys=keys,
@@ -142,29 +146,36 @@ def main() -> int:
     results = []
     with ExitStack() as stack:
         folder = options.folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="chaos")))
-        kafka = stack.enter_context(KafkaServer(folder / "kafka"))
         valkey = stack.enter_context(ValkeyServer(folder / "valkey"))
-        for name in names:
-            config = chaotic(small(kafka.bootstrap, valkey.url, options.rules, prefix=f"{name}-{options.seed}"))
-            admin.create(config)
-            result = run(
-                config,
-                folder / config.prefix,
-                name,
-                seed=options.seed,
-                count=options.kills,
-                rate=options.rate,
-                kafka=kafka,
-                valkey=valkey,
-                seconds=options.seconds,
-            )
-            results.append(result)
-            show(result, line=options.json)
-            if options.state:
-                total = record(options.state, result)
+        for cluster, group in groupby(sorted(names, key=_cluster), key=_cluster):
+            kind = KafkaCluster if cluster else KafkaServer
+            with kind(folder / "kafka") as kafka:
+                for name in group:
+                    prefix = f"{name}-{options.seed}"
+                    config = chaotic(small(kafka.bootstrap, valkey.url, options.rules, prefix, 3 if cluster else 1))
+                    admin.create(config)
+                    result = run(
+                        config,
+                        folder / config.prefix,
+                        name,
+                        seed=options.seed,
+                        count=options.kills,
+                        rate=options.rate,
+                        kafka=kafka,
+                        valkey=valkey,
+                        seconds=options.seconds,
+                    )
+                    results.append(result)
+                    show(result, line=options.json)
+                    if options.state:
+                        total = record(options.state, result)
     if options.state:
         show(total, line=options.json)
     return 1 if any(result["faults"] for result in results) else 0
+
+
+def _cluster(name: str) -> bool:
+    return SCENARIOS[name].cluster
 
 
 def show(result: Mapping[str, Any], *, line: bool) -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, NamedTuple
 
-import msgspec
 import pytest
 
+from flows import admin
 from schemas.config import Config
-from tests.servers import ValkeyServer
-from tests.system.chaos import run
+from tests.servers import KafkaServer, ValkeyServer
+from tests.system.chaos import run, small, summed
 from tests.system.pipeline import chaotic
 
 pytestmark = pytest.mark.flows
@@ -37,32 +39,97 @@ def test_a_process_joins_and_leaves(deployment: Config, tmp_path: Path) -> None:
     assert result["faults"] == []
 
 
+class Servers(NamedTuple):
+    """Servers that nobody else uses."""
+
+    kafka: KafkaServer
+    valkey: ValkeyServer
+
+    def run(self, folder: Path, scenario: str, *, count: int = 1, rules: Any = "union", **options: Any) -> Any:
+        """A scenario on a deployment of its own."""
+        config = chaotic(small(self.kafka.bootstrap, self.valkey.url, rules, prefix=scenario))
+        admin.create(config)
+        return run(config, folder, scenario, count=count, kafka=self.kafka, valkey=self.valkey, **options)
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
+    folder = tmp_path_factory.mktemp("chaos")
+    with KafkaServer(folder / "kafka") as kafka, ValkeyServer(folder / "valkey") as valkey:
+        yield Servers(kafka, valkey)
+
+
 @pytest.mark.system
 @pytest.mark.long("rollback")
-def test_redis_loses_its_last_second(kafka: str, tmp_path: Path) -> None:
-    from flows import admin
-    from tests.system.chaos import small
-
-    with ValkeyServer(tmp_path / "valkey") as valkey:
-        config = chaotic(small(kafka, valkey.url))
-        admin.create(config)
-        result = run(config, tmp_path, "rollback", seed=14, count=2, rate=150, valkey=valkey)
+def test_redis_loses_its_last_second(own: Servers, tmp_path: Path) -> None:
+    result = own.run(tmp_path, "rollback", seed=14, count=2, rate=150)
     assert result["faults"] == []
     assert min(result["takeovers_after_rollback"].values()) >= 1
 
 
 @pytest.mark.system
 @pytest.mark.long("scattered")
-def test_four_processes_stitch_customers_that_are_scattered_over_all_partitions(kafka: str, tmp_path: Path) -> None:
-    from flows import admin
-    from tests.system.chaos import small
-
-    with ValkeyServer(tmp_path / "valkey") as valkey:
-        config = msgspec.structs.replace(chaotic(small(kafka, valkey.url, "retail")), prefix="scattered")
-        admin.create(config)
-        result = run(config, tmp_path, "scattered", seed=15, count=5, rate=100, valkey=valkey)
+def test_four_processes_stitch_customers_that_are_scattered_over_all_partitions(own: Servers, tmp_path: Path) -> None:
+    result = own.run(tmp_path, "scattered", seed=15, count=5, rate=100, rules="retail")
     assert result["faults"] == []
     assert sum(result["kills"].values()) >= 5
     assert result["rollbacks"] == 1
     assert min(result["takeovers_after_rollback"].values()) >= 1
     assert min(result["changes"][kind] for kind in ("merged", "moved", "refused")) > 10
+
+
+def case(scenario: str, group: str, *happened: str) -> Any:
+    """A scenario that takes less than a minute; ``happened``: figures that are not 0 if it has done harm."""
+    return pytest.param(scenario, happened, id=scenario, marks=pytest.mark.long(group))
+
+
+@pytest.mark.system
+@pytest.mark.parametrize(
+    ("scenario", "happened"),
+    [
+        case("flushed", "redis-lost", "stopped", "restored"),
+        case("failover", "redis-lost", "failovers", "behind"),
+        case("full", "redis-refuses", "refused"),
+        case("reset", "redis-refuses", "cuts"),
+        case("scripts", "redis-slow", "unknown_scripts"),
+        case("frozen", "redis-slow", "back_after"),
+        case("crash", "kafka-down", "crashes"),
+        case("outage", "kafka-down", "outages"),
+        case("slow", "kafka-slow", "freezes"),
+        case("timed-out", "kafka-slow", "hung"),
+        case("large", "kafka-changed", "refused"),
+        case("widened", "kafka-changed", "partitions"),
+        case("resharded", "kafka-changed", "said"),
+        case("unread", "kafka-lost", "said"),
+        case("recreated", "kafka-lost", "said"),
+        case("drains", "drains", "drains"),
+        case("backlog", "time", "reminded"),
+        case("stepped", "time", "said"),
+        case("crowd", "load", "of_one_customer"),
+        case("burst", "load", "sent"),
+        case("catch-up", "load", "backlog"),
+    ],
+)
+def test_nothing_is_lost_and_nothing_done_twice(
+    own: Servers, tmp_path: Path, scenario: str, happened: tuple[str, ...]
+) -> None:
+    result = own.run(tmp_path, scenario, seed=16, rate=80, seconds=8)
+    assert result["faults"] == []
+    assert all(result[name] for name in happened)
+
+
+def test_results_add_up() -> None:
+    one = {"scenario": "kills", "seed": 1, "kills": {"stitch": 2}, "hits": {"a": 1}, "triggers": {"x": 3}, "faults": []}
+    two = {
+        "scenario": "kills",
+        "seed": 2,
+        "kills": {"stitch": 1, "engage": 4},
+        "hits": {"a": 2, "b": 1},
+        "faults": ["f"],
+    }
+    total = summed([one, {**two, "faults": ["f"]}, {"scenario": "large", "seed": 2, "faults": []}])
+    assert (total["runs"], total["kills"], total["at_failpoints"], total["triggers"]) == (3, 7, 4, 3)
+    assert total["kills_of"] == {"stitch": 3, "engage": 4}
+    assert total["hits"] == {"a": 3, "b": 1}
+    assert total["seeds"] == {"kills": [1, 2], "large": [2]}
+    assert total["faults"] == ["kills 2: f"]

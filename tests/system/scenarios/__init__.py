@@ -10,27 +10,32 @@ from tests.system.pipeline import FLOWS
 from tests.system.scenarios import broker, clock, drains, kills, load, members, store
 from tests.system.scenarios.stage import Stage
 
+#: What stitches and engages.
+LEAN: Final = ("stitch", "stitch", "engage", "engage")
+
 
 class Scenario(NamedTuple):
     """``harm``: what happens under load; ``flows``: the processes; ``front``: whether clients reach Redis through one;
+    ``cluster``: whether Kafka has three nodes;
     ``judged``: whether the deployment comes to rest afterwards, for the oracle to judge; ``idle``: it sends what it
     needs itself."""
 
     harm: Callable[[Stage], Mapping[str, Any]]
-    flows: tuple[str, ...] = FLOWS
+    flows: tuple[str, ...] = LEAN
     front: bool = False
     judged: bool = True
     scattered: bool = False
+    cluster: bool = False
     idle: bool = False
     prepare: Callable[[Config], Config] = lambda config: config
 
 
 SCENARIOS: Final[Mapping[str, Scenario]] = {
-    "kills": Scenario(kills.kills),
+    "kills": Scenario(kills.kills, FLOWS),
     "scattered": Scenario(kills.scattered, ("stitch",) * 4 + ("engage",) * 2, scattered=True),
-    "zombie": Scenario(members.zombie),
-    "rebalance": Scenario(members.rebalance),
-    "rollback": Scenario(store.rollback),
+    "zombie": Scenario(members.zombie, FLOWS),
+    "rebalance": Scenario(members.rebalance, FLOWS),
+    "rollback": Scenario(store.rollback, FLOWS),
     "flushed": Scenario(store.flushed),
     "full": Scenario(store.full),
     "scripts": Scenario(store.scripts),
@@ -46,11 +51,12 @@ SCENARIOS: Final[Mapping[str, Scenario]] = {
     "resharded": Scenario(broker.resharded, judged=False),
     "unread": Scenario(broker.unread, judged=False),
     "recreated": Scenario(broker.recreated, judged=False),
+    "quorum": Scenario(broker.quorum, cluster=True),
     "crowd": Scenario(load.crowd),
     "burst": Scenario(load.burst),
     "catch-up": Scenario(load.catch_up),
-    "soak": Scenario(load.soak),
-    "drains": Scenario(drains.drains, prepare=drains.brief),
+    "soak": Scenario(load.soak, FLOWS),
+    "drains": Scenario(drains.drains, FLOWS, prepare=drains.brief),
     "backlog": Scenario(clock.backlog, idle=True),
     "stepped": Scenario(clock.stepped, prepare=clock.by_the_wall),
 }

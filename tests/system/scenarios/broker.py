@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import msgspec
-from confluent_kafka import OFFSET_END, TopicPartition
+from confluent_kafka import OFFSET_END, ElectionType, TopicPartition
 from confluent_kafka.admin import (
     AlterConfigOpType,
     ConfigEntry,
@@ -63,6 +63,33 @@ def slow(stage: Stage) -> dict[str, Any]:
     return {"freezes": stage.count, "seconds": stage.seconds}
 
 
+def quorum(stage: Stage) -> dict[str, Any]:
+    """Each of three nodes dies in turn and comes back, and leads again: two go on without the third."""
+    for _ in range(stage.count):
+        for node in stage.cluster.nodes:
+            stage.load(2)
+            node.kill()
+            stage.commits()
+            node.start()
+            stage.commits()
+            _lead_again(stage.pipeline.config)
+    return {"nodes_lost": 3 * stage.count}
+
+
+def _lead_again(config: Config) -> None:
+    """Who is the first of a partition's replicas leads it: once all hold all, that changes most leaders."""
+    client = admin.admin_client(config)
+    await_(lambda: _all_in_sync(client, config), "all replicas to hold all")
+    for future in (client.elect_leaders(ElectionType.PREFERRED),):
+        future.result()
+
+
+def _all_in_sync(client: admin.Admin, config: Config) -> bool:
+    topics = client.list_topics(timeout=20).topics
+    own = [topic for name, topic in topics.items() if name.startswith(config.prefix + ".")]
+    return all(len(each.isrs) == len(each.replicas) for topic in own for each in topic.partitions.values())
+
+
 def large(stage: Stage) -> dict[str, Any]:
     """Dead letters become too large for their topic, until somebody changes that: nothing is passed over."""
     stitchers = stage.pipeline.of("stitch")
@@ -70,7 +97,7 @@ def large(stage: Stage) -> dict[str, Any]:
     await_(lambda: stage.pipeline.revive() and all(_said(flow, "too large") for flow in stitchers), "it to be said")
     _set_largest(stage.pipeline.config, DEAD_LETTERS, 1_000_000)
     stage.commits()
-    return {}
+    return {"refused": [flow.log.stem for flow in stitchers]}
 
 
 def timed_out(stage: Stage) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from functools import partial
 import redis
 
 from tests.front import Front
-from tests.servers import KafkaServer, ValkeyServer
+from tests.servers import KafkaCluster, KafkaServer, ValkeyServer
 from tests.system.pipeline import Feeder, Flow, Pipeline, await_
 
 TAKEN = "partitions taken over"
@@ -25,7 +25,7 @@ class Stage:
     feeder: Feeder
     seed: int
     count: int
-    own_kafka: KafkaServer | None = None
+    own_kafka: KafkaServer | KafkaCluster | None = None
     own_valkey: ValkeyServer | None = None
     own_front: Front | None = None
     seconds: float = 15.0
@@ -33,7 +33,13 @@ class Stage:
     @property
     def kafka(self) -> KafkaServer:
         """Kafka, to be harmed."""
-        assert self.own_kafka is not None, "Kafka may be harmed only if nobody else uses it"
+        assert isinstance(self.own_kafka, KafkaServer), "Kafka may be harmed only if nobody else uses it"
+        return self.own_kafka
+
+    @property
+    def cluster(self) -> KafkaCluster:
+        """The nodes of Kafka."""
+        assert isinstance(self.own_kafka, KafkaCluster), "this scenario needs three nodes"
         return self.own_kafka
 
     @property
