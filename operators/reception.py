@@ -27,7 +27,7 @@ from schemas.config import Config
 from schemas.errors import Conflict, SourceGoneMad
 from schemas.topics import inputs, topic_name
 from state.identity import IdentityStore
-from state.sources import swap_transactions
+from state.sources import let_go_transactions, swap_transactions
 
 log = logging.getLogger(__name__)
 
@@ -202,7 +202,7 @@ class Reception:
         self._k, self._accounts = {}, {}
         if clean:
             try:
-                swap_transactions(self._redis, self._config.prefix, partitions, "")
+                let_go_transactions(self._redis, self._config.prefix, partitions, self._transactions.id)
             except redis.RedisError as error:
                 log.warning("could not let go of partitions in Redis", extra={"error": str(error)})
 

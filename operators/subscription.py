@@ -286,7 +286,8 @@ class Subscription:
         consumer.assign([])
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        self._drop(consumer, clean=not self.stale)
+        # Whatever was read or refused: between two polls no transaction is open.
+        self._drop(consumer, clean=True)
 
     def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         log.warning("partitions lost", extra={"partitions": len(partitions)})

@@ -24,3 +24,15 @@ def swap_transactions(
     pipe.hset(key, mapping=dict.fromkeys(fields, transactional_id))
     before: Any = pipe.execute()[0]
     return {str(each, "ascii") for each in before if each}
+
+
+def let_go_transactions(
+    client: redis.Redis, prefix: str, partitions: list[tuple[str, int]], transactional_id: str
+) -> None:
+    """Say that no transaction of ``transactional_id`` is open on ``partitions``; of others that is not known."""
+    key = f"{{{prefix}.i}}transactions"
+    fields = [f"{topic}/{partition}" for topic, partition in partitions]
+    held: Any = client.hmget(key, fields) if fields else []
+    mine = [field for field, each in zip(fields, held, strict=True) if each == transactional_id.encode()]
+    if mine:
+        client.hset(key, mapping=dict.fromkeys(mine, ""))

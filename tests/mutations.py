@@ -906,6 +906,34 @@ MUTATIONS = [
         '"zremrangebyscore", "zremrangebyrank", "pexpire",', '"zremrangebyscore", "zremrangebyrank",',
         "tests/test_rights.py::test_what_scripts_call_is_allowed",
     ),
+    # -- positions, clocks, connections
+    Mutation(
+        "to-initialise-changes-what-is-lost-alone", "operators/subscription.py",
+        "if r is None and (k is None or committed.metadata == FRESH):",
+        "if initialise or (r is None and (k is None or committed.metadata == FRESH)):",
+        "tests/test_start.py::test_to_initialise_changes_nothing_where_nothing_is_lost",
+    ),
+    Mutation(
+        "a-log-that-ends-too-early-stops", "operators/subscription.py",
+        "elif max(r, k) > end:", "elif max(r, k) > end + 1:",
+        "tests/test_start.py::test_a_log_that_ends_before_the_position_is_another_one",
+    ),
+    Mutation(
+        "timers-wait-for-what-is-on-its-way", "operators/stitching.py",
+        "max(held.watermark, self._through.get(source, 0))", "max(held.watermark, lane.through)",
+        "tests/system/test_stitching.py::test_the_watermark_waits_until_what_was_stitched_is_in_the_log",
+    ),
+    Mutation(
+        "clocks-may-not-be-set-back", "operators/clock.py",
+        "if abs(step) > self._tolerated", "if step > self._tolerated",
+        "tests/test_clock.py::test_after_a_step_nothing_is_stamped_until_the_clock_is_back",
+    ),
+    Mutation(
+        "replicas-are-left", "state/connection.py",
+        "        client.connection_pool.disconnect()\n", "",
+        "tests/system/test_connection.py::"
+        "test_a_primary_that_becomes_a_replica_is_left_for_the_one_that_the_address_leads_to",
+    ),
 ]  # fmt: skip
 
 
