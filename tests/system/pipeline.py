@@ -112,9 +112,14 @@ class Flow:
     @property
     def last_words(self) -> str:
         """Types and texts of the error that it last ended on; empty if there was none."""
-        entries = self.logged('"critical"')
-        errors = entries[-1].get("exception", []) if entries else []
-        return ": ".join(f"{error['type']} {error['text']}" for error in errors)
+        lines = self.log.read_text(errors="replace").splitlines() if self.log.exists() else []
+        for line in reversed(lines):
+            if line.startswith("touchstream: "):
+                return line
+            if line.startswith("{") and '"critical"' in line:
+                errors = json.loads(line).get("exception", [])
+                return ": ".join(f"{error['type']} {error['text']}" for error in errors)
+        return ""
 
     def metric(self, name: str, **labels: str) -> float:
         """The value of a metric of the running process, summed over its further labels; 0 when it does not answer."""
