@@ -66,13 +66,13 @@ def backlog(stage: Stage) -> dict[str, Any]:
     for flow in pipeline.of("stitch"):
         flow.drain()
     _shop(stage, "day-two", START_MS + 10 * _DAY, number, partitions=pipeline.config.topics.source_partitions)
-    for flow in pipeline.of("stitch"):
-        # Each stands still once: what it has read is in Redis, and nothing of it is in the log yet.
-        flow.start("stitch.after_redis:1:stop")
-    for flow in pipeline.of("stitch"):
-        await_(lambda flow=flow: flow.stopped, f"{flow.log.stem} to stand still")  # type: ignore[misc]
-        stage.load(1)
-        flow.signal(signal.SIGCONT)
+    first, second = pipeline.of("stitch")
+    # It stands still once: what it has read is in Redis, and nothing of it is in the log yet.
+    first.start("stitch.after_redis:1:stop")
+    await_(lambda: first.stopped, "a batch on its way")
+    stage.load(1)
+    first.signal(signal.SIGCONT)
+    second.start()
     pipeline.settle(stage.feeder.sent)
     names = [f"{day}-{n}" for day in ("day-one", "day-two") for n in range(number)]
     found = _reminded(pipeline.config, names)
