@@ -152,6 +152,7 @@ def resharded(stage: Stage) -> dict[str, Any]:
 def unread(stage: Stage) -> dict[str, Any]:
     """Records are deleted before they were read, under a process that stands still: none goes on without them."""
     topic = topic_name(stage.pipeline.config, stage.pipeline.config.topics.sources[0])
+    stage.commits()
     for flow in stage.pipeline.of("stitch"):
         flow.signal(signal.SIGSTOP)
     stage.load(2)
@@ -168,6 +169,7 @@ def recreated(stage: Stage) -> dict[str, Any]:
     """A source is deleted and created again: its records are others, and nobody begins in the middle of them."""
     config = stage.pipeline.config
     topic = topic_name(config, config.topics.sources[0])
+    stage.commits()
     client = admin.admin_client(config)
     client.delete_topics([topic])[topic].result()
     await_(lambda: topic not in client.partitions(), "the topic to go")
