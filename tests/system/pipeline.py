@@ -152,7 +152,13 @@ class Feeder(threading.Thread):
         self._lock = threading.RLock()
         self._made = 0
         self._producer = Producer(
-            {"bootstrap.servers": config.kafka.bootstrap, "enable.idempotence": True, "linger.ms": 5, "log_level": 0}
+            {
+                "bootstrap.servers": config.kafka.bootstrap,
+                "enable.idempotence": True,
+                "linger.ms": 5,
+                "topic.metadata.refresh.interval.ms": 1_000,
+                "log_level": 0,
+            }
         )
         self.sent = 0
 

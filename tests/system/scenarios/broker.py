@@ -134,6 +134,8 @@ def widened(stage: Stage) -> dict[str, Any]:
     client.create_partitions([NewPartitions(topic, number + 1)])[topic].result()
     more = msgspec.structs.replace(config.topics, source_partitions=number + 1)
     stage.pipeline.config = msgspec.structs.replace(config, topics=more)
+    # Until the feeder knows of it, too.
+    stage.load(5)
     stage.feeder.widen(number + 1)
     group = group_id(config, "stitch")
     await_(lambda: committed(config, group, topic, number + 1)[number].offset > 0, "the new partition to be read")
