@@ -333,9 +333,10 @@ def start(
         return Start(offset, offset, FRESH)
     if r is None or k is None:
         gone, held = ("Redis", "Kafka's consumer group") if r is None else ("Kafka's consumer group", "Redis")
+        again = ", make it again with 'touchstream rebuild'" if r is None else ""
         lost = (
-            f"the position is missing in {gone} but not in {held}: state was lost. Restore it from a backup, or start "
-            "anew from the beginning of the log"
+            f"the position is missing in {gone} but not in {held}: state was lost. Restore it from a backup{again}, or "
+            "start anew from the beginning of the log"
         )
     elif max(r, k) > end:
         lost = (

@@ -57,7 +57,7 @@ def flushed(stage: Stage) -> dict[str, Any]:
     for flow in stage.committing:
         flow.start()
     stage.commits()
-    wanted = ("the position is missing in Redis", "backup", "--initialise")
+    wanted = ("the position is missing in Redis", "backup", "touchstream rebuild")
     faults = [f"{name} ended on: {text}" for name, text in said.items() if not all(each in text for each in wanted)]
     return {"stopped": sorted(said), "restored": takeovers(stage.pipeline, "rollback"), "faults": faults}
 
