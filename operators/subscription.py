@@ -243,7 +243,15 @@ class Subscription:
 
     def log_of(self, partition: Partition) -> tuple[int, int]:
         """The first offset still in a partition's log, and the one after its last record."""
-        first, end = self._consumer.get_watermark_offsets(TopicPartition(*partition), timeout=15)
+        asked = TopicPartition(*partition)
+        try:
+            first, end = self._consumer.get_watermark_offsets(asked, timeout=15)
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError._UNKNOWN_PARTITION:
+                raise
+            # A partition was added, and whoever has assigned it heard of it before.
+            self._consumer.list_topics(partition[0], timeout=15)
+            first, end = self._consumer.get_watermark_offsets(asked, timeout=15)
         return int(first), int(end)
 
     def positions(self) -> dict[Partition, int]:
