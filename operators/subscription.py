@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from math import inf
 from typing import Any, NamedTuple, Protocol, cast
 
@@ -240,6 +240,13 @@ class Subscription:
                 if error.args[0].code() not in PASSING and not error.args[0].retriable():
                     raise
         return {}
+
+    def committed_for(
+        self, held: Collection[Partition], committed: Mapping[Partition, TopicPartition]
+    ) -> Mapping[Partition, TopicPartition]:
+        """``committed``, read once more if it lacks one of the partitions ``held`` in Redis: while this process stood
+        still in between, another may have begun them, which is no loss."""
+        return committed if all([committed[each].offset >= 0 for each in held]) else self.committed()
 
     def first(self, partition: Partition) -> int:
         """The first offset still in a partition's log."""
