@@ -304,6 +304,7 @@ _DAY = re.compile(r"(?:\d{4}-?|--)?(\d\d)-?(\d\d)(?:T.*)?\Z")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 _.:/-]*\Z")
 _decoder = msgspec.json.Decoder(Touchpoint)
 _identifiers = msgspec.json.Decoder(Identifiers)
+_anything: msgspec.json.Decoder[object] = msgspec.json.Decoder()
 _bodies = {name: msgspec.json.Decoder(body) for name, (_, body) in TYPES.items()}
 
 
@@ -333,14 +334,14 @@ def decode_identifiers(raw: msgspec.Raw | bytes) -> list[Identifier]:
 
 
 def decode_body(type: str, data: msgspec.Raw | bytes) -> Body | None:
-    """The typed body, or None for a type this version does not know. Raises `RecordFault`."""
-    decoder = _bodies.get(type)
-    if decoder is None:
-        return None
+    """The typed body, or None for a type this version does not know; what is sealed whole can be read by whoever opens
+    it. Raises `RecordFault`."""
     try:
-        body = decoder.decode(data or b"{}")
+        body = _bodies.get(type, _anything).decode(data or b"{}")
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise _fault(error, "$.data") from None
+    if not isinstance(body, Body):
+        return None
     for name in body.TIMES:
         value = getattr(body, name)
         if value is not None:
