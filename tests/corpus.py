@@ -1,8 +1,8 @@
 """Bad, strange and repeated input, by families, each record with what must become of it.
 
 A record is ``applied``, a counted ``duplicate``, or ``dead``: a dead letter with its reason and its own bytes. Order
-matters for duplicates alone, which come last. Everybody is known by one device, so that what is repeated is repeated for
-the same customer.
+matters for duplicates alone, which come last. All is seen on one device, so that what is repeated is repeated for the
+same customer.
 """
 
 from __future__ import annotations
@@ -158,7 +158,21 @@ def _encodings() -> Iterator[Sample]:
 
 def _numbers() -> Iterator[Sample]:
     """What is no number in JSON, and numbers that fit nothing."""
-    words = (b"NaN", b"Infinity", b"-Infinity", b"0x10", b"+1", b".5", b"1.", b"1e", b"01", b"--1", b"1_000", b"1,5", b"nil")
+    words = (
+        b"NaN",
+        b"Infinity",
+        b"-Infinity",
+        b"0x10",
+        b"+1",
+        b".5",
+        b"1.",
+        b"1e",
+        b"01",
+        b"--1",
+        b"1_000",
+        b"1,5",
+        b"nil",
+    )
     for word in words:
         yield _dead(f"time {word!r}", _with("t", b'"time": 1767225600000', b'"time": ' + word), "not_json")
         order = b'{"order_id":"o","revenue":' + word + b"}"
@@ -188,7 +202,9 @@ def _shapes() -> Iterator[Sample]:
         deep = begin * DEPTH + b"1" + end * DEPTH
         yield _dead(f"deep {name}", deep, "invalid" if name == "lists" else "not_json")
         yield _dead(f"deep {name} in the data", _with("d", b"{}", deep), "not_json")
-        yield _dead(f"deep {name} in identifiers", _with("d", b'[{"ns": "device", "value": "dev-1"}]', deep), "not_json")
+        yield _dead(
+            f"deep {name} in identifiers", _with("d", b'[{"ns": "device", "value": "dev-1"}]', deep), "not_json"
+        )
         yield _dead(f"deep {name} in an unknown field", _with("d", b'"at"', b'"odd":' + deep + b',"at"'), "not_json")
 
 
@@ -222,7 +238,14 @@ def _envelopes() -> Iterator[Sample]:
 
 
 #: Something of each type of JSON.
-_KINDS: dict[str, Any] = {"null": None, "a number": 7, "a fraction": 1.5, "a truth": True, "a list": [], "an object": {}}
+_KINDS: dict[str, Any] = {
+    "null": None,
+    "a number": 7,
+    "a fraction": 1.5,
+    "a truth": True,
+    "a list": [],
+    "an object": {},
+}
 
 
 def _fields() -> Iterator[Sample]:
@@ -271,7 +294,7 @@ def _times() -> Iterator[Sample]:
         "2026-02-30T00:00:00Z", "2026-01-01T25:00:00Z", "2026-01-01T00:60:00Z", "01/02/2026 10:00", "1.2.2026",
         "Thu, 01 Jan 2026 00:00:00 GMT", "2026年1月1日", "2026-01-01T00:00:00 Asia/Shanghai", "T00:00:00Z",
         "2026-01-01T00:00:00+99:00", "-2026-01-01T00:00:00Z", "+12026-01-01T00:00:00Z", "NaN",
-        "２０２６-01-01T00:00:00Z", "2026-01-01T00:00:00Z" * 50,
+        "\uff12026-01-01T00:00:00Z", "2026-01-01T00:00:00Z" * 50,
     )  # fmt: skip
     for text in words:
         yield _dead(f"time {text[:40]!r}", good("t", time=text), "time_not_rfc3339")
@@ -280,7 +303,17 @@ def _times() -> Iterator[Sample]:
 def _names() -> Iterator[Sample]:
     """Names that look like something else, and would stay in the clear."""
     for field in ("source", "type", "channel", "store"):
-        for name in ("ann@mail.cn", "line\nbreak", "nul\0", " begins", "茶馆", "a|b", "<script>", "\u202etrap", "-dash"):
+        for name in (
+            "ann@mail.cn",
+            "line\nbreak",
+            "nul\0",
+            " begins",
+            "茶馆",
+            "a|b",
+            "<script>",
+            "\u202etrap",
+            "-dash",
+        ):
             yield _dead(f"{field} {name!r}", good("n", **{field: name}), "not_a_name")
 
 
@@ -387,7 +420,8 @@ def _consents() -> Iterator[Sample]:
     """Consent that does not say to what."""
     faulty: list[Any] = [
         [{"channel": "email"}], [{"granted": True}], [{"channel": "email", "granted": "yes"}],
-        [{"channel": "email", "granted": 1}], [{"channel": "email", "granted": None}], [{"channel": "", "granted": True}],
+        [{"channel": "email", "granted": 1}], [{"channel": "email", "granted": None}],
+        [{"channel": "", "granted": True}],
         [{"channel": "email", "granted": True, "purpose": ""}], [None], ["email"], {"email": True},
         [{"channel": "email", "granted": True}] * 51,
     ]  # fmt: skip

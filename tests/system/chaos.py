@@ -7,6 +7,7 @@
 ``kills``: processes die by SIGKILL at named failpoints and at random moments and are restarted at once.
 ``zombie``: a process is frozen past its session, another takes over, then it wakes up. ``rebalance``: one more
 process of engage joins and leaves. ``rollback``: Redis is killed and loses at least its last second.
+``input``: the corpus of bad input goes through, see `tests.system.bad_input`.
 ``scattered``: four processes stitch, each customer's touchpoints lie in all partitions and who is who keeps changing;
 processes are killed and Redis loses its last second, in turns. Meant for ``--rules retail``.
 """
@@ -26,11 +27,12 @@ import msgspec
 from flows import admin
 from schemas.config import Config, Identity, Kafka, Keys, Redis, Topics
 from tests.servers import KafkaServer, ValkeyServer
+from tests.system import bad_input
 from tests.system.oracle import judge
 from tests.system.pipeline import FLOWS, Feeder, Pipeline, await_, chaotic
 from tests.system.scenarios import kills, rebalance, rollback, scattered, zombie
 
-SCENARIOS = ("kills", "zombie", "rebalance", "rollback", "scattered")
+SCENARIOS = ("kills", "zombie", "rebalance", "rollback", "scattered", "input")
 SCATTERED_FLOWS = ("stitch",) * 4 + ("engage",) * 2
 
 
@@ -45,6 +47,8 @@ def run(
     valkey: ValkeyServer | None = None,
 ) -> dict[str, Any]:
     """One scenario on a fresh deployment; figures, and ``faults``, empty when every promise held."""
+    if scenario == "input":
+        return {"scenario": scenario, "seed": seed, **bad_input.run(config, folder)}
     with Pipeline(folder, config, SCATTERED_FLOWS if scenario == "scattered" else FLOWS) as pipeline:
         for flow in pipeline.flows:
             flow.start()
