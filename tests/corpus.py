@@ -253,7 +253,7 @@ def _fields() -> Iterator[Sample]:
     fits = {"time": {"a number"}, "received": {"null", "a number"}, "at": {"null", "a number"}}
     optional = {each: {"null"} for each in ("session", "channel", "store")} | {"device": {"null", "an object"}}
     lists = {"identifiers": {"a list", "null"}, "consent": {"a list"}, "data": {"an object"}}
-    required = {"id": set(), "source": set(), "type": set()}
+    required: dict[str, set[str]] = {"id": set(), "source": set(), "type": set()}
     for field, allowed in {**fits, **optional, **lists, **required}.items():
         for kind, value in _KINDS.items():
             if kind not in allowed:
@@ -338,7 +338,7 @@ def _junk() -> Iterator[Sample]:
 
 def _identifiers() -> Iterator[Sample]:
     """Identifiers that are none."""
-    for name, shown in {"none": [], "missing": None}.items():
+    for name, shown in (("none", []), ("missing", None)):
         yield _dead(f"identifiers {name}", good("i", identifiers=shown), "no_identifier")
     for field in ("ns", "value"):
         for kind, value in _KINDS.items():

@@ -392,7 +392,7 @@ class World:
         for number, (lane, held) in enumerate(
             zip(log.topics[topic], shards.read(range(config.topics.shards)), strict=True)
         ):
-            last = max((place for place, each in enumerate(lane.entries) if not each.marker), default=-1)
+            last = max((offset for offset, _ in lane.read(0, len(lane.entries))[0]), default=-1)
             k = engaged.get((topic, number), (0, ""))[0]
             if lane.open or not last < (held.r or 0) <= k:
                 left.append(f"shard {number} stands at R {held.r}, K {k} of {last + 1}")
