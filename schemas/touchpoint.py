@@ -18,7 +18,7 @@ from typing import Annotated, ClassVar, Literal
 
 import msgspec
 
-from schemas.errors import RecordFault
+from schemas.errors import MALFORMED, RecordFault
 
 #: Earliest and latest event time taken at face value: 1990-01-01 and 2100-01-01 (ms). Outside lie
 #: seconds sent as milliseconds, zeros and garbage.
@@ -312,7 +312,7 @@ def decode(raw: bytes) -> Touchpoint:
     """Decode one touchpoint and check its time. Raises `RecordFault` with a reason and ``$.path``."""
     try:
         touchpoint = _decoder.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except MALFORMED as error:
         raise _fault(error) from None
     time = touchpoint.time
     if isinstance(time, str) or not MIN_TIME <= time < MAX_TIME:
@@ -329,7 +329,7 @@ def decode_identifiers(raw: msgspec.Raw | bytes) -> list[Identifier]:
     """The identifiers of a touchpoint. Raises `RecordFault`."""
     try:
         return _identifiers.decode(raw) if raw else []
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except MALFORMED as error:
         raise _fault(error, "$.identifiers") from None
 
 
@@ -338,7 +338,7 @@ def decode_body(type: str, data: msgspec.Raw | bytes) -> Body | None:
     it. Raises `RecordFault`."""
     try:
         body = _bodies.get(type, _anything).decode(data or b"{}")
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except MALFORMED as error:
         raise _fault(error, "$.data") from None
     if not isinstance(body, Body):
         return None
