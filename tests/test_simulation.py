@@ -26,6 +26,15 @@ def test_nothing_is_lost_or_doubled_whatever_happens() -> None:
     assert {seed: faults for seed in range(SEEDS) if (faults := World(plan(seed)).run().faults)} == {}
 
 
+#: Under these something was wrong once: a process that stood still while another began its partitions anew.
+ONCE = (243,)
+
+
+@pytest.mark.parametrize("seed", ONCE)
+def test_what_was_once_wrong(seed: int) -> None:
+    assert World(plan(seed)).run().faults == []
+
+
 def test_all_kinds_of_harm_are_done() -> None:
     assert {fault.kind for seed in range(WITHIN) for fault in plan(seed).faults} == KINDS.keys()
 

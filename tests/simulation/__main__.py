@@ -23,6 +23,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seeds", type=int, default=1000, help="how many")
     parser.add_argument("--from", dest="first", type=int, default=0, help="the first of them")
     parser.add_argument("--seed", type=int, help="this one alone")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="as many of them as there is time for")
     parser.add_argument("--bug", choices=sorted(BUGS), help="plant this bug: it has to be found")
     parser.add_argument("--trace", action="store_true", help="every effect of what failed, or of --seed")
     parser.add_argument("--json", action="store_true", help="the result as one line of JSON")
@@ -34,6 +35,8 @@ def main(arguments: list[str] | None = None) -> int:
     started = time.monotonic()
     with planted(options.bug):
         for seed in seeds:
+            if time.monotonic() - started > options.minutes * 60:
+                break
             what = plan(seed)
             outcome = World(what).run()
             done, effects, harm = done + 1, effects + len(outcome.trace), harm + len(what.faults)
