@@ -131,7 +131,14 @@ LONGEST_SHOWN = 200
 
 
 class YamlLoader(yaml.SafeLoader):
-    """YAML that refuses a key given twice: the first would silently be lost."""
+    """YAML that refuses a key given twice, the first would silently be lost, and half a character, escaped: it cannot
+    be written anywhere."""
+
+    def construct_scalar(self, node: yaml.ScalarNode | yaml.MappingNode) -> Any:
+        value = super().construct_scalar(node)
+        if isinstance(value, str) and not value.isascii() and any("\ud800" <= each <= "\udfff" for each in value):
+            raise yaml.constructor.ConstructorError(None, None, "half of a surrogate pair", node.start_mark)
+        return value
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[object] = set()

@@ -25,7 +25,7 @@ from flows.ingest import stamped
 from operators.stitching import Stitcher
 from schemas import stitched
 from schemas.config import Config
-from schemas.errors import RecordFault, TouchstreamError
+from schemas.errors import MALFORMED, RecordFault, TouchstreamError
 from schemas.outputs import DeadLetter
 from schemas.stitched import Control, shard_of
 from schemas.topics import DEAD_LETTERS, STITCHED, topic_name
@@ -134,7 +134,7 @@ class FileHistory:
             if not line.isspace():
                 try:
                     time, bare = self._clock(line, clocks) if self._of_stitched else _time(line)
-                except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, RecordFault):
+                except (*MALFORMED, RecordFault):
                     bare = False
                 self._starts.append(start)
                 self._numbers.append(number)
@@ -171,7 +171,7 @@ class FileHistory:
         for number, raw, _ in self._lines():
             try:
                 record = stitched.decode_gist(raw)
-            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            except MALFORMED:
                 self._unreadable[number] = "not one of its kinds"
                 continue
             if isinstance(record, TIMELESS):
@@ -217,7 +217,7 @@ def _is_stitched(lines: mmap.mmap) -> bool:
         try:
             found = "k" in _object.decode(line)
             break
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        except MALFORMED:
             continue
     lines.seek(0)
     return found

@@ -80,6 +80,8 @@ class _Loading(Checker):
             self.fault(str(self.path), "is not UTF-8 text")
         except yaml.YAMLError as error:
             self.fault(str(self.path), f"is not YAML: {problem(error)}")
+        except (ValueError, RecursionError):  # a date that is none; nested without end
+            self.fault(str(self.path), "is not YAML: a value in it cannot be read")
         else:
             if isinstance(tree, dict):
                 return tree

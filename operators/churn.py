@@ -26,7 +26,7 @@ import msgspec
 
 from operators.features import FEATURES, VERSION, version_of
 from schemas.config import Churn
-from schemas.errors import MissingContent
+from schemas.errors import MALFORMED, MissingContent
 
 #: On standardised features a weight of 10 turns the odds by 22,000 for one deviation: far beyond it, learning exploded.
 MAX_WEIGHT = 100.0
@@ -105,7 +105,7 @@ class Model(msgspec.Struct, frozen=True):
         digest = content_hash(content)
         try:
             learned = _content_decoder.decode(content)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except MALFORMED as error:
             raise MissingContent(f"model {digest} cannot be read: {error}; store its content again") from None
         if learned.features_version != version_of(learned.features) or learned.kind != "logistic":
             raise MissingContent(

@@ -25,13 +25,14 @@ from operators.timers import KEPT
 from operators.visits import Visits
 from schemas import stitched
 from schemas.config import Config
+from schemas.errors import Conflict
 from schemas.stitched import Absorb, Change, Control, Gist, Record, Signal, Step, Tick, Visit
 from schemas.topics import COMMANDS, MODELS, PLAYS, STITCHED, topic_name
 from state.contents import ContentStore
 from state.identity import IdentityStore
 from state.products import unpack_product
 from state.profile import pack, unpack, unpack_examples, unpack_parts
-from state.shards import Commit, Output, ShardStore, Stored
+from state.shards import Commit, Output, ShardStore, Size, Stored
 
 FLOW = "engage"
 #: What a shard has counted is told after so long (ms) if nothing else moves its clock.
@@ -83,7 +84,7 @@ class Engagement:
         self._ticked: dict[int, float] = {}
         self._watermark: int | None = None
         self._watermark_at = 0.0
-        self._sizes: dict[int, tuple[int, int]] = {}
+        self._sizes: dict[int, Size] = {}
         self._measured_at = 0.0
         self._found = self._missed = 0
         metrics.expect([metrics.IDENTITY_CHANGES])
@@ -177,19 +178,23 @@ class Engagement:
     # -- measuring ---------------------------------------------------------------------------------------
 
     def _measure(self) -> None:
-        """Look up now and then how large the shards are."""
+        """Look up now and then how large the shards are, and whether Redis holds them as they were left: where nothing
+        happens no commit would tell that it has forgotten something."""
         if self.shards and time.monotonic() - self._measured_at >= MEASURE_EVERY:
             self._measured_at = time.monotonic()
             try:
                 self._sizes = self._store.sizes(sorted(self.shards))
-            except redis.RedisError as error:
+                astray = [number for number, size in self._sizes.items() if size.r != self.shards[number].stored]
+                if astray:
+                    raise Conflict(f"shards {astray}: Redis does not hold what was committed")
+            except (Conflict, redis.RedisError) as error:
                 self._ownership.stumble(error)
 
     def _customers(self) -> list[metrics.Sample]:
-        return [((str(number),), customers) for number, (customers, _) in self._sizes.items()]
+        return [((str(number),), size.customers) for number, size in self._sizes.items()]
 
     def _timers(self) -> list[metrics.Sample]:
-        return [((str(number),), timers) for number, (_, timers) in self._sizes.items()]
+        return [((str(number),), size.timers) for number, size in self._sizes.items()]
 
     def _hits(self) -> list[metrics.Sample]:
         return [((FLOW, "profiles"), self._found)]

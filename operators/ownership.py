@@ -145,10 +145,12 @@ class Ownership:
         self._forget()
         previous = self._store.take(numbers, self._token, self._transactions.id)
         failpoint(f"{self._flow}.taking_over")
-        for transactional_id in set(previous) - {"", self._transactions.id}:
+        for transactional_id in sorted(set(previous) - {"", self._transactions.id}):
             Transactions.fence(self._config, transactional_id)
-        committed = self.subscription.committed()
+        committed: Mapping[Partition, TopicPartition] = self.subscription.committed()
         stored = self._store.read(numbers)
+        begun = [(self._topic, number) for number, held in zip(numbers, stored, strict=True) if held.r is not None]
+        committed = self.subscription.committed_for(begun, committed)
         starts = {}
         for number, held in zip(numbers, stored, strict=True):
             partition = (self._topic, number)

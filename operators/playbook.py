@@ -25,7 +25,7 @@ from operators.plays import ALWAYS, DAY, KEPT_SENT, Cap, Exit, Goal, Play, React
 from operators.scope import COUNT, KEY, PRODUCT, event_names, scope
 from operators.segmentbook import SegmentBook
 from schemas import plays as written
-from schemas.errors import ConfigError
+from schemas.errors import MALFORMED, ConfigError
 from schemas.plays import PlayFile, milliseconds
 
 _file = msgspec.json.Decoder(PlayFile)
@@ -114,7 +114,7 @@ class PlayBook:
         """What was put in force. Raises `ConfigError` if this version of the product cannot carry it out."""
         try:
             return cls(_file.decode(content))
-        except msgspec.ValidationError as error:
+        except MALFORMED as error:
             raise ConfigError([f"plays in force: {error}"]) from None
 
     def category(self, play: str) -> str | None:

@@ -70,8 +70,9 @@ def unknown_fields(raw: bytes, body: Body | None) -> dict[str, Any]:
 
 
 def _unknown(value: Any, known: type[msgspec.Struct], path: str) -> Iterator[tuple[str, Any]]:
+    # Identifiers stay raw until they are looked at, and may yet turn out to be none.
     nested = _NESTED[known]
-    for name, field in value.items():
+    for name, field in value.items() if isinstance(value, dict) else ():
         here = f"{path}.{name}"
         if name not in nested:
             yield here, field

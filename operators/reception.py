@@ -175,11 +175,12 @@ class Reception:
     def _take_over(self) -> Mapping[Partition, int]:
         partitions = list(self._subscription.partitions)
         previous = swap_transactions(self._redis, self._config.prefix, partitions, self._transactions.id)
-        for transactional_id in previous - {"", self._transactions.id}:
+        for transactional_id in sorted(previous - {"", self._transactions.id}):
             Transactions.fence(self._config, transactional_id)
         failpoint("stitch.taking_over")
-        committed = self._subscription.committed()
+        committed: Mapping[Partition, TopicPartition] = self._subscription.committed()
         stored = self._stitcher.positions(partitions)
+        committed = self._subscription.committed_for(stored, committed)
         starts: dict[Partition, int] = {}
         fresh: list[TopicPartition] = []
         self._k, self._accounts = {}, {}

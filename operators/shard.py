@@ -84,7 +84,8 @@ class Shard:
         self.products: dict[str, Product | None] = {}
         #: Product -> customer -> time of interest (ms), noted since the last commit.
         self.interest: dict[str, dict[str, int]] = {}
-        self.changed: set[str] = set()
+        #: In the order of their first change, which decides who leaves the cache.
+        self.changed: dict[str, None] = {}
         self.changed_examples: set[str] = set()
         self.changed_parts: set[str] = set()
         self.changed_products: set[str] = set()
@@ -107,7 +108,7 @@ class Shard:
             profile = self.profiles[customer] = Profile(customer)
             if not customer.startswith("product:"):
                 self.count("customers")
-        self.changed.add(customer)
+        self.changed[customer] = None
         return profile
 
     def open_examples(self, customer: str) -> list[OpenExample]:

@@ -208,16 +208,14 @@ class Stitcher:
 
     def watermarks(self, caught_up: Mapping[Partition, int]) -> dict[Partition, Source]:
         """Move the watermark of idle, caught-up partitions to now. ``caught_up``: their next offsets, used where
-        Redis has no R yet. Returns them as they stand now. Raises `Conflict`, as `stitch` does."""
+        Redis has no R yet. Returns them as they stand now. Raises `Conflict`, as `stitch` does, also where nothing
+        moves: of what Redis has forgotten an idle process would else not know."""
         now = self._highest if self._log_clock else self._now_ms()
-        moved = {}
-        for source, offset in caught_up.items():
-            held = self._source(source, offset)
-            if now > held.watermark or source not in self._sources:
-                moved[source] = held._replace(watermark=max(held.watermark, now))
+        held = {source: self._source(source, offset) for source, offset in caught_up.items()}
+        moved = {source: each._replace(watermark=max(each.watermark, now)) for source, each in held.items()}
         if moved:
             self._move(moved)
-        return {source: self._source(source, offset) for source, offset in caught_up.items()}
+        return moved
 
     # -- one batch -----------------------------------------------------------------------------------------
 

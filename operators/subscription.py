@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from math import inf
 from typing import Any, NamedTuple, Protocol, cast
 
@@ -253,6 +253,13 @@ class Subscription:
             self._consumer.list_topics(partition[0], timeout=15)
             first, end = self._consumer.get_watermark_offsets(asked, timeout=15)
         return int(first), int(end)
+
+    def committed_for(
+        self, held: Collection[Partition], committed: Mapping[Partition, TopicPartition]
+    ) -> Mapping[Partition, TopicPartition]:
+        """``committed``, read once more if it lacks one of the partitions ``held`` in Redis: while this process stood
+        still in between, another may have begun them, which is no loss."""
+        return committed if all([committed[each].offset >= 0 for each in held]) else self.committed()
 
     def positions(self) -> dict[Partition, int]:
         """The next offset to be read of each assigned partition, where known."""

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from schemas.errors import RecordFault
+from schemas.errors import MALFORMED, RecordFault
 from schemas.touchpoint import MAX_TIME, MIN_TIME, Key, Text
 
 Op = Literal["merge", "split", "release", "erase"]
@@ -38,7 +38,7 @@ def decode(raw: bytes) -> Command:
     """A command. Raises `RecordFault`."""
     try:
         command = _decoder.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except MALFORMED:
         raise RecordFault("not_a_command") from None
     if len(set(command.ids)) < max(NEEDS[command.op], len(command.ids)):
         raise RecordFault("not_a_command", "$.ids")

@@ -16,6 +16,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+
+#: What decoders raise for bytes that are not what they should be.
+MALFORMED: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class TouchstreamError(Exception):

@@ -18,7 +18,7 @@ from typing import Annotated, ClassVar, Literal
 
 import msgspec
 
-from schemas.errors import RecordFault
+from schemas.errors import MALFORMED, RecordFault
 
 #: Earliest and latest event time taken at face value: 1990-01-01 and 2100-01-01 (ms). Outside lie
 #: seconds sent as milliseconds, zeros and garbage.
@@ -304,6 +304,7 @@ _DAY = re.compile(r"(?:\d{4}-?|--)?(\d\d)-?(\d\d)(?:T.*)?\Z")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 _.:/-]*\Z")
 _decoder = msgspec.json.Decoder(Touchpoint)
 _identifiers = msgspec.json.Decoder(Identifiers)
+_anything: msgspec.json.Decoder[object] = msgspec.json.Decoder()
 _bodies = {name: msgspec.json.Decoder(body) for name, (_, body) in TYPES.items()}
 
 
@@ -311,7 +312,7 @@ def decode(raw: bytes) -> Touchpoint:
     """Decode one touchpoint and check its time. Raises `RecordFault` with a reason and ``$.path``."""
     try:
         touchpoint = _decoder.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except MALFORMED as error:
         raise _fault(error) from None
     time = touchpoint.time
     if isinstance(time, str) or not MIN_TIME <= time < MAX_TIME:
@@ -328,19 +329,19 @@ def decode_identifiers(raw: msgspec.Raw | bytes) -> list[Identifier]:
     """The identifiers of a touchpoint. Raises `RecordFault`."""
     try:
         return _identifiers.decode(raw) if raw else []
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except MALFORMED as error:
         raise _fault(error, "$.identifiers") from None
 
 
 def decode_body(type: str, data: msgspec.Raw | bytes) -> Body | None:
-    """The typed body, or None for a type this version does not know. Raises `RecordFault`."""
-    decoder = _bodies.get(type)
-    if decoder is None:
-        return None
+    """The typed body, or None for a type this version does not know; what is sealed whole can be read by whoever opens
+    it. Raises `RecordFault`."""
     try:
-        body = decoder.decode(data or b"{}")
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        body = _bodies.get(type, _anything).decode(data or b"{}")
+    except MALFORMED as error:
         raise _fault(error, "$.data") from None
+    if not isinstance(body, Body):
+        return None
     for name in body.TIMES:
         value = getattr(body, name)
         if value is not None:

@@ -45,6 +45,14 @@ class Stored(NamedTuple):
     outbox: list[Output]
 
 
+class Size(NamedTuple):
+    """Customers of a shard, those of them with a timer, and its next offset (None before the first commit)."""
+
+    customers: int
+    timers: int
+    r: int | None
+
+
 #: Customers remembered of those interested in one product in one shard: the latest.
 INTERESTED = 10_000
 #: So long (ms of the wall clock) nobody's interest in a product outlives the last one's, beyond the time that is asked
@@ -174,16 +182,17 @@ class ShardStore:
                 total[name.decode()] = total.get(name.decode(), 0) + int(count)
         return total
 
-    def sizes(self, shards: Sequence[int]) -> dict[int, tuple[int, int]]:
-        """Customers, and those of them with a timer, of each shard."""
+    def sizes(self, shards: Sequence[int]) -> dict[int, Size]:
+        """How large each shard is, and where it stands."""
         pipe = self._redis.pipeline(transaction=False)
         for shard in shards:
             pipe.hget(self.key(shard, "count"), "customers")
             pipe.zcard(self.key(shard, "timers"))
+            pipe.hget(self.key(shard, "shard"), "r")
         replies: list[Any] = pipe.execute()
         return {
-            shard: (int(customers or 0), int(timers))
-            for shard, customers, timers in zip(shards, replies[::2], replies[1::2], strict=True)
+            shard: Size(int(customers or 0), int(timers), None if r is None else int(r))
+            for shard, customers, timers, r in zip(shards, replies[::3], replies[1::3], replies[2::3], strict=True)
         }
 
     def commit(self, commits: Sequence[Commit], owner: str, wall_ms: int) -> None:

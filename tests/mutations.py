@@ -934,6 +934,43 @@ MUTATIONS = [
         "tests/system/test_connection.py::"
         "test_a_primary_that_becomes_a_replica_is_left_for_the_one_that_the_address_leads_to",
     ),
+    # -- crashes, take-overs and what Redis forgets, in the simulation
+    Mutation(
+        "outboxes-are-published-from-k-on", "operators/ownership.py",
+        "if output.offset >= each.floor", "if output.offset > each.floor",
+        "tests/test_simulation.py::test_nothing_is_lost_or_doubled_whatever_happens",
+    ),
+    Mutation(
+        "what-redis-forgot-is-noticed-where-nothing-happens", "operators/engagement.py",
+        "if size.r != self.shards[number].stored]", "if size.r is None]",
+        "tests/test_simulation.py::test_nothing_is_lost_or_doubled_whatever_happens",
+    ),
+    Mutation(
+        "an-idle-stitch-notices-what-redis-forgot", "operators/stitching.py",
+        "        if moved:\n            self._move(moved)", "        if moved != held:\n            self._move(moved)",
+        "tests/test_simulation.py::test_nothing_is_lost_or_doubled_whatever_happens",
+    ),
+    Mutation(
+        "partitions-that-another-has-begun-are-not-lost", "operators/subscription.py",
+        "else self.committed()", "else committed",
+        "tests/test_simulation.py::test_what_was_once_wrong",
+    ),
+    # -- bad input
+    Mutation(
+        "identifiers-that-are-none-stop-nobody", "operators/privacy.py",
+        "value.items() if isinstance(value, dict) else ():", "value.items():",
+        "tests/test_corpus.py::test_each_ends_in_one_place",
+    ),
+    Mutation(
+        "what-no-schema-knows-can-be-read", "schemas/touchpoint.py",
+        '_anything).decode(data or b"{}")', '_anything).decode((data if type in _bodies else b"") or b"{}")',
+        "tests/test_corpus.py::test_each_is_refused_for_its_reason_or_read",
+    ),
+    Mutation(
+        "half-characters-are-no-plays", "flows/checking.py",
+        "if isinstance(value, str) and not value.isascii() and any(", "if value is None and any(",
+        "tests/test_fuzz.py::test_only_declared_errors_escape",
+    ),
 ]  # fmt: skip
 
 

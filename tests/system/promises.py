@@ -89,7 +89,8 @@ def _check_caps(config: Config, triggers: list[dict[str, Any]], returned: Collec
 def _check_consent(data: dict[str, Any], histories: Mapping[str, list[_Step]], owner: Mapping[str, str]) -> list[str]:
     person = owner.get(data["touchpoint"])
     if person is None:
-        return [] if data["play"] == "churn_warning" else [f"trigger of a touchpoint nobody sent: {data}"]
+        # A score or a segment, named with a colon, is nobody's touchpoint.
+        return [] if ":" in data["touchpoint"] else [f"trigger of a touchpoint nobody sent: {data}"]
     steps = histories[person]
     if len({step.partition for step in steps}) > 1:
         return []

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 
 from schemas.config import Config
+from tests.system import bad_input
 from tests.system.pipeline import FLOWS
 from tests.system.scenarios import broker, clock, drains, kills, load, members, store
 from tests.system.scenarios.stage import Stage
@@ -52,6 +53,7 @@ SCENARIOS: Final[Mapping[str, Scenario]] = {
     "unread": Scenario(broker.unread, judged=False),
     "recreated": Scenario(broker.recreated, judged=False),
     "quorum": Scenario(broker.quorum, cluster=True),
+    "input": Scenario(lambda stage: bad_input.feed(stage.pipeline), ("stitch", "engage"), judged=False, idle=True),
     "crowd": Scenario(load.crowd),
     "burst": Scenario(load.burst),
     "catch-up": Scenario(load.catch_up),
