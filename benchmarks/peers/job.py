@@ -178,6 +178,13 @@ class _Writer:
         self._again: list[tuple[int, str, int, Record]] = []
         self._number = 0
 
+    def introduce(self) -> Iterator[Record]:
+        """Everybody signs in on all devices."""
+        for customer in range(self._customers):
+            for device in (f"d{customer}a", self._second(customer)):
+                self._owner[device] = customer
+                yield self._record(device, "Signed In", {}, customer)
+
     def next(self) -> Record:
         draw = self._random.random
         if self._again and self._again[0][0] <= self._number:
@@ -210,9 +217,13 @@ class _Writer:
         at, device = self._used.get(customer, (-APART, ""))
         if self._number - at < APART:
             return device
-        own, second = f"d{customer}a", f"d{customer - 1 if customer % 10 == 1 else customer}b"
+        own, second = f"d{customer}a", self._second(customer)
         free = self._number - self._used_by.get(second, -APART) >= APART
         return second if self._random.random() > 0.7 and free else own
+
+    @staticmethod
+    def _second(customer: int) -> str:
+        return f"d{customer - 1 if customer % 10 == 1 else customer}b"
 
     def _product(self) -> dict[str, object]:
         number = int(self._random.random() * 5_000)
@@ -245,9 +256,12 @@ class _Writer:
         return Record(device.encode(), encode(touchpoint))
 
 
-def records(events: int, customers: int, seed: int) -> Iterator[Record]:
-    """So many touchpoints of so many customers, always the same for one seed."""
+def records(events: int, customers: int, seed: int, *, known: bool = False) -> Iterator[Record]:
+    """So many touchpoints of so many customers, always the same for one seed; before them, if they are ``known``, all
+    sign in on all of their devices."""
     writer = _Writer(customers, seed)
+    if known:
+        yield from writer.introduce()
     for _ in range(events):
         yield writer.next()
 

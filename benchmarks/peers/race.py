@@ -34,11 +34,13 @@ from tests.servers import CACHE, KafkaServer, locked
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
+#: ``known``: 1 if all have signed in on all of their devices before. Of no ``engines``, all.
+_ALL: dict[str, Any] = {"known": 1, "rounds": 1, "seed": 1, "engines": []}
 SIZES: Mapping[str, dict[str, Any]] = {
-    "smoke": {"events": 2_000, "customers": 300, "warm": 500, "rounds": 1, "seed": 1, "engines": ["touchstream"]},
-    "small": {"events": 150_000, "customers": 20_000, "warm": 50_000, "rounds": 1, "seed": 1, "engines": []},
-    "full": {"events": 1_000_000, "customers": 100_000, "warm": 200_000, "rounds": 3, "seed": 1, "engines": []},
-}  # fmt: skip
+    "smoke": {**_ALL, "events": 2_000, "customers": 300, "warm": 500, "engines": ["plain", "touchstream"]},
+    "small": {**_ALL, "events": 150_000, "customers": 20_000, "warm": 50_000},
+    "full": {**_ALL, "events": 1_000_000, "customers": 100_000, "warm": 200_000, "rounds": 3},
+}
 #: An engine must start, and bring out the first trigger, within this time (seconds).
 PATIENCE = 180.0
 #: What is still committed after the last trigger counts, too (seconds).
@@ -70,14 +72,16 @@ class Peer(NamedTuple):
 
 def run(folder: Path, sizes: Mapping[str, Any]) -> dict[str, Any]:
     """Let the engines do the job one after the other, in turns; the middle of their rounds is the figure."""
-    touchpoints = list(job.records(sizes["events"] + sizes["warm"], sizes["customers"], sizes["seed"]))
+    events, known = sizes["events"], bool(sizes["known"])
+    touchpoints = list(job.records(events + sizes["warm"], sizes["customers"], sizes["seed"], known=known))
+    warm = len(touchpoints) - events
     names = sizes["engines"] or list(PEERS)
     missing = {name: why for name in names if (why := PEERS[name].missing())}
     rounds: dict[str, list[dict[str, Any]]] = {name: [] for name in names if name not in missing}
     for number in range(sizes["rounds"]):
         for name, found in rounds.items():
             print(f"{name}, round {number + 1}", file=sys.stderr, flush=True)
-            found.append(measure(PEERS[name], folder / f"{name}-{number}", touchpoints, sizes["warm"]))
+            found.append(measure(PEERS[name], folder / f"{name}-{number}", touchpoints, warm))
     engines = {name: summary(PEERS[name], found) for name, found in rounds.items()}
     for each in engines.values():
         if "plain" in engines:
