@@ -30,6 +30,8 @@ SIZES: Mapping[str, dict[str, Any]] = {
     "small": {"rate": 400, "customers": 500, "flows": ["engage", "stitch"], "events": [], "calm": 5, "seed": 1},
     "full": {"rate": 1_000, "customers": 2_000, "flows": ["engage", "stitch"], "events": [], "calm": 10, "seed": 1},
 }
+#: So long (seconds) nothing comes where nothing works.
+SILENCE = 2.0
 #: What happens, one after the other.
 EVENTS = ("calm", "crash", "join", "leave", "restart")
 
@@ -92,6 +94,14 @@ class Outputs:
             time.sleep(0.01)
         raise TimeoutError(f"only some of {count} origins have said something within {PATIENCE:.0f} s")
 
+    def await_silence(self) -> None:
+        """Wait until nothing has come for a while: then all that was written has been read."""
+        while True:
+            with self._lock:
+                if time.monotonic() - max(self._last.values()) > SILENCE:
+                    return
+            time.sleep(0.01)
+
     def first(self, since: float) -> float:
         """Seconds from then until the first output."""
         self.await_all(1, since)
@@ -136,7 +146,7 @@ def happen(running: Pipeline, flow: str, events: list[str], calm: float) -> dict
             elif event == "restart":
                 while names:
                     running.end(names.pop(), signal.SIGTERM)
-                time.sleep(1.0)
+                outputs.await_silence()
                 began = time.monotonic()
                 names.append(running.launch(flow))
                 found[event] = round(outputs.first(began), 2)

@@ -141,12 +141,13 @@ class Ownership:
         for transactional_id in set(previous) - {"", self._transactions.id}:
             Transactions.fence(self._config, transactional_id)
         committed = self.subscription.committed()
-        stored = self._store.read(numbers)
+        stored, firsts = self._store.read(numbers), self.subscription.firsts()
         starts = {}
         for number, held in zip(numbers, stored, strict=True):
             partition = (self._topic, number)
-            first = self.subscription.first(partition)
-            starts[number] = start(partition, committed[partition], held.r, first, initialise=self._initialise)
+            starts[number] = start(
+                partition, committed[partition], held.r, firsts[partition], initialise=self._initialise
+            )
             self._commits.taken(starts[number].kind)
         self._republish(starts, stored)
         # After K: a shard with K alone begins anew, one with R alone has lost K.

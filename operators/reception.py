@@ -177,14 +177,13 @@ class Reception:
             Transactions.fence(self._config, transactional_id)
         failpoint("stitch.taking_over")
         committed = self._subscription.committed()
-        stored = self._stitcher.positions(partitions)
+        stored, firsts = self._stitcher.positions(partitions), self._subscription.firsts()
         starts: dict[Partition, int] = {}
         fresh: list[TopicPartition] = []
         self._k, self._accounts = {}, {}
         for partition in partitions:
             held = committed[partition]
-            first = self._subscription.first(partition)
-            begin = start(partition, held, stored.get(partition), first, initialise=self._initialise)
+            begin = start(partition, held, stored.get(partition), firsts[partition], initialise=self._initialise)
             self._commits.taken(begin.kind)
             starts[partition] = min(begin.offset, begin.floor)
             self._k[partition] = begin.floor
