@@ -1,0 +1,28 @@
+"""What a subscription asks Kafka for when partitions are taken over."""
+
+from __future__ import annotations
+
+from confluent_kafka import Producer, TopicPartition
+
+from flows import admin
+from operators.kafka import client_properties
+from operators.subscription import Subscription
+from schemas.config import Config
+from schemas.topics import topic_name
+
+
+def test_the_first_offsets_are_those_that_are_still_in_the_log(deployment: Config) -> None:
+    topic = topic_name(deployment, "stitched")
+    producer = Producer(client_properties(deployment))
+    for number in range(8):
+        producer.produce(topic, b"x", partition=number % 2)
+    producer.flush()
+    deleted = admin.admin_client(deployment).delete_records([TopicPartition(topic, 1, 3)])
+    for future in deleted.values():
+        future.result()
+    subscription = Subscription(deployment, "engage", [topic], dict, lambda partitions, clean: None)
+    assert subscription.firsts() == {}  # a member that stands by
+    subscription.partitions = [(topic, number) for number in range(3)]
+    assert subscription.firsts() == {(topic, 0): 0, (topic, 1): 3, (topic, 2): 0}
+    subscription.partitions = []
+    subscription.close()
