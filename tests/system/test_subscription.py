@@ -17,8 +17,8 @@ def test_the_first_offsets_are_those_that_are_still_in_the_log(deployment: Confi
     for number in range(8):
         producer.produce(topic, b"x", partition=number % 2)
     producer.flush()
-    deleted = admin.admin_client(deployment).delete_records([TopicPartition(topic, 1, 3)])
-    for future in deleted.values():
+    client = admin.admin_client(deployment)  # named: the answers go with the client
+    for future in client.delete_records([TopicPartition(topic, 1, 3)]).values():
         future.result()
     subscription = Subscription(deployment, "engage", [topic], dict, lambda partitions, clean: None)
     assert subscription.firsts() == {}  # a member that stands by
