@@ -8,7 +8,6 @@ per CPU second of stitch + engage + Redis together; how long it takes depends on
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 import time
@@ -21,6 +20,8 @@ import msgspec
 
 from benchmarks.pipeline import Pipeline, accounted, pipeline
 from flows import playfile
+from flows.retailer.simulation import Retailer
+from flows.retailer.write import KafkaSink, Summary, write
 from schemas.plays import PlayFile
 from schemas.topics import topic_name
 
@@ -53,22 +54,18 @@ def plays_of(name: str) -> PlayFile:
 def measure(running: Pipeline, events: int, customers: int, seed: int, warm: int = 0) -> dict[str, Any]:
     """Let the retailer write touchpoints, wait until all are worked off, count CPU seconds, but not of the first
     ``warm``."""
+    warmed = _Warm(running, warm)
     running.baseline()
-    started, before = time.monotonic(), 0
-    with _retailer(running, warm + events, customers, seed) as retailer:
-        if warm:
-            for done in running.await_done(warm):
-                _progress(done)
-            running.baseline()
-            started, before = time.monotonic(), accounted(running.account())
-        written = json.loads(retailer.communicate()[0].splitlines()[-1])["written"]
+    started = time.monotonic()
+    sink = KafkaSink(running.config.kafka.bootstrap, topic_name(running.config, "touchpoints"))
+    written = write(Retailer(seed, customers), sink, events=warm + events, progress=warmed).written
     for done in running.await_done(written):
         _progress(done)
     print(file=sys.stderr)
-    seconds = time.monotonic() - started
+    seconds = time.monotonic() - (warmed.ended or started)
     cpu = running.cpu_seconds()
     account = running.account()
-    total, done = sum(cpu[stage] for stage in STAGES), written - before
+    total, done = sum(cpu[stage] for stage in STAGES), written - warmed.written
     return {
         "touchpoints": done,
         "seconds": round(seconds, 1),
@@ -87,12 +84,19 @@ def _progress(done: int) -> None:
     print(f"\r{done:,} done", end="", file=sys.stderr, flush=True)
 
 
-def _retailer(running: Pipeline, events: int, customers: int, seed: int) -> subprocess.Popen[bytes]:
-    """The simulated retailer, writing to the source topic; it ends with what it says it wrote."""
-    command = [sys.executable, "-m", "flows.retailer", "--customers", str(customers), "--events", str(events)]
-    command += ["--seed", str(seed), "--kafka", running.config.kafka.bootstrap]
-    command += ["--topic", topic_name(running.config, "touchpoints")]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+class _Warm:
+    """Once the first touchpoints are written, waits until they are worked off, and charges CPU from then on."""
+
+    def __init__(self, running: Pipeline, touchpoints: int) -> None:
+        self._running, self._touchpoints = running, touchpoints
+        self.written, self.ended = 0, 0.0
+
+    def __call__(self, summary: Summary) -> None:
+        if self._touchpoints and not self.written and summary.written >= self._touchpoints:
+            for done in self._running.await_done(summary.written):
+                _progress(done)
+            self._running.baseline()
+            self.written, self.ended = summary.written, time.monotonic()
 
 
 class _Profiled:
