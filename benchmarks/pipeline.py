@@ -34,8 +34,10 @@ from tests.servers import KafkaServer, ValkeyServer
 PATIENCE = 120.0
 
 
-def new_config(bootstrap: str, url: str, *, clock: str = "log", shards: int = 8) -> Config:
-    """A deployment with fresh keys, for simulated time by default."""
+def new_config(
+    bootstrap: str, url: str, *, clock: str = "log", shards: int = 8, source_partitions: int = 4, **sections: object
+) -> Config:
+    """A deployment with fresh keys, for simulated time by default; further ``sections`` of the configuration."""
     keys = Keys(index=secrets.token_hex(32), dead_letters=secrets.token_hex(32), master={"k1": secrets.token_hex(32)})
     return msgspec.convert(
         {
@@ -43,8 +45,9 @@ def new_config(bootstrap: str, url: str, *, clock: str = "log", shards: int = 8)
             "clock": clock,
             "kafka": msgspec.to_builtins(Kafka(bootstrap=bootstrap)),
             "redis": msgspec.to_builtins(Redis(url=url)),
-            "topics": msgspec.to_builtins(Topics(source_partitions=4, shards=shards)),
+            "topics": msgspec.to_builtins(Topics(source_partitions=source_partitions, shards=shards)),
             "limits": msgspec.to_builtins(Limits(park_seconds=3_600)),
+            **sections,
         },
         Config,
     )
@@ -65,37 +68,60 @@ class Pipeline:
         self._file = folder / "touchstream.yaml"
         self._file.write_text(yaml.safe_dump(msgspec.to_builtins(config)))
 
-    def start(self, flows: Sequence[str]) -> None:
-        """Start one process per flow and wait until each owns its partitions."""
-        for flow in flows:
-            self._ports[flow] = free_port()
-            environment = {
-                **os.environ,
-                "TOUCHSTREAM_CONFIG": str(self._file),
-                "TOUCHSTREAM_METRICS__PORT": str(self._ports[flow]),
-            }
-            with (self.folder / f"{flow}.log").open("wb") as log:
-                command = [sys.executable, "-m", "flows.cli", "run", flow]
-                self._flows[flow] = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
-        for flow in flows:
-            self._await_log(flow, b"partitions taken over")
+    def start(self, flows: Sequence[str]) -> list[str]:
+        """Start a process for each flow that is named and wait until each owns its partitions. Their names: that of the
+        flow, with a number from the second process of one flow on."""
+        names = [self.launch(flow) for flow in flows]
+        for name in names:
+            self.await_log(name, b"partitions taken over")
+        return names
+
+    def launch(self, flow: str) -> str:
+        """Start a process of a flow; its name."""
+        number = 1 + sum([flow_of(each) == flow for each in self._flows])
+        name = flow if number == 1 else f"{flow}-{number}"
+        self._ports[name] = free_port()
+        environment = {
+            **os.environ,
+            "TOUCHSTREAM_CONFIG": str(self._file),
+            "TOUCHSTREAM_METRICS__PORT": str(self._ports[name]),
+        }
+        with (self.folder / f"{name}.log").open("wb") as log:
+            command = [sys.executable, "-m", "flows.cli", "run", flow]
+            self._flows[name] = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+        return name
+
+    def end(self, name: str, number: int) -> None:
+        """End a process by a signal, and wait for it; its CPU is no longer counted."""
+        process = self._flows.pop(name)
+        self._ports.pop(name)
+        process.send_signal(number)
+        process.wait(60)
+
+    def pids(self) -> dict[str, int]:
+        """Processes of flows by name."""
+        return {name: process.pid for name, process in self._flows.items()}
 
     def baseline(self) -> None:
         """Charge CPU from now on."""
         self._before = self._cpu()
 
     def cpu_seconds(self) -> dict[str, float]:
-        """CPU seconds since `baseline`, by process."""
-        return {name: after - self._before.get(name, 0.0) for name, after in self._cpu().items()}
+        """CPU seconds since `baseline`, by flow and server."""
+        spent = dict.fromkeys([*self._servers, *map(flow_of, self._flows)], 0.0)
+        for name, after in self._cpu().items():
+            spent[flow_of(name)] += after - self._before.get(name, 0.0)
+        return spent
 
     def mean_batch(self) -> dict[str, float]:
         """Records in a batch, on average, by flow."""
         means = {}
-        for flow, port in self._ports.items():
+        for name, port in self._ports.items():
+            flow = flow_of(name)
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
                 lines = dict(line.rsplit(" ", 1) for line in answer.read().decode().splitlines() if line[0] != "#")
-            name, label = "touchstream_batch_records", f'{{flow="{flow}"}}'
-            means[flow] = float(lines[f"{name}_sum{label}"]) / float(lines[f"{name}_count{label}"])
+            metric, label = "touchstream_batch_records", f'{{flow="{flow}"}}'
+            means[name] = float(lines[f"{metric}_sum{label}"]) / float(lines[f"{metric}_count{label}"])
         return means
 
     def counts(self) -> dict[str, int]:
@@ -145,13 +171,19 @@ class Pipeline:
             if process.poll() is not None:
                 raise RuntimeError(f"{flow} ended with {process.returncode}: look at {self.folder}/{flow}.log")
 
-    def _await_log(self, flow: str, text: bytes) -> None:
+    def await_log(self, flow: str, text: bytes) -> None:
+        """Wait until a process has said something in its log. Raises `TimeoutError`."""
         deadline = time.monotonic() + PATIENCE
         while text not in (self.folder / f"{flow}.log").read_bytes():
             self._check_alive()
             if time.monotonic() > deadline:
                 raise TimeoutError(f"{flow} did not start: look at {self.folder}/{flow}.log")
             time.sleep(0.05)
+
+
+def flow_of(name: str) -> str:
+    """The flow of a process of that name."""
+    return name.partition("-")[0]
 
 
 def accounted(account: Account) -> int:

@@ -1,19 +1,18 @@
-"""Throughput with exactly-once on real Kafka and Valkey: CPU seconds per stage.
+"""The suite ``throughput``: the whole product, exactly-once, on real Kafka and Valkey; CPU seconds per stage.
 
-``python -m benchmarks.throughput --events 1000000 --json`` starts the servers, writes the simulated retailer's
-touchpoints and lets one stitch and one engage process work them off. The figure to compare is touchpoints per CPU
-second of stitch + engage + Redis together; wall-clock time depends on how many cores they share with the broker.
+The simulated retailer writes its touchpoints, and stitch and engage work them off. The figure to compare is touchpoints
+per CPU second of stitch + engage + Redis together; how long it takes depends on the cores they share with the broker.
+``plays``: ``starter``, ``none`` (the difference is what plays cost), or a file. While it works, py-spy looks for
+``profile`` seconds where the time goes.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import platform
 import subprocess
 import sys
-import tempfile
 import time
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,44 +20,52 @@ import msgspec
 
 from benchmarks.pipeline import Pipeline, accounted, pipeline
 from flows import playfile
+from flows.retailer.simulation import Retailer
+from flows.retailer.write import KafkaSink, Summary, write
 from schemas.plays import PlayFile
 from schemas.topics import topic_name
 
+SIZES: Mapping[str, dict[str, Any]] = {
+    "smoke": {"events": 3_000, "customers": 300, "seed": 1, "plays": "starter", "profile": 1},
+    "small": {"events": 200_000, "customers": 20_000, "seed": 1, "plays": "starter", "profile": 15},
+    "full": {"events": 2_000_000, "customers": 200_000, "seed": 1, "plays": "starter", "profile": 60},
+}
 STAGES = ("stitch", "engage", "redis")
+#: Functions that a profile names.
+NAMED = 25
 
 
-def main() -> int:
-    """Run the benchmark; exit code 1 if the account does not close."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--events", type=int, default=1_000_000, help="touchpoints to write (default 1,000,000)")
-    parser.add_argument("--customers", type=int, default=20_000, help="customers of the shop (default 20,000)")
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--json", action="store_true", help="print the result as one line of JSON")
-    parser.add_argument("--keep", type=Path, help="folder for logs and data (default: a temporary one)")
-    parser.add_argument("--plays", type=Path, help="file of plays (default: the starter set)")
-    parser.add_argument("--no-plays", action="store_true", help="without any: the difference is what plays cost")
-    options = parser.parse_args()
-    plays = PlayFile(plays={}) if options.no_plays else playfile.load(options.plays or playfile.STARTER)
-    with tempfile.TemporaryDirectory() as temporary, pipeline(options.keep or Path(temporary), plays) as running:
-        result = measure(running, options.events, options.customers, options.seed)
-    print(json.dumps(result) if options.json else _table(result))
-    return 0 if result["account_closes"] else 1
+def run(folder: Path, sizes: Mapping[str, Any]) -> dict[str, Any]:
+    """Work off the touchpoints, and say what that took."""
+    with pipeline(folder, plays_of(sizes["plays"])) as running:
+        running.start(["stitch", "engage"])
+        profiled = _Profiled(running, sizes["profile"])
+        result = measure(running, sizes["events"], sizes["customers"], sizes["seed"])
+        return {**result, "profile": profiled.result(), "right": result["account_closes"]}
 
 
-def measure(running: Pipeline, events: int, customers: int, seed: int) -> dict[str, Any]:
-    """Write ``events`` touchpoints, wait until all are worked off, count CPU seconds."""
-    running.start(["stitch", "engage"])
+def plays_of(name: str) -> PlayFile:
+    """The plays of a size: the starter set, none, or those of a file."""
+    if name == "none":
+        return PlayFile(plays={})
+    return playfile.load(playfile.STARTER if name == "starter" else Path(name))
+
+
+def measure(running: Pipeline, events: int, customers: int, seed: int, warm: int = 0) -> dict[str, Any]:
+    """Let the retailer write touchpoints, wait until all are worked off, count CPU seconds, but not of the first
+    ``warm``."""
+    warmed = _Warm(running, warm)
     running.baseline()
     started = time.monotonic()
-    written = write(running, events, customers, seed)
-    for done in running.await_done(written["written"]):
-        print(f"\r{done:,} done", end="", file=sys.stderr, flush=True)
+    sink = KafkaSink(running.config.kafka.bootstrap, topic_name(running.config, "touchpoints"))
+    written = write(Retailer(seed, customers), sink, events=warm + events, progress=warmed).written
+    for done in running.await_done(written):
+        _progress(done)
     print(file=sys.stderr)
-    seconds = time.monotonic() - started
+    seconds = time.monotonic() - (warmed.ended or started)
     cpu = running.cpu_seconds()
     account = running.account()
-    total = sum(cpu[stage] for stage in STAGES)
-    done = written["written"]
+    total, done = sum(cpu[stage] for stage in STAGES), written - warmed.written
     return {
         "touchpoints": done,
         "seconds": round(seconds, 1),
@@ -69,29 +76,69 @@ def measure(running: Pipeline, events: int, customers: int, seed: int) -> dict[s
         "account": msgspec.to_builtins(account),
         "counts": running.counts(),
         "profile_bytes": running.profile_bytes(),
-        "account_closes": account.consumed == accounted(account) == written["written"],
-        "python": platform.python_version(),
+        "account_closes": account.consumed == accounted(account) == written,
     }
 
 
-def write(running: Pipeline, events: int, customers: int, seed: int) -> dict[str, int]:
-    """Let the simulated retailer write to the source topic; what it says it wrote."""
-    command = [sys.executable, "-m", "flows.retailer", "--customers", str(customers), "--events", str(events)]
-    command += ["--seed", str(seed), "--kafka", running.config.kafka.bootstrap]
-    command += ["--topic", topic_name(running.config, "touchpoints")]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
-    return dict(json.loads(done.stdout.splitlines()[-1]))
+def _progress(done: int) -> None:
+    print(f"\r{done:,} done", end="", file=sys.stderr, flush=True)
 
 
-def _table(result: dict[str, Any]) -> str:
+class _Warm:
+    """Once the first touchpoints are written, waits until they are worked off, and charges CPU from then on."""
+
+    def __init__(self, running: Pipeline, touchpoints: int) -> None:
+        self._running, self._touchpoints = running, touchpoints
+        self.written, self.ended = 0, 0.0
+
+    def __call__(self, summary: Summary) -> None:
+        if self._touchpoints and not self.written and summary.written >= self._touchpoints:
+            for done in self._running.await_done(summary.written):
+                _progress(done)
+            self._running.baseline()
+            self.written, self.ended = summary.written, time.monotonic()
+
+
+class _Profiled:
+    """py-spy on each flow, for so many seconds from now on; nothing where it may not look."""
+
+    def __init__(self, running: Pipeline, seconds: int) -> None:
+        self._files = {name: running.folder / f"{name}.folded" for name in running.pids() if seconds}
+        sampler = ["py-spy", "record", "--nonblocking", "-r", "100", "-d", str(seconds), "-f", "raw"]
+        self._samplers = [
+            subprocess.Popen(
+                [*sampler, "-o", str(file), "-p", str(running.pids()[name])],
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+            for name, file in self._files.items()
+        ]
+
+    def result(self) -> dict[str, list[tuple[float, str]]]:
+        """By flow: the share of samples in each function itself, the largest first."""
+        for sampler in self._samplers:
+            sampler.wait(120)
+        return {name: hottest(file.read_text()) for name, file in self._files.items() if file.exists()}
+
+
+def hottest(folded: str) -> list[tuple[float, str]]:
+    """Shares of functions themselves in folded stacks (``a;b;c 12`` in a line): where the main thread was at work."""
+    counted: Counter[str] = Counter()
+    for line in folded.splitlines():
+        stack, _, count = line.rpartition(" ")
+        counted[stack.rpartition(";")[2]] += int(count)
+    total = counted.total()
+    return [(round(count / total, 3), function) for function, count in counted.most_common(NAMED)]
+
+
+def table(result: Mapping[str, Any]) -> str:
+    """What each stage took, and where the time went."""
     lines = [f"{result['touchpoints']:,} touchpoints in {result['seconds']} s"]
     lines += [
         f"  {stage:8}{result['cpu_seconds'][stage]:8.1f} CPU s  {result['cpu_us_per_touchpoint'][stage]:6.1f} us each"
         for stage in STAGES
     ]
     lines.append(f"  {result['touchpoints_per_cpu_second']:,} touchpoints per CPU second (stitch + engage + Redis)")
+    for name, functions in result["profile"].items():
+        lines += [f"  {name}:", *[f"    {share:6.1%}  {function}" for share, function in functions[:10]]]
     return "\n".join(lines)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -8,11 +8,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable
 from functools import cache
+from typing import TYPE_CHECKING
 
 from operators import metrics
 from operators.figures import bucket
 from operators.shard import Shard
-from operators.stitching import Batch
+
+if TYPE_CHECKING:
+    from operators.stitching import Batch  # a quarter of a second of imports that engage and learn do not need
 
 #: Counts of the account that say what became of a record.
 RESULTS = frozenset(("applied", "duplicates", "erased", "forwarded", "absorbed"))

@@ -148,13 +148,13 @@ class Ownership:
         for transactional_id in sorted(set(previous) - {"", self._transactions.id}):
             Transactions.fence(self._config, transactional_id)
         committed: Mapping[Partition, TopicPartition] = self.subscription.committed()
-        stored = self._store.read(numbers)
+        stored, logs = self._store.read(numbers), self.subscription.logs()
         begun = [(self._topic, number) for number, held in zip(numbers, stored, strict=True) if held.r is not None]
         committed = self.subscription.committed_for(begun, committed)
         starts = {}
         for number, held in zip(numbers, stored, strict=True):
             partition = (self._topic, number)
-            first, end = self.subscription.log_of(partition)
+            first, end = logs[partition]
             starts[number] = start(partition, committed[partition], held.r, first, end, initialise=self._initialise)
             self._commits.taken(starts[number].kind)
         self._republish(starts, stored)

@@ -179,14 +179,14 @@ class Reception:
             Transactions.fence(self._config, transactional_id)
         failpoint("stitch.taking_over")
         committed: Mapping[Partition, TopicPartition] = self._subscription.committed()
-        stored = self._stitcher.positions(partitions)
+        stored, logs = self._stitcher.positions(partitions), self._subscription.logs()
         committed = self._subscription.committed_for(stored, committed)
         starts: dict[Partition, int] = {}
         fresh: list[TopicPartition] = []
         self._k, self._accounts = {}, {}
         for partition in partitions:
             held = committed[partition]
-            first, end = self._subscription.log_of(partition)
+            first, end = logs[partition]
             begin = start(partition, held, stored.get(partition), first, end, initialise=self._initialise)
             self._commits.taken(begin.kind)
             starts[partition] = min(begin.offset, begin.floor)

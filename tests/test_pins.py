@@ -48,7 +48,7 @@ def test_the_compiled_files_follow_the_project(project: dict[str, Any]) -> None:
     assert runtime.items() <= compiled("requirements.txt").items() <= everything.items()
 
 
-@pytest.mark.parametrize("name", [*FILES, "requirements-data.txt"])
+@pytest.mark.parametrize("name", [*FILES, "requirements-data.txt", "benchmarks/peers/quix-requirements.txt"])
 def test_no_file_names_an_address(name: str) -> None:
     assert not re.search(r"://|--index|--find-links", (ROOT / name).read_text())
 

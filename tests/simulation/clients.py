@@ -7,7 +7,14 @@ from types import SimpleNamespace
 from typing import Any, NamedTuple, Protocol
 from zlib import crc32
 
-from confluent_kafka import OFFSET_INVALID, TIMESTAMP_CREATE_TIME, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import (
+    OFFSET_END,
+    OFFSET_INVALID,
+    TIMESTAMP_CREATE_TIME,
+    KafkaError,
+    KafkaException,
+    TopicPartition,
+)
 
 from operators.kafka import Partition
 from tests.simulation.log import Entry, Headers, Log, Member, failure, named
@@ -161,6 +168,12 @@ class Consumer:
         self, partition: TopicPartition, timeout: float = 0, cached: bool = False
     ) -> tuple[int, int]:
         return 0, self._log.lane(named(partition)).stable
+
+    def offsets_for_times(self, partitions: Sequence[TopicPartition], timeout: float) -> list[TopicPartition]:
+        """Of beginnings and ends alone."""
+        ends = [each.offset == OFFSET_END for each in partitions]
+        offsets = [self._log.lane(named(each)).stable * end for each, end in zip(partitions, ends, strict=True)]
+        return [TopicPartition(*named(each), offset) for each, offset in zip(partitions, offsets, strict=True)]
 
     def list_topics(self, topic: str, timeout: float) -> Any:
         return SimpleNamespace(topics={topic: SimpleNamespace(partitions=range(len(self._log.topics[topic])))})
