@@ -39,6 +39,7 @@ DESCRIPTIONS: Final[dict[str, str]] = {
     "redis.certificate": "Our own certificate (PEM, with its chain), for servers that ask for one (mTLS).",
     "redis.private_key": "Its key (PEM, not encrypted). Mostly as private_key_file.",
     "redis.timeout_seconds": "A call that takes longer has failed.",
+    "redis.cluster": "Whether this is a Redis Cluster; the URL is then that of any of its nodes.",
     "topics": "What the topics are created with, and which are read.",
     "topics.sources": "Topics of touchpoints, without the prefix.",
     "topics.source_partitions": "Partitions of each source topic when created.",

@@ -48,7 +48,8 @@ class Kafka(Section):
 
 
 class Redis(Section):
-    """TLS is what a ``rediss://`` URL asks for; PEM texts as in `Kafka`."""
+    """TLS is what a ``rediss://`` URL asks for; PEM texts as in `Kafka`. ``cluster``: the URL is that of any node of a
+    Redis Cluster."""
 
     url: Annotated[str, msgspec.Meta(pattern=r"^(redis|rediss|unix)://")] = "redis://localhost:6379/0"
     user: Name | None = None
@@ -57,6 +58,7 @@ class Redis(Section):
     certificate: Pem | None = None
     private_key: Pem | None = None
     timeout_seconds: Annotated[float, msgspec.Meta(gt=0)] = 5.0
+    cluster: bool = False
 
     def __repr__(self) -> str:
         """Never passwords, of which the URL may hold one."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from time import perf_counter
 from typing import Any, cast
+from urllib.parse import urlsplit, urlunsplit
 
 import redis
 from redis.backoff import NoBackoff
@@ -13,6 +14,8 @@ from redis.exceptions import NoScriptError, ReadOnlyError
 from redis.retry import Retry
 
 from schemas.config import Config
+from schemas.config import Redis as Settings
+from state.cluster import Cluster
 from state.tls import secure
 
 #: Told of every round trip: the command (of a pipeline its first), how long it took (seconds), whether it failed.
@@ -25,9 +28,17 @@ def connect(config: Config, observe: Observer | None = None, *, timeout: float |
     ``timeout`` (seconds): instead of the configured one.
     """
     settings = config.redis
+    client = _client(settings, settings.url, observe, timeout)
+    if not settings.cluster:
+        return client
+    return Cluster(client, lambda host, port: _client(settings, _address(settings.url, host, port), observe, timeout))
+
+
+def _client(settings: Settings, url: str, observe: Observer | None, timeout: float | None) -> redis.Redis:
+    """A client of one server."""
     timeout = timeout or settings.timeout_seconds
     client: Any = _Observed.from_url(
-        settings.url,
+        url,
         username=settings.user,
         password=settings.password,
         socket_timeout=timeout,
@@ -38,6 +49,13 @@ def connect(config: Config, observe: Observer | None = None, *, timeout: float |
     client.observe = observe or _unobserved
     secure(client, settings)
     return cast(redis.Redis, client)
+
+
+def _address(url: str, host: str, port: int) -> str:
+    """The URL of another node of the same cluster."""
+    parts = urlsplit(url)
+    signed, at, _ = parts.netloc.rpartition("@")
+    return urlunsplit(parts._replace(netloc=f"{signed}{at}{f'[{host}]' if ':' in host else host}:{port}"))
 
 
 def _unobserved(operation: str, seconds: float, failed: bool) -> None:

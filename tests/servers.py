@@ -157,7 +157,16 @@ class KafkaCluster:
 class ValkeyServer(EmbeddedValkey):
     """Valkey with an append-only file, written to disk every second as in production."""
 
-    options = ("--appendonly", "yes", "--appendfsync", "everysec", "--save", "", "--aof-timestamp-enabled", "yes")
+    options: tuple[str, ...] = (
+        "--appendonly",
+        "yes",
+        "--appendfsync",
+        "everysec",
+        "--save",
+        "",
+        "--aof-timestamp-enabled",
+        "yes",
+    )
 
     def __init__(self, folder: Path, port: int | None = None) -> None:
         super().__init__(folder.resolve(), port)

@@ -18,7 +18,6 @@ from zlib import crc32
 
 import msgspec
 import psutil
-import redis
 import yaml
 from confluent_kafka import Producer
 
@@ -27,6 +26,7 @@ from operators.failpoints import ARMED, LOG
 from operators.kafka import group_id
 from schemas.config import Churn, Config, Limits, Metrics
 from schemas.topics import COMMANDS, STITCHED, topic_name
+from state.connection import connect
 from state.identity import IdentityStore
 from state.shards import ShardStore
 from tests.system.feed import EXPECT, START_MS, Feed
@@ -224,7 +224,7 @@ class Pipeline:
         self.folder, self.config = folder, config
         self._file = folder / "touchstream.yaml"
         self._file.write_text(yaml.safe_dump(msgspec.to_builtins(config)))
-        self.redis = redis.Redis.from_url(config.redis.url, socket_timeout=5)
+        self.redis = connect(config)
         self._store = ShardStore(self.redis, config.prefix)
         self._identity = IdentityStore(self.redis, config.prefix)
         self._tail = Tail(config, topic_name(config, STITCHED), config.topics.shards)
