@@ -20,7 +20,7 @@ from functools import lru_cache
 
 import msgspec
 
-from operators.changes import CREATED
+from operators.changes import CREATED, ERASED
 from operators.failpoints import failpoint
 from operators.planning import Planner
 from operators.reading import NOBODY, Caches, Message, Person, Reader, Touch, found_in
@@ -359,7 +359,7 @@ class Stitcher:
             batch.changed.add(change.id)
             if change.kind == CREATED and (key := home.cluster.keys.get(change.customer)):
                 batch.outgoing.append(Outgoing(self._data_keys, -1, key.kid.encode(), key.wrapped))
-            for kid in change.keys:  # of an erased customer
+            for kid in change.keys if change.kind == ERASED else ():
                 batch.outgoing.append(Outgoing(self._data_keys, -1, kid.encode(), None))
             # A merge concerns two shards: one hands over, the other waits for it.
             for customer in (change.old, change.new) if change.old and change.new else (change.customer,):
