@@ -67,7 +67,7 @@ class Scoreboard:
         minutes = {each.start // (MINUTE * 1000) for each in told if each.seconds == MINUTE}
         kept: dict[str, bytes | None] = {f"m:{each}": pack(board.minutes[each]) for each in sorted(minutes)}
         kept.update((f"m:{each}", None) for each in board.closed())
-        outbox = [*alerts, *[self._figures(offset, each) for each in told]]
+        outbox = [*alerts, *[self._figures(offset, each) for each in (*told, board.so_far(offset))]]
         return Commit(
             shard=number,
             expected=self._stored[number],

@@ -347,7 +347,8 @@ class Latency(msgspec.Struct, omit_defaults=True):
 class Kpis(msgspec.Struct, omit_defaults=True):
     """Figures of one second or minute, its key is ``seconds/start``: of a window the highest ``revision`` counts.
 
-    ``start`` (ms) and the ``seconds`` it lasts, 1 or 60. A second is one of the log's clock and shows what was worked
+    ``start`` (ms) and the ``seconds`` it lasts, 1 or 60; 0 (key ``0/0``): all that has happened since the beginning,
+    without ``active`` customers and ``latency``. A second is one of the log's clock and shows what was worked
     off in it; a minute is one of event time, and what arrives up to a day late corrects it; what arrives ``late``
     beyond that is counted in the minute it arrives. ``clock`` (ms): up to when shards had told what they counted.
 
