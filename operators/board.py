@@ -30,6 +30,7 @@ SETTLED: Final = 10
 #: `_OTHER`.
 NAMES: Final = 2_000
 _OTHER: Final = "other"
+_BY_SOURCE: Final = ("touchpoint", "defect")
 Counts = dict[str, int]
 Key = tuple[int, int]
 
@@ -114,7 +115,7 @@ class Board:
             kind, _, rest = name.partition("/")
             if kind.startswith("active"):
                 continue  # who was active twice is not two
-            if name not in so_far and kind == "touchpoint" and len(so_far) >= NAMES:
+            if name not in so_far and kind in _BY_SOURCE and len(so_far) >= NAMES:
                 name = f"{kind}/{_OTHER}/{rest.partition('/')[2]}"
             so_far[name] = so_far.get(name, 0) + by
 

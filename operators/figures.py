@@ -53,6 +53,7 @@ def figures(
         segments=levels.get("segment", {}),
         bands=levels.get("band", {}),
         at_risk=_number(levels, "at_risk") / 100,
+        defects=_tree(counted.get("defect", {})),
         goals={play: _goals(_tree(of)) for play, of in _tree(levels.get("outcome", {})).items()},
     )
 

@@ -356,7 +356,8 @@ class Kpis(msgspec.Struct, omit_defaults=True):
     and ``revenue`` (major units); ``funnel``: steps from view to order, ``drop_off``: the share that is lost before
     each; ``plays`` by name. As of the ``clock``, not of the window: ``segments`` by size, customers by churn ``bands``,
     ``at_risk``: what the customers of the highest band have spent (major units), and ``goals`` of all plays since the
-    beginning.
+    beginning. ``defects`` of touchpoints by source, as of when they were worked off: ``duplicates``, which are counted
+    nowhere else, ``late`` (more than five minutes after they happened), and those that name ``no_channel``.
     """
 
     start: int
@@ -377,6 +378,7 @@ class Kpis(msgspec.Struct, omit_defaults=True):
     bands: dict[str, int] = {}
     at_risk: float = 0.0
     goals: dict[str, dict[str, dict[str, float]]] = {}
+    defects: dict[str, dict[str, int]] = {}
 
 
 class DeadLetter(msgspec.Struct, omit_defaults=True):

@@ -845,6 +845,12 @@ MUTATIONS = [
         "tests/test_board.py::test_an_alert_begins_after_so_many_minutes_and_ends_when_it_is_clear",
     ),
     Mutation(
+        "what-happened-is-remembered-however-late", "operators/board.py",
+        "            self._remember(happened)\n            if self._open(MINUTE, number):\n",
+        "            if self._open(MINUTE, number):\n                self._remember(happened)\n",
+        "tests/test_board.py::test_all_that_has_happened_is_told_beside_the_windows",
+    ),
+    Mutation(
         "an-alert-ends-at-clear", "schemas/config.py",
         "if self.clear is None:", "if self.clear is not None:",
         "tests/test_board.py::test_an_alert_begins_after_so_many_minutes_and_ends_when_it_is_clear",

@@ -116,6 +116,11 @@ def test_senders_cannot_make_what_is_remembered_grow() -> None:
     assert board.so_far(0).touchpoints["other"] == {"Signed Up": 5}
 
 
+def test_defects_by_source() -> None:
+    defects = {"defect/web/late": 2, "defect/till/duplicates": 1}
+    assert minute(board_of(partial(S, {M: defects}))).defects == {"web": {"late": 2}, "till": {"duplicates": 1}}
+
+
 def test_plays_and_the_funnel() -> None:
     seen = {"Product Viewed": 100, "Product Added": 40, "Checkout Started": 20, "Order Completed": 25}
     decided = {
