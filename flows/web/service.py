@@ -36,7 +36,7 @@ def _add_screens(app: FastAPI, config: Config) -> None:
     """The live pages; they take every path that is not taken before."""
     if find_spec("flows.web.screens") is None:
         return
-    from flows.web import feed, screens  # type: ignore[attr-defined]
+    from flows.web import feed, screens
 
     screens.install(app, feed.Feed(config), config)
 

@@ -1,0 +1,77 @@
+"""What all pages have around them: the bar with its links, how fresh the figures are, a place for what is wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import nicegui.elements.echart  # noqa: F401  registers ECharts, which pages draw with
+from nicegui import app, ui
+
+from flows.web.screens import parts
+from flows.web.screens.parts import Html
+
+ASSETS: Final = Path(__file__).parent / "assets"
+#: Pages in the bar: path and name.
+PAGES: Final = {"/": "Overview", "/plays": "Plays", "/churn": "Churn", "/quality": "Quality", "/customers": "Customer"}
+#: Before anything is painted, so that nothing flashes.
+_HEAD: Final = """
+<link rel="stylesheet" href="/assets/style.css">
+<meta name="theme-color" content="#f6f7f9" media="(prefers-color-scheme: light)">
+<meta name="theme-color" content="#0c0e12" media="(prefers-color-scheme: dark)">
+<script>document.documentElement.dataset.theme = localStorage.theme ?? "system";</script>
+"""
+_MARK: Final = Html(
+    '<svg viewBox="0 0 20 20" fill="none" stroke="currentColor" stroke-width="2.2" stroke-linecap="round" '
+    'aria-hidden="true"><path d="M2 11h3l2.5-6 4.5 11 2.5-7 1 2H18"/></svg>'
+)
+_HALF: Final = Html(
+    '<svg viewBox="0 0 20 20" fill="none" stroke="currentColor" stroke-width="1.8" aria-hidden="true">'
+    '<circle cx="10" cy="10" r="7"/><path d="M10 3a7 7 0 0 1 0 14z" fill="currentColor"/></svg>'
+)
+
+
+class Live(ui.element, component="assets/live.js"):
+    """A page of ours in the browser; what is pushed on ``page`` comes into its ``layout``. Without a name nothing is
+    pushed."""
+
+    def __init__(self, page: str, layout: str) -> None:
+        super().__init__()
+        self._props["page"] = page
+        self._props["layout"] = layout
+        self.classes("screen")
+
+
+def serve_assets() -> None:
+    """The style sheet."""
+    app.add_static_files("/assets", ASSETS, max_cache_age=0)
+
+
+def page(path: str, title: str, body: Html, *, live: str = "") -> None:
+    """Put a page together: ``path`` is where in the bar it is, ``live`` the name it is pushed under."""
+    ui.add_head_html(_HEAD)
+    ui.page_title(f"{title} · touchstream")
+    ui.context.client.content.style("padding: 0; display: block")
+    Live(live, parts.join([_bar(path, pill=bool(live)), _main(title, body)]))
+
+
+def _bar(path: str, *, pill: bool) -> Html:
+    links = [parts.tag("a", name, href=at, aria_current="page" if at == path else None) for at, name in PAGES.items()]
+    fresh = parts.tag(
+        "div", parts.tag("i", ""), parts.tag("b", "Connecting"), parts.tag("time", ""), parts.tag("small", ""),
+        class_="pill", data_pill="", data_state="warn",
+    )  # fmt: skip
+    inside = parts.tag(
+        "div",
+        parts.tag("a", _MARK, "touchstream", href="/", class_="brand"),
+        parts.tag("nav", *links, aria_label="Pages"),
+        fresh if pill else "",
+        parts.tag("button", _HALF, class_="switch", type="button", data_theme_switch=""),
+    )
+    banner = parts.tag("div", "", class_="banner", role="status", data_banner="", hidden="")
+    skip = parts.tag("a", "Skip to the figures", href="#figures", class_="skip")
+    return parts.tag("header", skip, inside, banner, class_="bar")
+
+
+def _main(title: str, body: Html) -> Html:
+    return parts.tag("main", parts.tag("h1", title), body, id="figures", tabindex="-1")
