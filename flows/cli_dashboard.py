@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+
 import click
 
 from flows.cli_base import examples, load_config, print_json, with_config
+
+_by = click.option("--by", default=lambda: os.environ.get("USER", ""), help="Who does, for the audit [$USER].")
 
 
 @click.command(epilog=examples("touchstream dashboard", "touchstream dashboard --port 9000"))
@@ -36,8 +40,9 @@ def tokens() -> None:
 @click.argument("name")
 @click.option("--role", type=click.Choice(["viewer", "agent", "operator", "admin"]), required=True)
 @click.option("--days", type=click.IntRange(min=1), help="Let it expire after so many days.")
+@_by
 @with_config
-def create(name: str, role: str, days: int | None, path: str | None) -> None:
+def create(name: str, role: str, days: int | None, by: str, path: str | None) -> None:
     """Create a token for NAME, as whom the audit knows them, and print it: it is told once, and not stored.
 
     viewer: everything, personal values masked. agent: one customer's values, for a purpose that is recorded. operator:
@@ -48,7 +53,7 @@ def create(name: str, role: str, days: int | None, path: str | None) -> None:
     from flows.web.tokens import create as make
 
     kind: Any = role
-    click.echo(make(load_config(path), name, kind, days=days))
+    click.echo(make(load_config(path), name, kind, days=days, by=by))
 
 
 @tokens.command("list", epilog=examples("touchstream tokens list", "touchstream tokens list --json"))
@@ -61,17 +66,18 @@ def list_tokens(as_json: bool, path: str | None) -> None:
 
     for each in known(load_config(path)):
         if as_json:
-            print_json({**{name: getattr(each, name) for name in each.__struct_fields__}, "state": state_of(each)})
+            print_json({name: getattr(each, name) for name in each.__struct_fields__} | {"state": state_of(each)})
         else:
             click.echo(f"{each.id}  {each.name:24}{each.role:10}{rfc3339(each.created)}  {state_of(each)}")
 
 
 @tokens.command(epilog=examples("touchstream tokens revoke 5f0c9a7d21be"))
 @click.argument("id")
+@_by
 @with_config
-def revoke(id: str, path: str | None) -> None:
+def revoke(id: str, by: str, path: str | None) -> None:
     """Let nobody in by the token ID any more, from the next request on; sessions that it began end, too."""
     from flows.web.tokens import revoke as take_back
 
-    token = take_back(load_config(path), id)
+    token = take_back(load_config(path), id, by=by)
     click.echo(f"revoked {token.id} of {token.name}")

@@ -60,17 +60,20 @@ class Process:
         self._judge: Callable[[], list[str]] = list
         self._server: HealthServer | None = None
         self._stopped = threading.Event()
+        self._tamed = False
         self._undo: list[Callable[[], object]] = []
 
     @classmethod
-    def start(cls, name: str, config: Config, *, stall_seconds: float = STALL_SECONDS) -> Process:
-        """Set everything up. Raises `ConfigError` for an open Bytewax port or a metrics port in use."""
+    def start(cls, name: str, config: Config, *, stall_seconds: float = STALL_SECONDS, tamed: bool = True) -> Process:
+        """Set everything up. Not ``tamed``: the collector is left as it is, for what makes many cycles. Raises
+        `ConfigError` for an open Bytewax port or a metrics port in use."""
         refuse_open_port(os.environ)
         logs.setup(config.log)
         process = cls(name, config, stall_seconds=stall_seconds)
         process._serve(config)
         process._handle_signals()
-        process._tame_collector()
+        if tamed:
+            process._tame_collector()
         facts = build_info(name)
         # When a metric was made says nothing that the start of the process does not, and doubles what is scraped.
         disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -90,7 +93,7 @@ class Process:
 
     def ready(self, ready: bool, why: str = "") -> None:
         """Say whether this process does its work, and if not, why."""
-        if ready and not self._ready:
+        if ready and not self._ready and self._tamed:
             gc.freeze()  # what a flow has built up by now stays
         self._ready, self._why = ready, why
 
@@ -161,6 +164,7 @@ class Process:
             os._exit(1)
 
     def _tame_collector(self) -> None:
+        self._tamed = True
         before = gc.get_threshold()
         gc.collect()
         gc.freeze()

@@ -24,7 +24,7 @@ FLOW = "kpis"
 PACE = 0.4
 
 _partial = msgspec.json.Decoder(Partial)
-_states = msgspec.msgpack.Decoder(State)
+state_of = msgspec.msgpack.Decoder(State).decode
 _windows = msgspec.msgpack.Decoder(Window)
 
 
@@ -100,7 +100,7 @@ class Scoreboard:
         return Output(message.offset(), self._alerts, 0, alert.kind.encode(), msgspec.json.encode(alert))
 
     def _open(self, number: int, start: Start, stored: Stored) -> None:
-        state = _states.decode(stored.state) if stored.state else State()
+        state = state_of(stored.state) if stored.state else State()
         self._boards[number] = Board(state, self._minutes(number, state.clock // MINUTE))
         self._starts[number], self._stored[number] = start, stored.r
 

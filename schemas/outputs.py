@@ -201,7 +201,9 @@ class Alias(msgspec.Struct, omit_defaults=True):
 
 class Audit(msgspec.Struct, omit_defaults=True):
     """What came of an operator's command: ``applied``, or ``refused`` (``why`` says why); then, of an erasure, one
-    ``erased`` per customer once its state is gone: ``counts`` says of what how many.
+    ``erased`` per customer once its state is gone: ``counts`` says of what how many. One that came through the web
+    service was ``asked`` for before, and a ``look`` there at a customer's values was ``shown`` (``why``: which of its
+    answers).
 
     ``by`` and ``reason`` are the operator's words; ``ids`` the tokens that the command names, ``customers`` who holds
     them now.

@@ -4,32 +4,63 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from importlib.util import find_spec
 from typing import Final
 
 import redis
 import uvicorn
+from confluent_kafka import KafkaException
 from fastapi import FastAPI
+from starlette.responses import JSONResponse, Response
 
+from flows.admin import admin_client
+from flows.health import Report
 from flows.process import Process
-from flows.web import access
+from flows.running import ANSWER_SECONDS, redis_answers
+from flows.web import access, api, login
+from flows.web.audit import Auditor
 from flows.web.gate import Gate
+from flows.web.people import People
+from flows.web.shop import Shop
+from operators import metrics
 from schemas.config import Config
 from state.connection import connect
 
 log = logging.getLogger(__name__)
+NAME: Final = "dashboard"
 #: Left of the time to drain for what comes after the last answer (seconds).
 _REST: Final = 2
 
 
-def build(config: Config, client: redis.Redis | None = None) -> FastAPI:
-    """The service as an ASGI application; ``client``: its Redis, else one of its own."""
-    client = client or connect(config)
-    app = FastAPI(title="touchstream", docs_url=None, redoc_url=None)
+def build(config: Config, client: redis.Redis | None = None, process: Process | None = None) -> FastAPI:
+    """The service as an ASGI application; ``client``: its Redis, else one of its own; ``process``: asked for health.
+
+    ``app.state.people`` and ``app.state.shop`` are what routes and pages ask.
+    """
+    client = client or connect(config, metrics.redis_observer(NAME))
+    auditor = Auditor(config)
+    guard = access.Guard(config, client)
+    app = FastAPI(title="touchstream", docs_url=None, redoc_url=None, openapi_url=None)
+    app.state.people, app.state.shop = People(config, client, auditor), Shop(config, client, auditor)
+    if process is not None:
+        _add_health(app, process)
+    login.install(app, guard, config.dashboard)
+    app.mount("/v1", api.build(app.state.people, app.state.shop))
     _add_screens(app, config)
-    app.add_middleware(Gate, guard=access.Guard(config, client))
+    app.add_middleware(Gate, guard=guard, settings=config.dashboard)
     return app
+
+
+def _add_health(app: FastAPI, process: Process) -> None:
+    for path, question in (("/healthz", process.health), ("/readyz", process.readiness)):
+        app.add_api_route(path, partial(_reported, question), include_in_schema=False)
+
+
+def _reported(question: Callable[[], Report]) -> Response:
+    report = question()
+    return JSONResponse(report.facts, 200 if report.good else 503)
 
 
 def _add_screens(app: FastAPI, config: Config) -> None:
@@ -45,12 +76,37 @@ def serve(config: Config) -> int:
     """Serve until SIGTERM; the exit code of the process. Raises `ConfigError` before it listens."""
     with connect(config) as client:
         access.refuse_open(config, client)
-    process = Process.start("dashboard", config)
+    process = Process.start(NAME, config, tamed=False)
+    process.judge(partial(_problems, config))
+    _hush()
     try:
         _Server(process, config).run()
     finally:
         process.stop()
     return 0
+
+
+def _problems(config: Config) -> list[str]:
+    """Why requests cannot be answered."""
+    found = [] if redis_answers(config) else [f"redis: does not answer within {ANSWER_SECONDS:.0f} s"]
+    try:
+        admin_client(config).list_topics(timeout=ANSWER_SECONDS)
+    except KafkaException:
+        found.append(f"kafka: does not answer within {ANSWER_SECONDS:.0f} s")
+    return found
+
+
+def _hush() -> None:
+    """Let nobody log what URLs and errors of requests say: they may name people."""
+    for name in ("uvicorn", "uvicorn.error", "nicegui", "socketio", "engineio", "asyncio"):
+        logging.getLogger(name).addFilter(_discreet)
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+
+
+def _discreet(record: logging.LogRecord) -> bool:
+    """Only where it comes from, and the error, whose text the log withholds."""
+    record.msg, record.args = f"{record.module}:{record.lineno} has something to say", ()
+    return True
 
 
 class _Server(uvicorn.Server):
@@ -60,7 +116,7 @@ class _Server(uvicorn.Server):
         settings = config.dashboard
         super().__init__(
             uvicorn.Config(
-                build(config),
+                build(config, process=process),
                 host=settings.host,
                 port=settings.port,
                 access_log=False,  # URLs may name people

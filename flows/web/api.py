@@ -1,0 +1,281 @@
+"""The read API, and the little that operators change through it; docs/dashboard.md.
+
+An application of its own, mounted at ``/v1``: it answers everything there, also what is not found, in JSON.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Annotated, Any, Final, Literal, TypeVar
+from urllib.parse import unquote
+
+import msgspec
+from confluent_kafka import KafkaException
+from fastapi import Depends, FastAPI, Header, Path, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
+from redis import RedisError
+from starlette.exceptions import HTTPException
+
+from flows.process import build_info
+from flows.web import access, answers
+from flows.web.access import Refusal, Who
+from flows.web.document import Known, describe
+from flows.web.people import People
+from flows.web.shop import Shop
+from flows.why import Overdue
+from schemas.commands import Op
+from schemas.errors import NoCustomer, TouchstreamError
+from state.access import Role
+
+T = TypeVar("T")
+log = logging.getLogger(__name__)
+#: Bytes of a body; the largest that is asked for is far smaller.
+LARGEST: Final = 65_536
+#: Words for each code. They never repeat what was asked for: that may name a person.
+TEXTS: Final = {
+    "sign_in": "send a token (Authorization: Bearer ...), or sign in at /login",
+    "no_token": "no such token, or it was revoked or has expired; or the session has ended",
+    "role": "the role of this token may not do this",
+    "csrf": "send X-CSRF-Token, as GET /v1/me tells it",
+    "foreign_origin": "another site's page has sent this",
+    "not_this_host": "not a host name that this service answers to (dashboard.hosts)",
+    "too_many": "too many requests with this token; Retry-After says when to come again",
+    "no_audit": "Kafka did not take the record for the audit, so nothing is shown or done",
+    "busy": "too many are asking why at this moment",
+    "no_customer": "nobody here: not known, never seen, junk, or not decided on",
+    "erased": "the customer was erased; nothing is kept",
+    "overdue": "topics are too long to be read within dashboard.why_seconds; ask about a later decision",
+    "no_play": "no such play is in force",
+    "no_such_token": "there is no such token",
+    "name_taken": "a token that holds has this name",
+    "refused": "this cannot be done: the identifiers are one and the same, or no hub, or too many meet there",
+    "not_valid": "not as documented: see /v1/openapi.json",
+    "too_large": "the body is too large",
+    "not_found": "there is no such path",
+    "method": "not a method of this path",
+    "unavailable": "Redis or Kafka does not answer",
+    "failed": "an error of this service; its log says which",
+}
+_CUSTOMER: Final = ((404, "Nobody has this id or identifier."), (410, "The customer was erased."))
+_NOT_VALID: Final = (422, "The request is not as documented here.")
+
+
+def problem(status: int, code: str, at: str = "", **headers: str) -> Response:
+    """An answer that says what went wrong; ``at``: in which part of the request."""
+    text = TEXTS[code] + (f" (at {at})" if at else "")
+    body = msgspec.json.encode(answers.Problem(code, text))
+    return Response(body, status, media_type="application/json", headers=headers)
+
+
+def build(people: People, shop: Shop) -> FastAPI:
+    """The application."""
+    api = FastAPI(docs_url=None, redoc_url=None, openapi_url="/openapi.json")
+    known = Known()
+    _reading(api, known, people, shop)
+    _deciding(api, known, shop)
+    _giving(api, known, shop)
+    api.openapi = describe(api, known, build_info("dashboard")["version"])  # type: ignore[method-assign]
+    _failing(api)
+    return api
+
+
+def _reading(api: FastAPI, known: Known, people: People, shop: Shop) -> None:
+    subject = Path(description="A customer id, old or new, or namespace:value.", max_length=500)
+    said = Header(
+        alias="Purpose",
+        description="Why values are looked at unmasked, which takes the role agent and is recorded. UTF-8, or percent-"
+        "encoded; 3 to 500 characters.",
+        min_length=3,
+        max_length=500,
+    )
+
+    @api.get("/me", **known.said(answers.Me))
+    def me(request: Request) -> Response:
+        """Whom the service takes you for."""
+        who = access.who(request)
+        return answer(answers.Me(who.name, who.role, who.csrf))
+
+    @api.get("/customers/{subject}", **known.said(answers.Customer, *_CUSTOMER, _NOT_VALID))
+    def customer(
+        request: Request, subject: Annotated[str, subject], purpose: Annotated[str | None, said] = None
+    ) -> Response:
+        """One customer: who it is and why, how it stands, and what was decided."""
+        return answer(people.customer(access.who(request), subject, _purpose(purpose)))
+
+    @api.post(
+        "/customers/lookup",
+        **known.said(answers.Customer, *_CUSTOMER, _NOT_VALID, _TOO_LARGE),
+        **known.asked(answers.Asked),
+    )
+    def lookup(request: Request, body: Annotated[bytes, Depends(_body)]) -> Response:
+        """The same, asked for in the body, so that no URL holds a personal value."""
+        asked = _decoded(body, answers.Asked)
+        return answer(people.customer(access.who(request), asked.customer, asked.purpose))
+
+    @api.get("/customers/{subject}/decisions", **known.said(answers.Decisions, *_CUSTOMER, _NOT_VALID))
+    def decisions(subject: Annotated[str, subject]) -> Response:
+        """The latest decisions on a customer."""
+        return answer(people.decisions(subject))
+
+    @api.get(
+        "/customers/{subject}/why",
+        **known.said(answers.WhyAnswer, *_CUSTOMER, _NOT_VALID, (504, "Topics are too long to be read in time.")),
+    )
+    def why(
+        request: Request,
+        subject: Annotated[str, subject],
+        play: Annotated[
+            str | None, Query(description="Its latest decision, or what it waits for.", max_length=48)
+        ] = None,
+        decision: Annotated[str | None, Query(description="A decision, by its id.", max_length=100)] = None,
+        purpose: Annotated[str | None, said] = None,
+    ) -> Response:
+        """Why a play has spoken or not; of neither play nor decision: the latest decision."""
+        who = access.who(request)
+        return answer(people.why(who, subject, play=play, decision=decision, purpose=_purpose(purpose)))
+
+    @api.get("/plays", **known.said(answers.Plays))
+    def plays() -> Response:
+        """The plays in force."""
+        return answer(shop.plays())
+
+    @api.get("/segments", **known.said(answers.Segments))
+    def segments() -> Response:
+        """The segments in force, and how many customers are in each."""
+        return answer(shop.segments())
+
+
+def _deciding(api: FastAPI, known: Known, shop: Shop) -> None:
+    operator = Depends(_needs("operator"))
+    wait = Query(description="Seconds to wait for what comes of it.", ge=0, le=30)
+
+    @api.post(
+        "/identity/{op}",
+        **known.said(answers.Carried, *_CUSTOMER, _NOT_VALID, _TOO_LARGE, s202=answers.Carried, s409=answers.Carried),
+        **known.asked(answers.IdentityOrder),
+    )
+    def identity(
+        op: Op,
+        body: Annotated[bytes, Depends(_body)],
+        who: Annotated[Who, operator],
+        wait: Annotated[float, wait] = 10.0,
+    ) -> Response:
+        """Merge or split two, release a hub, or erase a customer. 202: not carried out yet, but it will be."""
+        order = _decoded(body, answers.IdentityOrder)
+        carried = shop.decide(who, op, order.identifiers, order.reason, wait)
+        refused = any([each.outcome == "refused" for each in carried.audit])
+        return answer(carried, 409 if refused else 200 if carried.done else 202)
+
+    @api.post(
+        "/plays/{verb}",
+        **known.said(answers.Reached, _NOT_VALID, _TOO_LARGE, (404, "No such play is in force.")),
+        **known.asked(answers.PlaysOrder),
+    )
+    def hold(
+        verb: Literal["pause", "resume"], body: Annotated[bytes, Depends(_body)], who: Annotated[Who, operator]
+    ) -> Response:
+        """Stop plays at once, or let them speak again."""
+        order = _decoded(body, answers.PlaysOrder)
+        return answer(shop.hold(who, verb, order.plays, order.reason))
+
+
+def _giving(api: FastAPI, known: Known, shop: Shop) -> None:
+    admin = Depends(_needs("admin"))
+
+    @api.get("/tokens", dependencies=[admin], **known.said(answers.TokenList))
+    def tokens() -> Response:
+        """All tokens, without what they say."""
+        return answer(shop.tokens())
+
+    @api.post(
+        "/tokens",
+        status_code=201,
+        **known.said(None, _NOT_VALID, _TOO_LARGE, (409, "A token that holds has this name."), s201=answers.NewToken),
+        **known.asked(answers.TokenOrder),
+    )
+    def create(body: Annotated[bytes, Depends(_body)], who: Annotated[Who, admin]) -> Response:
+        """Create a token."""
+        return answer(shop.new_token(who, _decoded(body, answers.TokenOrder)), 201)
+
+    @api.delete("/tokens/{id}", **known.said(answers.TokenKnown, _NOT_VALID, (404, "There is no such token.")))
+    def revoke(id: Annotated[str, Path(max_length=64)], who: Annotated[Who, admin]) -> Response:
+        """Let nobody in by this token any more; sessions that it began end, too."""
+        return answer(shop.revoke_token(who, id))
+
+
+_TOO_LARGE: Final = (413, "The body is too large.")
+
+
+def answer(value: msgspec.Struct, status: int = 200) -> Response:
+    """A struct as JSON."""
+    return Response(msgspec.json.encode(value), status, media_type="application/json")
+
+
+async def _body(request: Request) -> bytes:
+    found = bytearray()
+    async for chunk in request.stream():
+        found += chunk
+        if len(found) > LARGEST:
+            raise Refusal(413, "too_large")
+    return bytes(found)
+
+
+def _decoded(body: bytes, kind: type[T]) -> T:
+    """Raises `Refusal` that names the place, never the value."""
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        raise Refusal(422, "not_valid") from None
+
+
+def _purpose(header: str | None) -> str | None:
+    """What a header says, which travels as bytes: UTF-8 or percent-encoded. Raises `Refusal`."""
+    if header is None:
+        return None
+    try:
+        said = unquote(header.encode("latin-1").decode("utf-8"), errors="strict").strip()
+    except UnicodeError:
+        raise Refusal(422, "not_valid") from None
+    if len(said) < 3:
+        raise Refusal(422, "not_valid")
+    return said
+
+
+def _needs(role: Role) -> Callable[[Request], Who]:
+    def check(request: Request) -> Who:
+        who = access.who(request)
+        if not who.may(role):
+            raise Refusal(403, "role")
+        return who
+
+    return check
+
+
+def _failing(api: FastAPI) -> None:
+    def on(kind: type[Exception], tell: Callable[[Any], Response]) -> None:
+        async def handler(request: Request, error: Exception) -> Response:
+            return tell(error)
+
+        api.add_exception_handler(kind, handler)
+
+    on(Refusal, lambda error: problem(error.status, error.code, **error.headers))
+    on(NoCustomer, lambda error: problem(410, "erased") if error.erased else problem(404, "no_customer"))
+    on(Overdue, lambda error: problem(504, "overdue"))
+    on(
+        RequestValidationError,
+        lambda error: problem(422, "not_valid", ".".join(map(str, error.errors()[0]["loc"][:2]))),
+    )
+    on(HTTPException, _of_path)
+    for kind in (RedisError, KafkaException, TouchstreamError):
+        on(kind, _unavailable)
+
+
+def _unavailable(error: Exception) -> Response:
+    log.warning("a request could not be answered", exc_info=error)
+    return problem(503, "unavailable")
+
+
+def _of_path(error: HTTPException) -> Response:
+    code = {404: "not_found", 405: "method"}.get(error.status_code, "not_valid")
+    return problem(error.status_code, code, **(error.headers or {}))
