@@ -32,8 +32,8 @@ READ: Final = {
 }  # fmt: skip
 #: Seconds that are remembered one by one.
 KEPT: Final = 3_600
-#: What is listed, the newest of each; and of how many scores the distribution is shown.
-LISTED, SCORED = 60, 10_000
+#: What is listed, the newest of each; and of so many customers, the latest that were heard of, the score is known.
+LISTED, CUSTOMERS = 60, 10_000
 #: How often (ms) levels are noted for their course over the hour.
 _NOTED: Final = 10_000
 SO_FAR: Final = b"0/0"
@@ -49,6 +49,7 @@ class _At(Protocol):
         """When (ms)."""
 
 
+T = TypeVar("T")
 Dated = TypeVar("Dated", bound=_At)
 
 
@@ -74,13 +75,15 @@ class Stopped(NamedTuple):
 
 
 class Scored(NamedTuple):
-    """What a score says that is shown of many."""
+    """What a score says that is shown."""
 
+    at: int
     probability: float
     band: str
     stage: str
     segment: str
     value: float | None
+    reasons: Mapping[str, float]
 
 
 class Learned(NamedTuple):
@@ -110,11 +113,13 @@ class _Decision(msgspec.Struct):
 
 
 class _Score(msgspec.Struct):
+    customer: str
     probability: float
     band: str
     stage: str = ""
     rfm_segment: str = ""
     clv: float | None = None
+    reasons: dict[str, float] = {}
 
 
 _kpis = msgspec.json.Decoder(Kpis)
@@ -129,7 +134,8 @@ _models = msgspec.json.Decoder(Content)
 class Known:
     """``seconds``: what happened, by Unix second; ``hour`` the sum of them; ``since`` when (ms) they begin;
     ``so_far`` the last record of all that has happened, ``told`` when (ms) the broker got it; ``seen`` when each source
-    was last heard of; ``active``: customers, by the start of the minute (ms)."""
+    was last heard of; ``active``: customers, by the start of the minute (ms). By customer, of the latest ones:
+    ``scores``, and ``news``: when (ms) there was any."""
 
     def __init__(self) -> None:
         self.seconds: dict[int, Counts] = {}
@@ -143,7 +149,8 @@ class Known:
         self.triggers: deque[Fired] = deque(maxlen=LISTED)
         self.decisions: deque[Stopped] = deque(maxlen=LISTED)
         self.alerts: deque[Alert] = deque(maxlen=LISTED)
-        self.scores: deque[Scored] = deque(maxlen=SCORED)
+        self.scores: dict[str, Scored] = {}
+        self.news: dict[str, int] = {}
         self.models: deque[Learned] = deque(maxlen=500)
         self._flat: dict[tuple[str, str], float] | None = None
         self._take = {
@@ -246,17 +253,21 @@ class Known:
         data = _triggers.decode(value).data
         latency = max(0, at - data.touchpoint_ts) if data.touchpoint_ts else None
         self.triggers.append(Fired(at, data.play, data.channel, data.customer, latency))
+        _renew(self.news, data.customer, at)
         if latency is not None:
             self._add(at, "latency", str(bucket(latency)))
 
     def _decision(self, key: bytes, value: bytes, at: int) -> None:
         decision = _decisions.decode(value)
+        _renew(self.news, decision.customer, at)
         if decision.outcome != "emitted":
             self.decisions.append(Stopped(at, decision.play, decision.outcome, decision.code or "", decision.customer))
 
     def _score(self, key: bytes, value: bytes, at: int) -> None:
         score = _scores.decode(value)
-        self.scores.append(Scored(score.probability, score.band, score.stage, score.rfm_segment, score.clv))
+        found = Scored(at, score.probability, score.band, score.stage, score.rfm_segment, score.clv, score.reasons)
+        _renew(self.scores, score.customer, found)
+        _renew(self.news, score.customer, at)
 
     def _alert(self, key: bytes, value: bytes, at: int) -> None:
         self.alerts.append(msgspec.structs.replace(_alerts.decode(value), at=at))
@@ -273,6 +284,14 @@ class Known:
         for counts in (self.seconds.setdefault(at // 1000, {}), self.hour):
             of_kind = counts.setdefault(kind, {})
             of_kind[name] = of_kind.get(name, 0) + by
+
+
+def _renew(known: dict[str, T], customer: str, value: T) -> None:
+    """Note what is the latest of a customer; whoever was not heard of for longest is forgotten."""
+    known.pop(customer, None)
+    known[customer] = value
+    if len(known) > CUSTOMERS:
+        del known[next(iter(known))]
 
 
 def newest(found: Iterable[Dated]) -> list[Dated]:

@@ -119,6 +119,8 @@ class _Server(uvicorn.Server):
                 build(config, process=process),
                 host=settings.host,
                 port=settings.port,
+                loop="asyncio",  # uvloop takes signals away from the process
+                ws_per_message_deflate=False,  # the same few bytes to all, which each would compress anew
                 access_log=False,  # URLs may name people
                 log_config=None,
                 server_header=False,

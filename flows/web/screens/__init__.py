@@ -7,12 +7,13 @@ import contextlib
 from collections.abc import AsyncIterator
 from typing import Any, Final
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
 from nicegui import ui
 from starlette.websockets import WebSocket
 
+from flows.web.access import who
 from flows.web.feed import Feed
-from flows.web.screens import churn, frame, overview, plays, quality
+from flows.web.screens import churn, customers, frame, overview, plays, quality
 from flows.web.screens.live import Hub
 from schemas.config import Config
 
@@ -39,7 +40,7 @@ def install(app: FastAPI, feed: Feed, config: Config) -> None:
 
     for name, path, title, module in _LIVE:
         _add(name, path, title, module)
-    frame.serve_assets()
+    customers.install(app.state.people, feed)
     _run_beside(app, feed, hub)
     ui.run_with(
         app, title="touchstream", dark=None, tailwind=False, binding_refresh_interval=None, reconnect_timeout=30.0,
@@ -49,8 +50,8 @@ def install(app: FastAPI, feed: Feed, config: Config) -> None:
 
 def _add(name: str, path: str, title: str, module: Any) -> None:
     @ui.page(path, title=title)
-    def screen() -> None:
-        frame.page(path, title, module.LAYOUT, live=name)
+    def screen(request: Request) -> None:
+        frame.page(path, title, module.LAYOUT, who(request), live=name)
 
 
 def _run_beside(app: FastAPI, feed: Feed, hub: Hub) -> None:

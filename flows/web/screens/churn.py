@@ -27,16 +27,18 @@ LAYOUT: Final = parts.join(
     [
         parts.tag("div", data_html="tiles"),
         parts.grid(
-            parts.card("Probability to leave", "probability", "of the latest scores", "two", "Distribution of scores"),
+            parts.card(
+                "Probability to leave", "probability", "of customers scored lately", "two", "Distribution of scores"
+            ),
             parts.card("Bands", "bands", "customers now"),
             parts.card(
                 "Value at risk", "at_risk", "what customers of the high band have spent", "two", "Value at risk"
             ),
-            parts.card("Buyers by recency, frequency and value", "segments", "of the latest scores"),
+            parts.card("Buyers by recency, frequency and value", "segments", "of customers scored lately"),
             parts.card(
                 "How good the model is", "quality", "area under the ROC curve, as published", "two", "AUC over time"
             ),
-            parts.card("Stages", "stages", "of the latest scores"),
+            parts.card("Stages", "stages", "of customers scored lately"),
             parts.card("Models", "models", "the newest of each", "all"),
             parts.card("Drift, and what became of models", "drift", "", "all"),
         ),
@@ -50,8 +52,8 @@ def view(known: Known, now: int) -> View:
         {
             "tiles": _tiles(known),
             "bands": _bands(known),
-            "segments": _shares(score.segment for score in known.scores),
-            "stages": _shares(score.stage for score in known.scores),
+            "segments": _shares(score.segment for score in known.scores.values()),
+            "stages": _shares(score.stage for score in known.scores.values()),
             "models": _models(known),
             "drift": alerts(
                 [each for each in newest(known.alerts) if each.kind.startswith("model_")][:8],
@@ -66,7 +68,7 @@ def _tiles(known: Known) -> Html:
     bands = known.so_far.bands if known.so_far else {}
     customers, high = sum(bands.values()), bands.get("high", 0)
     model = known.models[-1] if known.models else None
-    values = sorted([score.value for score in known.scores if score.value is not None])
+    values = sorted([score.value for score in known.scores.values() if score.value is not None])
     part = f"{parts.share(high / customers)} are in the high band" if customers else "the high band"
     return parts.tiles(
         parts.tile("Customers with a score", parts.short(customers), "", "now"),
@@ -109,8 +111,8 @@ def _shares(names: Iterable[str]) -> Html:
 
 
 def _probability(known: Known) -> Chart:
-    counts = Counter(min(LEVELS - 1, int(score.probability * LEVELS)) for score in known.scores)
-    bands = {min(LEVELS - 1, int(score.probability * LEVELS)): score.band for score in known.scores}
+    counts = Counter(min(LEVELS - 1, int(score.probability * LEVELS)) for score in known.scores.values())
+    bands = {min(LEVELS - 1, int(score.probability * LEVELS)): score.band for score in known.scores.values()}
     names = [f"{100 * level // LEVELS} %" for level in range(LEVELS)]
     colours = [_BANDS.get(bands.get(level, ""), "var(--c1)") for level in range(LEVELS)]
     return charts.columns(names, [counts[level] for level in range(LEVELS)], "customers", colours)

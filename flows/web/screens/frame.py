@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
 import nicegui.elements.echart  # noqa: F401  registers ECharts, which pages draw with
-from nicegui import app, ui
+from nicegui import ui
 
+from flows.web.access import Who
 from flows.web.screens import parts
 from flows.web.screens.parts import Html
 
@@ -15,8 +18,8 @@ ASSETS: Final = Path(__file__).parent / "assets"
 #: Pages in the bar: path and name.
 PAGES: Final = {"/": "Overview", "/plays": "Plays", "/churn": "Churn", "/quality": "Quality", "/customers": "Customer"}
 #: Before anything is painted, so that nothing flashes.
-_HEAD: Final = """
-<link rel="stylesheet" href="/assets/style.css">
+_HEAD: Final = f"""
+<style>{(ASSETS / "style.css").read_text()}</style>
 <meta name="theme-color" content="#f6f7f9" media="(prefers-color-scheme: light)">
 <meta name="theme-color" content="#0c0e12" media="(prefers-color-scheme: dark)">
 <script>document.documentElement.dataset.theme = localStorage.theme ?? "system";</script>
@@ -42,20 +45,34 @@ class Live(ui.element, component="assets/live.js"):
         self.classes("screen")
 
 
-def serve_assets() -> None:
-    """The style sheet."""
-    app.add_static_files("/assets", ASSETS, max_cache_age=0)
-
-
-def page(path: str, title: str, body: Html, *, live: str = "") -> None:
+def page(path: str, title: str, body: Html, who: Who, *, live: str) -> None:
     """Put a page together: ``path`` is where in the bar it is, ``live`` the name it is pushed under."""
+    main = parts.tag("main", parts.tag("h1", title), body, id="figures", tabindex="-1")
+    _begin(title)
+    Live(live, parts.join([_bar(path, who, pill=True), main]))
+
+
+@contextmanager
+def still(path: str, title: str, who: Who) -> Iterator[None]:
+    """A page of NiceGUI's own elements, made inside."""
+    _begin(title)
+    with Live("", _bar(path, who, pill=False)), ui.element("main").props("id=figures tabindex=-1"):
+        yield
+
+
+def _sign_out(who: Who) -> Html:
+    sent_along = Html(f'<input type="hidden" name="csrf" value="{who.csrf}">')
+    button = parts.tag("button", "Sign out", class_="switch", type="submit", title=f"{who.name}, {who.role}")
+    return parts.tag("form", sent_along, button, method="post", action="/logout")
+
+
+def _begin(title: str) -> None:
     ui.add_head_html(_HEAD)
-    ui.page_title(f"{title} · touchstream")
+    ui.page_title(f"{title} - touchstream")
     ui.context.client.content.style("padding: 0; display: block")
-    Live(live, parts.join([_bar(path, pill=bool(live)), _main(title, body)]))
 
 
-def _bar(path: str, *, pill: bool) -> Html:
+def _bar(path: str, who: Who, *, pill: bool) -> Html:
     links = [parts.tag("a", name, href=at, aria_current="page" if at == path else None) for at, name in PAGES.items()]
     fresh = parts.tag(
         "div", parts.tag("i", ""), parts.tag("b", "Connecting"), parts.tag("time", ""), parts.tag("small", ""),
@@ -67,11 +84,8 @@ def _bar(path: str, *, pill: bool) -> Html:
         parts.tag("nav", *links, aria_label="Pages"),
         fresh if pill else "",
         parts.tag("button", _HALF, class_="switch", type="button", data_theme_switch=""),
+        _sign_out(who) if who.csrf else "",
     )
     banner = parts.tag("div", "", class_="banner", role="status", data_banner="", hidden="")
     skip = parts.tag("a", "Skip to the figures", href="#figures", class_="skip")
     return parts.tag("header", skip, inside, banner, class_="bar")
-
-
-def _main(title: str, body: Html) -> Html:
-    return parts.tag("main", parts.tag("h1", title), body, id="figures", tabindex="-1")

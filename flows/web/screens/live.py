@@ -8,6 +8,7 @@ A viewer who is slow to take them misses some and is sent the whole page instead
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 
@@ -17,6 +18,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from flows.web.feed import Feed, now_ms
 from flows.web.known import Known
 
+log = logging.getLogger(__name__)
 #: How often (seconds) pages are drawn, and how often they are though nothing is new: windows move on all the same.
 TICK, IDLE = 0.3, 1.0
 #: Messages that a viewer may be behind.
@@ -138,7 +140,11 @@ class Hub:
                         self._tell(board)
 
     def _tell(self, board: Board) -> None:
-        message = board.redraw(self._feed)
+        try:
+            message = board.redraw(self._feed)
+        except Exception as error:  # one page that cannot be drawn must not stop the others
+            log.error("a page cannot be drawn", exc_info=error)
+            return
         for viewer in board.viewers:
             viewer.tell(message, board.whole)
 

@@ -194,8 +194,12 @@ def card(title: str, place: str, note: str = "", kind: str = "", label: str = ""
         if label
         else tag("div", data_html=place)
     )
-    head = tag("header", tag("h2", title), tag("p", note) if note else "")
-    return tag("section", head, inside, class_=f"card {kind}".strip())
+    return tag("section", head(title, note), inside, class_=f"card {kind}".strip())
+
+
+def head(title: str, note: str) -> Html:
+    """What stands above a card."""
+    return tag("header", tag("h2", title), tag("p", note) if note else "")
 
 
 def grid(*cards: Html) -> Html:

@@ -31,9 +31,9 @@ LAYOUT: Final = parts.join(
         ),
         parts.tag(
             "p",
-            "Late is what came more than five minutes after it happened. A dead letter names its topic, since its source "
-            "could not be read. Identifiers that contradict each other are counted by topic alone, in the metric "
-            "touchstream_source_defects_total.",
+            "Late is what came more than five minutes after it happened. A dead letter names its topic, since its "
+            "source could not be read. Identifiers that contradict each other are counted by topic alone, in "
+            "the metric touchstream_source_defects_total.",
             class_="foot",
         ),
     ]

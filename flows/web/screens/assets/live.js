@@ -36,10 +36,10 @@ function coloured(option) {
 }
 
 export default {
-  template: "<div></div>",
+  template: "<div><div ref='place'></div><slot></slot></div>",
   props: { page: String, layout: String },
   mounted() {
-    this.$el.innerHTML = this.layout;
+    this.$refs.place.innerHTML = this.layout;
     this.charts = new Map();
     this.held = new Map();
     this.tries = 0;
@@ -52,6 +52,8 @@ export default {
     this.redraw = () => this.charts.forEach((known) => this.draw(known));
     this.dark.addEventListener("change", this.redraw);
     this.label();
+    this.changes = new MutationObserver(() => this.$el.querySelector("time:is([data-at], [data-ago]):empty") && this.tick());
+    this.changes.observe(this.$el, { childList: true, subtree: true });
     this.timer = setInterval(() => this.tick(), 1000);
     if (this.page) this.connect();
     this.tick();
@@ -60,6 +62,7 @@ export default {
     clearInterval(this.timer);
     this.dark.removeEventListener("change", this.redraw);
     this.observer.disconnect();
+    this.changes.disconnect();
     this.charts.forEach(({ chart }) => chart.dispose());
     this.gone = true;
     this.socket?.close();
