@@ -92,8 +92,10 @@ class Guard:
         if scheme:
             token = self.store.find(bearer.strip()) if scheme.lower() == "bearer" else None
             return _let_in(token)
-        if cookie := self.cookie_of(headers):
-            return _let_in(self.store.signed_in(cookie))._replace(csrf=csrf(cookie))
+        cookie = self.cookie_of(headers)
+        token = self.store.signed_in(cookie) if cookie else None
+        if token is not None and _holds(token):
+            return _let_in(token)._replace(csrf=csrf(cookie))
         if self._open(headers):
             return ANYBODY
         raise Refusal(401, "sign_in")

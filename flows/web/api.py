@@ -68,6 +68,45 @@ def problem(status: int, code: str, at: str = "", **headers: str) -> Response:
     return Response(body, status, media_type="application/json", headers=headers)
 
 
+async def _body(request: Request) -> bytes:
+    found = bytearray()
+    async for chunk in request.stream():
+        found += chunk
+        if len(found) > LARGEST:
+            raise Refusal(413, "too_large")
+    return bytes(found)
+
+
+def _needs(role: Role) -> Callable[[Request], Who]:
+    def check(request: Request) -> Who:
+        who = access.who(request)
+        if not who.may(role):
+            raise Refusal(403, "role")
+        return who
+
+    return check
+
+
+#: What routes are given.
+Subject = Annotated[str, Path(description="A customer id, old or new, or namespace:value.", max_length=500)]
+Purpose = Annotated[
+    str | None,
+    Header(
+        alias="Purpose",
+        description="Why values are looked at unmasked, which takes the role agent and is recorded. UTF-8, or percent-"
+        "encoded; 3 to 500 characters.",
+        min_length=3,
+        max_length=500,
+    ),
+]
+PlayName = Annotated[str | None, Query(description="Its latest decision, or what it waits for.", max_length=48)]
+DecisionId = Annotated[str | None, Query(description="A decision, by its id.", max_length=100)]
+Wait = Annotated[float, Query(description="Seconds to wait for what comes of it.", ge=0, le=30)]
+Body = Annotated[bytes, Depends(_body)]
+Operator = Annotated[Who, Depends(_needs("operator"))]
+Admin = Annotated[Who, Depends(_needs("admin"))]
+
+
 def build(people: People, shop: Shop) -> FastAPI:
     """The application."""
     api = FastAPI(docs_url=None, redoc_url=None, openapi_url="/openapi.json")
@@ -81,15 +120,6 @@ def build(people: People, shop: Shop) -> FastAPI:
 
 
 def _reading(api: FastAPI, known: Known, people: People, shop: Shop) -> None:
-    subject = Path(description="A customer id, old or new, or namespace:value.", max_length=500)
-    said = Header(
-        alias="Purpose",
-        description="Why values are looked at unmasked, which takes the role agent and is recorded. UTF-8, or percent-"
-        "encoded; 3 to 500 characters.",
-        min_length=3,
-        max_length=500,
-    )
-
     @api.get("/me", **known.said(answers.Me))
     def me(request: Request) -> Response:
         """Whom the service takes you for."""
@@ -97,9 +127,7 @@ def _reading(api: FastAPI, known: Known, people: People, shop: Shop) -> None:
         return answer(answers.Me(who.name, who.role, who.csrf))
 
     @api.get("/customers/{subject}", **known.said(answers.Customer, *_CUSTOMER, _NOT_VALID))
-    def customer(
-        request: Request, subject: Annotated[str, subject], purpose: Annotated[str | None, said] = None
-    ) -> Response:
+    def customer(request: Request, subject: Subject, purpose: Purpose = None) -> Response:
         """One customer: who it is and why, how it stands, and what was decided."""
         return answer(people.customer(access.who(request), subject, _purpose(purpose)))
 
@@ -108,13 +136,13 @@ def _reading(api: FastAPI, known: Known, people: People, shop: Shop) -> None:
         **known.said(answers.Customer, *_CUSTOMER, _NOT_VALID, _TOO_LARGE),
         **known.asked(answers.Asked),
     )
-    def lookup(request: Request, body: Annotated[bytes, Depends(_body)]) -> Response:
+    def lookup(request: Request, body: Body) -> Response:
         """The same, asked for in the body, so that no URL holds a personal value."""
         asked = _decoded(body, answers.Asked)
         return answer(people.customer(access.who(request), asked.customer, asked.purpose))
 
     @api.get("/customers/{subject}/decisions", **known.said(answers.Decisions, *_CUSTOMER, _NOT_VALID))
-    def decisions(subject: Annotated[str, subject]) -> Response:
+    def decisions(subject: Subject) -> Response:
         """The latest decisions on a customer."""
         return answer(people.decisions(subject))
 
@@ -124,12 +152,10 @@ def _reading(api: FastAPI, known: Known, people: People, shop: Shop) -> None:
     )
     def why(
         request: Request,
-        subject: Annotated[str, subject],
-        play: Annotated[
-            str | None, Query(description="Its latest decision, or what it waits for.", max_length=48)
-        ] = None,
-        decision: Annotated[str | None, Query(description="A decision, by its id.", max_length=100)] = None,
-        purpose: Annotated[str | None, said] = None,
+        subject: Subject,
+        play: PlayName = None,
+        decision: DecisionId = None,
+        purpose: Purpose = None,
     ) -> Response:
         """Why a play has spoken or not; of neither play nor decision: the latest decision."""
         who = access.who(request)
@@ -147,9 +173,6 @@ def _reading(api: FastAPI, known: Known, people: People, shop: Shop) -> None:
 
 
 def _deciding(api: FastAPI, known: Known, shop: Shop) -> None:
-    operator = Depends(_needs("operator"))
-    wait = Query(description="Seconds to wait for what comes of it.", ge=0, le=30)
-
     @api.post(
         "/identity/{op}",
         **known.said(answers.Carried, *_CUSTOMER, _NOT_VALID, _TOO_LARGE, s202=answers.Carried, s409=answers.Carried),
@@ -157,9 +180,9 @@ def _deciding(api: FastAPI, known: Known, shop: Shop) -> None:
     )
     def identity(
         op: Op,
-        body: Annotated[bytes, Depends(_body)],
-        who: Annotated[Who, operator],
-        wait: Annotated[float, wait] = 10.0,
+        body: Body,
+        who: Operator,
+        wait: Wait = 10.0,
     ) -> Response:
         """Merge or split two, release a hub, or erase a customer. 202: not carried out yet, but it will be."""
         order = _decoded(body, answers.IdentityOrder)
@@ -172,19 +195,15 @@ def _deciding(api: FastAPI, known: Known, shop: Shop) -> None:
         **known.said(answers.Reached, _NOT_VALID, _TOO_LARGE, (404, "No such play is in force.")),
         **known.asked(answers.PlaysOrder),
     )
-    def hold(
-        verb: Literal["pause", "resume"], body: Annotated[bytes, Depends(_body)], who: Annotated[Who, operator]
-    ) -> Response:
+    def hold(verb: Literal["pause", "resume"], body: Body, who: Operator) -> Response:
         """Stop plays at once, or let them speak again."""
         order = _decoded(body, answers.PlaysOrder)
         return answer(shop.hold(who, verb, order.plays, order.reason))
 
 
 def _giving(api: FastAPI, known: Known, shop: Shop) -> None:
-    admin = Depends(_needs("admin"))
-
-    @api.get("/tokens", dependencies=[admin], **known.said(answers.TokenList))
-    def tokens() -> Response:
+    @api.get("/tokens", **known.said(answers.TokenList))
+    def tokens(who: Admin) -> Response:
         """All tokens, without what they say."""
         return answer(shop.tokens())
 
@@ -194,12 +213,12 @@ def _giving(api: FastAPI, known: Known, shop: Shop) -> None:
         **known.said(None, _NOT_VALID, _TOO_LARGE, (409, "A token that holds has this name."), s201=answers.NewToken),
         **known.asked(answers.TokenOrder),
     )
-    def create(body: Annotated[bytes, Depends(_body)], who: Annotated[Who, admin]) -> Response:
+    def create(body: Body, who: Admin) -> Response:
         """Create a token."""
         return answer(shop.new_token(who, _decoded(body, answers.TokenOrder)), 201)
 
     @api.delete("/tokens/{id}", **known.said(answers.TokenKnown, _NOT_VALID, (404, "There is no such token.")))
-    def revoke(id: Annotated[str, Path(max_length=64)], who: Annotated[Who, admin]) -> Response:
+    def revoke(id: Annotated[str, Path(max_length=64)], who: Admin) -> Response:
         """Let nobody in by this token any more; sessions that it began end, too."""
         return answer(shop.revoke_token(who, id))
 
@@ -210,15 +229,6 @@ _TOO_LARGE: Final = (413, "The body is too large.")
 def answer(value: msgspec.Struct, status: int = 200) -> Response:
     """A struct as JSON."""
     return Response(msgspec.json.encode(value), status, media_type="application/json")
-
-
-async def _body(request: Request) -> bytes:
-    found = bytearray()
-    async for chunk in request.stream():
-        found += chunk
-        if len(found) > LARGEST:
-            raise Refusal(413, "too_large")
-    return bytes(found)
 
 
 def _decoded(body: bytes, kind: type[T]) -> T:
@@ -240,16 +250,6 @@ def _purpose(header: str | None) -> str | None:
     if len(said) < 3:
         raise Refusal(422, "not_valid")
     return said
-
-
-def _needs(role: Role) -> Callable[[Request], Who]:
-    def check(request: Request) -> Who:
-        who = access.who(request)
-        if not who.may(role):
-            raise Refusal(403, "role")
-        return who
-
-    return check
 
 
 def _failing(api: FastAPI) -> None:

@@ -55,9 +55,8 @@ def _record(config: Config, by: str, op: str, outcome: str, what: str) -> None:
     try:
         Auditor(config).record(Who(by, "admin"), op, outcome, why=what)
     except Refusal:
-        raise TouchstreamError(
-            f"Kafka did not take the record for the audit ({op} {what}); check kafka.bootstrap"
-        ) from None
+        text = f"Kafka did not take the record for the audit ({op} {what}); check kafka.bootstrap"
+        raise TouchstreamError(text) from None
 
 
 @contextmanager
