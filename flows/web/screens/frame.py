@@ -47,16 +47,16 @@ class Live(ui.element, component="assets/live.js"):
 
 def page(path: str, title: str, body: Html, who: Who, *, live: str) -> None:
     """Put a page together: ``path`` is where in the bar it is, ``live`` the name it is pushed under."""
-    main = parts.tag("main", parts.tag("h1", title), body, id="figures", tabindex="-1")
+    page = parts.tag("div", parts.tag("h1", title), body, id="figures", tabindex="-1", class_="page")
     _begin(title)
-    Live(live, parts.join([_bar(path, who, pill=True), main]))
+    Live(live, parts.join([_bar(path, who, pill=True), page]))
 
 
 @contextmanager
 def still(path: str, title: str, who: Who) -> Iterator[None]:
     """A page of NiceGUI's own elements, made inside."""
     _begin(title)
-    with Live("", _bar(path, who, pill=False)), ui.element("main").props("id=figures tabindex=-1"):
+    with Live("", _bar(path, who, pill=False)), ui.element("div").props("id=figures tabindex=-1").classes("page"):
         yield
 
 
@@ -88,4 +88,4 @@ def _bar(path: str, who: Who, *, pill: bool) -> Html:
     )
     banner = parts.tag("div", "", class_="banner", role="status", data_banner="", hidden="")
     skip = parts.tag("a", "Skip to the figures", href="#figures", class_="skip")
-    return parts.tag("header", skip, inside, banner, class_="bar")
+    return parts.tag("header", skip, inside, banner, class_="bar", role="banner")

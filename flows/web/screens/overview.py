@@ -72,7 +72,7 @@ def _tiles(known: Known, now: int) -> Html:
         parts.tile("New customers", parts.short(known.of("customers", "new")), "",
                    f"{since}; {parts.short(known.of('customers', 'merged'))} merged{active}"),
         parts.tile("Messages", parts.short(messages), "", f"{since}; {parts.short(stopped)} stopped"),
-        parts.tile("To trigger", parts.took(p50), "median", f"p99 {parts.took(p99)}, last 5 min"),
+        parts.tile("To trigger", parts.took(p50), "", f"median; p99 {parts.took(p99)}, last 5 min"),
     )  # fmt: skip
 
 
@@ -87,22 +87,25 @@ def _active(known: Known) -> str:
 
 def touchpoints(known: Known, now: int, *, stack: bool = True) -> Chart:
     """Touchpoints a second, by source."""
-    found = {
-        name: [(at, n / STEP) for at, n in known.course("source", now, over(known, now), STEP, name)]
-        for name in known.names("source")[:SERIES]
-    }
-    return charts.course(found, "/ s", stack=stack, digits=1)
+    return charts.course(_courses(known, "source", now, STEP, 1 / STEP), "/ s", stack=stack, digits=1)
 
 
 def sent(known: Known, now: int) -> Chart:
     """Messages a minute, by play."""
+    return charts.course(_courses(known, "sent", now, COARSE, 60 / COARSE), "/ min", kind="bar", stack=True)
+
+
+def _courses(known: Known, kind: str, now: int, step: int, by: float) -> dict[str, list[tuple[int, float]]]:
+    """The courses of what there is most of, and of all others together."""
+    names, back = known.names(kind), over(known, now)
     found = {
-        parts.words(name): [
-            (at, n * 60 / COARSE) for at, n in known.course("sent", now, over(known, now), COARSE, name)
-        ]
-        for name in known.names("sent")[:SERIES]
+        parts.words(name): [(at, n * by) for at, n in known.course(kind, now, back, step, name)]
+        for name in names[:SERIES]
     }
-    return charts.course(found, "/ min", kind="bar", stack=True)
+    rest = [known.course(kind, now, back, step, name) for name in names[SERIES:]]
+    if rest:
+        found["others"] = [(each[0][0], by * sum([n for _, n in each])) for each in zip(*rest, strict=True)]
+    return found
 
 
 def _latency(known: Known, now: int) -> Chart:
@@ -158,4 +161,4 @@ def alerts(found: list[Alert], empty: str) -> Html:
         )
         for each in found
     ]
-    return parts.lines("Alerts", rows, empty)
+    return parts.lines("Alerts", rows, empty, "alerts")

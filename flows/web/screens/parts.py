@@ -207,6 +207,6 @@ def grid(*cards: Html) -> Html:
     return tag("div", *cards, class_="grid")
 
 
-def lines(title: str, rows: Sequence[Html], empty: str) -> Html:
+def lines(title: str, rows: Sequence[Html], empty: str, kind: str = "") -> Html:
     """A list of what happened, the newest first."""
-    return tag("ol", *rows, class_="lines", aria_label=title) if rows else nothing(empty)
+    return tag("ol", *rows, class_=f"lines {kind}".strip(), aria_label=title) if rows else nothing(empty)

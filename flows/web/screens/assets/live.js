@@ -145,7 +145,7 @@ export default {
         const ms = +each.dataset.ago;
         each.dateTime = new Date(ms).toISOString();
         each.title = moment(ms);
-        each.textContent = ago((now - ms) / 1000);
+        each.textContent = now - ms < -60000 /* by the shop's clock */ ? day(ms) : ago((now - ms) / 1000);
       });
       if (this.page) this.tell(now);
     },
@@ -171,7 +171,7 @@ export default {
       pill.querySelector("time").textContent = told ? moment(told) : "";
       const apart = told && Math.abs(log - told) > 60000;
       pill.querySelector("small").textContent = apart ? `shop time ${day(log)}, ${clock(log).slice(0, 5)}` : "";
-      this.$el.querySelector("main").dataset.state = state;
+      this.$el.querySelector(".page").dataset.state = state;
       const bar = this.$el.querySelector("[data-banner]");
       if (bar.textContent !== banner) bar.textContent = banner;
       bar.hidden = !banner;
