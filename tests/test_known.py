@@ -87,7 +87,7 @@ def test_active_customers_are_those_of_the_latest_minutes() -> None:
     for start in range(LOG - 600_000, LOG + 60_000, 60_000):
         minute = Kpis(start=start, seconds=60, revision=1, clock=LOG, customers={"active": start // 60_000})
         tell(known, NOW, minute, f"60/{start}".encode())
-    assert sorted(known.active) == [start for start in range(LOG - 180_000, LOG + 60_000, 60_000)]
+    assert sorted(known.active) == list(range(LOG - 180_000, LOG + 60_000, 60_000))
     assert known.active[LOG] == LOG // 60_000
 
 

@@ -105,8 +105,8 @@ def _row(known: Known, name: str, play: PlayFigures) -> list[object]:
 
 
 def comparisons(known: Known) -> list[Comparison]:
-    """Of each play that has a goal, those sent a message beside those held out, as decisions: the figures count no
-    customers. Revenue is a sum, of which no interval can be had."""
+    """Of each play that has a goal, the conversion of those sent a message beside those held out. Decisions are
+    compared, since the figures count no customers; and of revenue only sums are known, which have no interval."""
     goals = known.so_far.goals if known.so_far else {}
     return [
         compare(name, None, *[_group(outcomes.get(outcome, {})) for outcome in ("emitted", "held_out")])
@@ -115,21 +115,20 @@ def comparisons(known: Known) -> list[Comparison]:
 
 
 def _group(goals: dict[str, float]) -> Group:
-    return Group(int(goals.get("closed", 0)), int(goals.get("converted", 0)), round(100 * goals.get("revenue", 0)))
+    return Group(int(goals.get("closed", 0)), int(goals.get("converted", 0)))
 
 
 def _effect(known: Known) -> Html:
-    found = comparisons(known)
-    reach = max(
-        [_REACH, *[abs(end) for each in found if each.conversion and not each.lacking for end in each.conversion[1:]]]
-    )
+    found, goals = comparisons(known), known.so_far.goals if known.so_far else {}
+    drawn = [each.conversion for each in found if each.conversion and not each.lacking]
+    reach = max([_REACH, *[abs(end) for each in drawn for end in (each.low, each.high)]])
     rows = [
         [
             parts.words(each.play),
             _converted(each.treated),
             _converted(each.held_out),
             _uplift(each, reach),
-            parts.money(each.treated.revenue / 100),
+            parts.money(goals[each.play].get("emitted", {}).get("revenue", 0)),
         ]
         for each in found
     ]
