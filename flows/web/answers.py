@@ -14,11 +14,11 @@ from flows.identity_show import Link
 from flows.why import Happened, Line
 from operators.reasons import Check
 from schemas.outputs import Audit, Grounds
-from schemas.plays import PlayName
 from state.access import Role
 
 #: Why somebody looks or decides, for the audit: kept in the clear.
 Reason = Annotated[str, msgspec.Meta(min_length=3, max_length=500)]
+PlayOrAll = Annotated[str, msgspec.Meta(pattern=r"^(\*|[a-z][a-z0-9_]{0,47})$")]
 Subject = Annotated[str, msgspec.Meta(min_length=1, max_length=500)]
 
 
@@ -239,17 +239,24 @@ class Asked(msgspec.Struct, forbid_unknown_fields=True):
     purpose: Reason | None = None
 
 
-class IdentityOrder(msgspec.Struct, forbid_unknown_fields=True):
-    """``identifiers``: two to merge or split, one to release or erase; each a customer id or namespace:value."""
+class Two(msgspec.Struct, forbid_unknown_fields=True):
+    """Two to merge or to keep apart, each a customer id or namespace:value, and why."""
 
-    identifiers: Annotated[list[Subject], msgspec.Meta(min_length=1, max_length=2)]
+    identifiers: Annotated[list[Subject], msgspec.Meta(min_length=2, max_length=2)]
+    reason: Reason
+
+
+class One(msgspec.Struct, forbid_unknown_fields=True):
+    """A hub to release, or a customer to erase: a customer id or namespace:value, and why."""
+
+    identifier: Subject
     reason: Reason
 
 
 class PlaysOrder(msgspec.Struct, forbid_unknown_fields=True):
     """``plays`` by name, or ["*"]: all there are or will be."""
 
-    plays: Annotated[list[PlayName | Literal["*"]], msgspec.Meta(min_length=1, max_length=100)]
+    plays: Annotated[list[PlayOrAll], msgspec.Meta(min_length=1, max_length=100)]
     reason: Reason
 
 
@@ -258,4 +265,4 @@ class TokenOrder(msgspec.Struct, forbid_unknown_fields=True):
 
     name: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._@-]{1,64}$")]
     role: Role
-    days: Annotated[int, msgspec.Meta(ge=1, le=3650)] | None = None
+    days: Annotated[float, msgspec.Meta(ge=1, le=3650)] | None = None

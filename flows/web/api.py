@@ -6,7 +6,7 @@ An application of its own, mounted at ``/v1``: it answers everything there, also
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Final, Literal, TypeVar
 from urllib.parse import unquote
 
@@ -16,6 +16,7 @@ from fastapi import Depends, FastAPI, Header, Path, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from redis import RedisError
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from flows.process import build_info
 from flows.web import access, answers
@@ -132,7 +133,7 @@ def _reading(api: FastAPI, known: Known, people: People, shop: Shop) -> None:
         return answer(people.customer(access.who(request), subject, _purpose(purpose)))
 
     @api.post(
-        "/customers/lookup",
+        "/lookup",
         **known.said(answers.Customer, *_CUSTOMER, _NOT_VALID, _TOO_LARGE),
         **known.asked(answers.Asked),
     )
@@ -173,22 +174,39 @@ def _reading(api: FastAPI, known: Known, people: People, shop: Shop) -> None:
 
 
 def _deciding(api: FastAPI, known: Known, shop: Shop) -> None:
-    @api.post(
-        "/identity/{op}",
-        **known.said(answers.Carried, *_CUSTOMER, _NOT_VALID, _TOO_LARGE, s202=answers.Carried, s409=answers.Carried),
-        **known.asked(answers.IdentityOrder),
-    )
-    def identity(
-        op: Op,
-        body: Body,
-        who: Operator,
-        wait: Wait = 10.0,
-    ) -> Response:
-        """Merge or split two, release a hub, or erase a customer. 202: not carried out yet, but it will be."""
-        order = _decoded(body, answers.IdentityOrder)
-        carried = shop.decide(who, op, order.identifiers, order.reason, wait)
+    def decided(who: Who, op: Op, named: Sequence[str], reason: str, wait: float) -> Response:
+        carried = shop.decide(who, op, named, reason, wait)
         refused = any([each.outcome == "refused" for each in carried.audit])
         return answer(carried, 409 if refused else 200 if carried.done else 202)
+
+    carried = known.said(
+        answers.Carried, *_CUSTOMER, _NOT_VALID, _TOO_LARGE, s202=answers.Carried, s409=answers.Carried
+    )
+    two, one = known.asked(answers.Two), known.asked(answers.One)
+
+    @api.post("/identity/merge", **carried, **two)
+    def merge(body: Body, who: Operator, wait: Wait = 10.0) -> Response:
+        """Make two one customer. 202: not carried out yet, but it will be."""
+        order = _decoded(body, answers.Two)
+        return decided(who, "merge", order.identifiers, order.reason, wait)
+
+    @api.post("/identity/split", **carried, **two)
+    def split(body: Body, who: Operator, wait: Wait = 10.0) -> Response:
+        """Keep two apart from now on, and undo a merge of theirs."""
+        order = _decoded(body, answers.Two)
+        return decided(who, "split", order.identifiers, order.reason, wait)
+
+    @api.post("/identity/release", **carried, **one)
+    def release(body: Body, who: Operator, wait: Wait = 10.0) -> Response:
+        """Let a hub stand for a person again."""
+        order = _decoded(body, answers.One)
+        return decided(who, "release", [order.identifier], order.reason, wait)
+
+    @api.post("/identity/erase", **carried, **one)
+    def erase(body: Body, who: Operator, wait: Wait = 10.0) -> Response:
+        """Forget a customer for good."""
+        order = _decoded(body, answers.One)
+        return decided(who, "erase", [order.identifier], order.reason, wait)
 
     @api.post(
         "/plays/{verb}",
@@ -253,11 +271,21 @@ def _purpose(header: str | None) -> str | None:
 
 
 def _failing(api: FastAPI) -> None:
+    """Answer every error in JSON, without a word of what was asked for."""
+
     def on(kind: type[Exception], tell: Callable[[Any], Response]) -> None:
         async def handler(request: Request, error: Exception) -> Response:
             return tell(error)
 
         api.add_exception_handler(kind, handler)
+
+    async def of_path(request: Request, error: Any) -> Response:
+        code = {404: "not_found", 405: "method"}.get(error.status_code, "not_valid")
+        # Of a path with several methods, the framework would name those of the first.
+        routes: list[Any] = [each for each in api.routes if each.matches(request.scope)[0] != Match.NONE]
+        known = {method for each in routes for method in each.methods}
+        allowed = {"allow": ", ".join(sorted(known))} if code == "method" else {}
+        return problem(error.status_code, code, **allowed)
 
     on(Refusal, lambda error: problem(error.status, error.code, **error.headers))
     on(NoCustomer, lambda error: problem(410, "erased") if error.erased else problem(404, "no_customer"))
@@ -266,7 +294,7 @@ def _failing(api: FastAPI) -> None:
         RequestValidationError,
         lambda error: problem(422, "not_valid", ".".join(map(str, error.errors()[0]["loc"][:2]))),
     )
-    on(HTTPException, _of_path)
+    api.add_exception_handler(HTTPException, of_path)
     for kind in (RedisError, KafkaException, TouchstreamError):
         on(kind, _unavailable)
 
@@ -274,8 +302,3 @@ def _failing(api: FastAPI) -> None:
 def _unavailable(error: Exception) -> Response:
     log.warning("a request could not be answered", exc_info=error)
     return problem(503, "unavailable")
-
-
-def _of_path(error: HTTPException) -> Response:
-    code = {404: "not_found", 405: "method"}.get(error.status_code, "not_valid")
-    return problem(error.status_code, code, **(error.headers or {}))

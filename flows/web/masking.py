@@ -41,7 +41,7 @@ def _begun(value: str) -> str:
 def _email(value: str) -> str:
     local, _, domain = value.rpartition("@")
     name, _, top = domain.rpartition(".")
-    return f"{local[:1]}***@{name[:1]}***.{top}"
+    return f"{local[:1]}***@{name[:1]}***.{top}" if name else "***"
 
 
 def _phone(value: str) -> str:

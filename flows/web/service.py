@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import socket
+import ssl
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from importlib.util import find_spec
-from typing import Final
+from typing import Any, Final
 
 import redis
 import uvicorn
@@ -25,13 +28,16 @@ from flows.web.gate import Gate
 from flows.web.people import People
 from flows.web.shop import Shop
 from operators import metrics
-from schemas.config import Config
+from schemas.config import Config, Dashboard
+from schemas.errors import ConfigError
 from state.connection import connect
+from state.tls import load_own
 
 log = logging.getLogger(__name__)
 NAME: Final = "dashboard"
 #: Left of the time to drain for what comes after the last answer (seconds).
 _REST: Final = 2
+_BACKLOG: Final = 1_024
 
 
 def build(config: Config, client: redis.Redis | None = None, process: Process | None = None) -> FastAPI:
@@ -76,14 +82,36 @@ def serve(config: Config) -> int:
     """Serve until SIGTERM; the exit code of the process. Raises `ConfigError` before it listens."""
     with connect(config) as client:
         access.refuse_open(config, client)
-    process = Process.start(NAME, config, tamed=False)
-    process.judge(partial(_problems, config))
-    _hush()
-    try:
-        _Server(process, config).run()
-    finally:
-        process.stop()
+    with _listen(config.dashboard) as listening:
+        process = Process.start(NAME, config, tamed=False)
+        process.judge(partial(_problems, config))
+        _hush()
+        try:
+            # In a thread of its own: an event loop in the main thread would take the process' signals for itself.
+            with ThreadPoolExecutor(1, "web") as threads:
+                threads.submit(_Server(process, config).run, [listening]).result()
+        finally:
+            process.stop()
     return 0
+
+
+def _listen(settings: Dashboard) -> socket.socket:
+    """The address, taken. Raises `ConfigError` where it cannot be had."""
+    try:
+        family = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((settings.host, settings.port), family=family, backlog=_BACKLOG)
+    except OSError as error:
+        where = f"{settings.host}:{settings.port}"
+        raise ConfigError([f"dashboard: cannot listen on {where}: {error.strerror}; choose another port"]) from error
+
+
+def _tls(settings: Dashboard) -> dict[str, Any]:
+    """What makes uvicorn speak TLS."""
+    if settings.certificate is None or settings.private_key is None:
+        return {}
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    load_own(context, settings.certificate, settings.private_key)
+    return {"ssl_context_factory": lambda config, default: context}
 
 
 def _problems(config: Config) -> list[str]:
@@ -117,12 +145,11 @@ class _Server(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 build(config, process=process),
-                host=settings.host,
-                port=settings.port,
                 loop="asyncio",  # uvloop takes signals away from the process
                 ws_per_message_deflate=False,  # the same few bytes to all, which each would compress anew
                 access_log=False,  # URLs may name people
                 log_config=None,
+                **_tls(settings),
                 server_header=False,
                 proxy_headers=settings.behind_proxy,
                 forwarded_allow_ips="*" if settings.behind_proxy else "",
@@ -131,8 +158,8 @@ class _Server(uvicorn.Server):
         )
         self._process = process
 
-    async def startup(self, sockets: object = None) -> None:
-        await super().startup()
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
         host, port = self.servers[0].sockets[0].getsockname()[:2]
         self._process.ready(True)
         log.info("serving", extra={"address": f"{host}:{port}"})

@@ -32,6 +32,7 @@ from tests.system.reading import read_topic
 EMAIL, PHONE, MEMBER, DEVICE = "zoe.sentinel@example.com", "+8613812345678", "sentinel-1001", "dev-sentinel-1"
 NAMES = ("email:" + EMAIL, "phone:" + PHONE, "member:" + MEMBER)
 SENTINELS = ("sentinel", "zoe.", "13812345678", "1381234", "2345678", "138 1234", "02-28", "fast-lane")
+CLEAR = {"email": EMAIL, "phone": PHONE, "member": MEMBER}
 MASKED = {"email": "z***@e***.com", "phone": "138****5678", "member": "s***"}
 PLAYS = """
 segments:
@@ -39,12 +40,17 @@ segments:
 plays:
   thanks:
     when: {event: {event: Order Completed, by: event.order_id}}
-    who: profile.orders >= 1 and profile.country != 'NL'
     channels: [sms, email]
     cool_down: 1h
     skips: [consent, caps]
     description: says thank you
-  welcome: {when: {event: {event: Signed Up}}, channels: [email], cool_down: 1d}
+  welcome:
+    when: {event: {event: Signed Up}}
+    who: profile.country == 'NL'
+    channels: [email]
+    cool_down: 1d
+    skips: [consent]
+  later: {when: {silence: {of: {event: Order Completed}, wait: 30d}}, channels: [email], cool_down: 1d}
 """
 
 
@@ -128,7 +134,9 @@ class Shop:
 
     def live(self) -> None:
         """Let it all happen once."""
-        self.send(*NAMES, "device:" + DEVICE, kind="Signed Up", birthday="1990-02-28", fast_lane="fast-lane sentinel")
+        self.send(
+            *NAMES, "device:" + DEVICE, kind="Signed Up", birthday="1990-02-28", country="sentinel", street="fast-lane"
+        )
         lines = [{"sku": "tea", "quantity": 1, "price": 10.0}]
         self.send("member:" + MEMBER, kind="Order Completed", order_id="o-sentinel", revenue=10.0, lines=lines)
         self.send("member:other", kind="Page Viewed", url="https://shop/?q=sentinel")
