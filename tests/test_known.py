@@ -48,6 +48,13 @@ def test_what_happened_is_the_difference_of_what_is_told() -> None:
     assert (known.since, known.told, known.seen) == (NOW, NOW + 5_000, {"till": NOW + 5_000})
 
 
+def test_what_is_told_first_is_new_where_nothing_was_told_before() -> None:
+    known = Known()
+    known.begin()
+    tell(known, NOW, so_far(orders=3))
+    assert known.of("orders") == 3
+
+
 def test_when_counting_begins_anew_nothing_is_made_up() -> None:
     known = counted((0, 100), (1, 103), (2, 4), (3, 6))
     assert known.of("orders") == 5

@@ -18,7 +18,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from flows.web.known import READ, Known
 from operators.kafka import Partition, client_properties
 from schemas.config import Config
-from schemas.topics import topic_name, topics
+from schemas.topics import KPIS, topic_name, topics
 
 log = logging.getLogger(__name__)
 
@@ -174,7 +174,11 @@ class Feed:
     def _position(self, consumer: Consumer, topic: str, number: int, most: int) -> TopicPartition:
         place = TopicPartition(topic, number)
         first, end = consumer.get_watermark_offsets(place, timeout=ANSWER)
-        return TopicPartition(topic, number, max(first, min(end, self._next.get((topic, number), end - most))))
+        offset = max(first, min(end, self._next.get((topic, number), end - most)))
+        if self._names[topic] == KPIS and offset == 0:
+            with self._lock:
+                self._known.begin()
+        return TopicPartition(topic, number, offset)
 
 
 def now_ms() -> int:

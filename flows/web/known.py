@@ -166,6 +166,10 @@ class Known:
         except (msgspec.DecodeError, UnicodeDecodeError):
             return
 
+    def begin(self) -> None:
+        """Nothing was told before what comes now, so all that is told first is new."""
+        self._flat = {}
+
     def forget(self, now: int) -> None:
         """Let go of what is older than an hour."""
         first = now // 1000 - KEPT

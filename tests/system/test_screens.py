@@ -77,21 +77,15 @@ def test_before_anything_has_happened_pages_say_so(window: Window) -> None:
 def test_a_page_that_is_open_tells_what_happens(window: Window, shop: Shop) -> None:
     window.go("/")
     window.await_text("[data-html=triggers]", "thanks .* sms")
-    before = viewed(window)
+    window.await_text("[data-html=tiles]", "Orders .* 1 in .* Revenue 10.00")
     for _ in range(5):
         shop.send("member:" + MEMBER, kind="Product Viewed", product={"sku": "tea"})
-    window.await_text("[data-html=funnel]", f"Viewed a product {before + 5}")
+    window.await_text("[data-html=funnel]", "Viewed a product 5")
     window.await_text(".pill", "Live")
-    assert "shop" in window.page.inner_text("body")
     window.go("/plays")
     window.await_text("[data-html=plays]", r"thanks sms \d")
     window.go("/quality")
-    window.await_text("[data-html=sources]", r"shop \d+ .* 100.0 %|shop \d+")
-
-
-def viewed(window: Window) -> int:
-    said = window.text("[data-html=funnel]").split("Viewed a product ")
-    return int(said[1].split()[0]) if len(said) > 1 else 0
+    window.await_text("[data-html=sources]", r"shop 8 .* Product Viewed 6\d %")
 
 
 def test_figures_that_stand_still_are_seen_to(window: Window, shop: Shop) -> None:
@@ -108,7 +102,8 @@ def test_a_customer_is_found_and_shown_masked(window: Window, shop: Shop) -> Non
     story = window.text(".page")
     for part in (*MASKED.values(), "Orders 1", "observed", "holds", "thanks"):
         assert part in story, part
-    assert [each for each in SENTINELS if each in (window.page.content() + window.page.url).lower()] == []
+    everything = (window.page.content() + window.page.url).lower()
+    assert [everything[max(0, everything.index(each) - 80) :][:200] for each in SENTINELS if each in everything] == []
     window.page.focus(".decisions summary >> nth=0")
     window.page.keyboard.press("Enter")
     window.await_text(".decisions details", "passed .* brought about by")
