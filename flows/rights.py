@@ -132,6 +132,20 @@ def _flows(config: Config) -> Iterator[Role]:
         (*_FLOW, *_SHARD),
     )
 
+    yield Role(
+        "dashboard",
+        "process of the web service, and tokens",
+        (
+            _reads(config, STITCHED, KPIS, "triggers", "decisions", "outcomes", "scores", ALERTS, AUDIT),
+            # The name under which topics are read; librdkafka asks for its coordinator, though it joins no group.
+            Grant("group", (f"{prefix}.reader",), ("Describe",)),
+            _writes(config, COMMANDS, STITCHED, AUDIT),
+            Grant("transactional-id", (f"{prefix}.plays.",), ("Write",), True),
+        ),
+        (f"%R~{{{prefix}.*", f"~{{{prefix}.access}}*"),
+        (*_READING, "exists", "hset", "set", "del"),
+    )
+
 
 def _people(config: Config) -> Iterator[Role]:
     prefix, everything = config.prefix, (f"{config.prefix}.",)

@@ -77,8 +77,8 @@ class Waiting(msgspec.Struct):
 
 
 class Standing(msgspec.Struct):
-    """How the customer stands with the shop. ``birth_day``: as 02-28, null where masked or not known; ``segments``:
-    since when it is in each."""
+    """How the customer stands with the shop. What sources write in words of their own (``tier`` to ``birth_day``, that
+    as 02-28) is null where masked; ``segments``: since when it is in each."""
 
     first_seen: int
     last_seen: int
@@ -86,11 +86,11 @@ class Standing(msgspec.Struct):
     spent: float
     returned: float
     points: int
-    tier: str
     tickets: int
-    language: str
-    timezone: str
-    country: str
+    tier: str | None
+    language: str | None
+    timezone: str | None
+    country: str | None
     birth_day: str | None
     carts: list[Cart]
     segments: dict[str, int]

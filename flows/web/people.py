@@ -126,6 +126,8 @@ def _standing(profile: Profile, *, clear: bool) -> answers.Standing:
     did = profile.behaviour
     scored = answers.Churn(profile.score, profile.band, profile.scored_at) if profile.band else None
     held = [answers.Waiting(each.play, each.code, each.until) for each in profile.held]
+    told = [profile.tier, profile.language, profile.timezone, profile.country, profile.birth_day]
+    tier, language, timezone, country, birth_day = told if clear else [None] * len(told)
     journeys = [answers.Waiting(each.play, "journey", each.due) for each in profile.journeys]
     return answers.Standing(
         first_seen=did.first_seen,
@@ -134,12 +136,12 @@ def _standing(profile: Profile, *, clear: bool) -> answers.Standing:
         spent=did.spent / 100,
         returned=did.returned / 100,
         points=profile.points,
-        tier=profile.tier,
         tickets=profile.tickets,
-        language=profile.language,
-        timezone=profile.timezone,
-        country=profile.country,
-        birth_day=profile.birth_day or None if clear else None,
+        tier=tier,
+        language=language,
+        timezone=timezone,
+        country=country,
+        birth_day=birth_day,
         carts=[answers.Cart(each.time, each.value / 100) for each in profile.carts.values()],
         segments={name: abs(since) for name, since in profile.segments.items()},
         churn=scored,

@@ -123,7 +123,7 @@ class Shop:
 
     def send(self, *who: str, kind: str, **data: Any) -> None:
         identifiers = [dict(zip(("ns", "value"), each.split(":", 1), strict=True)) for each in who]
-        event = {"id": f"e{self._sent}", "source": "shop", "type": kind, "identifiers": identifiers}
+        event: dict[str, Any] = {"id": f"e{self._sent}", "source": "shop", "type": kind, "identifiers": identifiers}
         event |= {"time": time.time_ns() // 1_000_000, "data": data}
         self._sent += 1
         self._producer.produce(topic_name(self.config, "touchpoints"), json.dumps(event), "", 0)
