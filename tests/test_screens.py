@@ -10,6 +10,7 @@ from typing import Any, Final
 import msgspec
 import pytest
 
+from flows.identity_show import Link
 from flows.web import answers
 from flows.web.feed import Feed
 from flows.web.known import Known, Scored
@@ -233,7 +234,7 @@ def person(**more: Any) -> answers.Customer:
 
 
 def customer_link(*, holds: bool, why: str) -> Any:
-    return answers.Link("login", "device:x", "email:y", NOW - 8, NOW - 7, holds, why)
+    return Link("login", "device:x", "email:y", NOW - 8, NOW - 7, holds, why)
 
 
 def test_a_customer_is_told_with_how_it_came_together_and_what_was_decided() -> None:

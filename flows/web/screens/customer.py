@@ -76,7 +76,7 @@ def tiles(customer: Customer) -> Html:
             parts.when(it.last_seen) if it.last_seen else "",
         ),
         parts.tile("Will leave", churn, "", band),
-        parts.tile("Points", parts.count(it.points), "", it.tier or "no tier"),
+        parts.tile("Points", parts.count(it.points), "", "" if it.tier is None else it.tier or "no tier"),
         parts.tile("Open tickets", parts.count(it.tickets)),
     )
 
