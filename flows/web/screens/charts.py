@@ -13,6 +13,8 @@ from flows.web.screens.live import Chart
 Points = Sequence[tuple[int, float | None]]
 
 COLOURS: Final = [f"var(--c{number})" for number in range(1, 9)]
+#: The series of all that is not shown by itself.
+OTHERS: Final = "others"
 _AXIS: Final = {"axisLine": {"show": False}, "axisTick": {"show": False}, "axisLabel": {"color": "var(--muted)"}}
 _GRID: Final = {"left": 4, "right": 12, "top": 36, "bottom": 4, "containLabel": True}
 
@@ -37,6 +39,7 @@ def course(
                 "name": name,
                 "type": kind,
                 "data": [[at, value if value is None else round(value, 4)] for at, value in points],
+                **({"color": "var(--muted)"} if name == OTHERS else {}),
                 "showSymbol": len(points) < 3,
                 "symbolSize": 5,
                 "lineStyle": {"width": 1.75},

@@ -15,7 +15,7 @@ _LINKS: Final = (
     Column("As", "wide"),
     Column("First", "num"),
     Column("Last", "num wide"),
-    Column("Which"),
+    Column("What became of it"),
 )
 _BANDS: Final = {"low": "good", "medium": "warn", "high": "bad"}
 #: Lines of the timeline.

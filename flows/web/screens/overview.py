@@ -16,7 +16,7 @@ OVER, STEP, COARSE = 900, 5, 15
 #: Latency is told of so many seconds.
 RECENT: Final = 300
 #: Series of a chart, and lines of a list.
-SERIES, LINES = 6, 14
+SERIES, LINES = 6, 10
 _FUNNEL: Final = {"view": "Viewed a product", "cart": "Put into the cart", "pay": "Went to pay", "order": "Ordered"}
 _BAD: Final = ("kpi", "model_broken", "model_drift", "play_error", "quarantined")
 
@@ -104,7 +104,7 @@ def _courses(known: Known, kind: str, now: int, step: int, by: float) -> dict[st
     }
     rest = [known.course(kind, now, back, step, name) for name in names[SERIES:]]
     if rest:
-        found["others"] = [(each[0][0], by * sum([n for _, n in each])) for each in zip(*rest, strict=True)]
+        found[charts.OTHERS] = [(each[0][0], by * sum([n for _, n in each])) for each in zip(*rest, strict=True)]
     return found
 
 
@@ -142,7 +142,7 @@ def _triggers(known: Known) -> Html:
         )
         for each in newest(known.triggers)[:LINES]
     ]
-    return parts.lines("Triggers", rows, "No message has been sent yet.")
+    return parts.lines("Triggers", rows, "No message has been sent yet.", "two")
 
 
 def _alerts(known: Known) -> Html:
