@@ -83,7 +83,7 @@ def serve(config: Config) -> int:
     with connect(config) as client:
         access.refuse_open(config, client)
     with _listen(config.dashboard) as listening:
-        process = Process.start(NAME, config, tamed=False)
+        process = Process.start(NAME, config, cycles=True)
         process.judge(partial(_problems, config))
         _hush()
         try:
