@@ -1,8 +1,8 @@
 """How fast the read API answers from Redis: ``python -m benchmarks.readapi [--requests 20000] [--clients 1] [--json]``.
 
 The simulated retailer fills a deployment; then its flows are stopped, and the web service, a process of its own, is
-asked about customers at random, with a token, by clients on connections that stay open, each one request after the other.
-Milliseconds, as a client sees them.
+asked about customers at random, with a token, by clients on connections that stay open, each one request after the
+other. Milliseconds, as a client sees them.
 """
 
 from __future__ import annotations

@@ -146,6 +146,36 @@ def status(as_json: bool, path: str | None) -> None:
         click.echo(line)
 
 
+@click.command(epilog=examples("touchstream rebuild", "touchstream rebuild --json"))
+@click.option("--json", "as_json", is_flag=True, help="Print what was put back as JSON.")
+@with_config
+def rebuild(as_json: bool, path: str | None) -> None:
+    """Prepare an empty Redis, after all of it was lost, to be made again from what Kafka still has.
+
+    Stop all flows before and start them afterwards: they read their logs from the beginning and publish nothing a
+    second time. What is older than the logs is not made again.
+    """
+    from flows.progress import Progress
+    from flows.rebuild import rebuild as prepare
+
+    done = 0
+    with Progress("contents") as shown:
+
+        def progress(count: int) -> None:
+            nonlocal done
+            done += count
+            shown.update(done)
+
+        found = prepare(load_config(path), progress)
+    if as_json:
+        print_json(found)
+        return
+    click.echo(", ".join(f"{count} {kind}" for kind, count in found.contents.items()) + " put back")
+    for flow, records in found.again.items():
+        click.echo(f"{flow:8} reads {records:,} offsets again")
+    click.echo("now start the flows")
+
+
 @click.command(epilog=examples("touchstream demo", "touchstream demo --seconds 60 --rate 500 --json"))
 @click.option("--seconds", type=click.FloatRange(min=0), help="Stop after so many seconds [on Ctrl-C].")
 @click.option("--rate", type=click.FloatRange(min=0, min_open=True), help="Touchpoints a second.")
@@ -162,4 +192,4 @@ def demo(**options: Any) -> None:
     sys.exit(importlib.import_module("flows.demo").main(options))
 
 
-COMMANDS = (ingest, tail, dead_letters, status, demo)
+COMMANDS = (ingest, tail, dead_letters, status, rebuild, demo)

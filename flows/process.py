@@ -60,20 +60,18 @@ class Process:
         self._judge: Callable[[], list[str]] = list
         self._server: HealthServer | None = None
         self._stopped = threading.Event()
-        self._tamed = False
         self._undo: list[Callable[[], object]] = []
 
     @classmethod
-    def start(cls, name: str, config: Config, *, stall_seconds: float = STALL_SECONDS, tamed: bool = True) -> Process:
-        """Set everything up. Not ``tamed``: the collector is left as it is, for what makes many cycles. Raises
-        `ConfigError` for an open Bytewax port or a metrics port in use."""
+    def start(cls, name: str, config: Config, *, stall_seconds: float = STALL_SECONDS, cycles: bool = False) -> Process:
+        """Set everything up; ``cycles``: it makes many, so they are looked for as often as Python does by itself.
+        Raises `ConfigError` for an open Bytewax port or a metrics port in use."""
         refuse_open_port(os.environ)
         logs.setup(config.log)
         process = cls(name, config, stall_seconds=stall_seconds)
         process._serve(config)
         process._handle_signals()
-        if tamed:
-            process._tame_collector()
+        process._tame_collector(cycles=cycles)
         facts = build_info(name)
         # When a metric was made says nothing that the start of the process does not, and doubles what is scraped.
         disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -93,7 +91,7 @@ class Process:
 
     def ready(self, ready: bool, why: str = "") -> None:
         """Say whether this process does its work, and if not, why."""
-        if ready and not self._ready and self._tamed:
+        if ready and not self._ready:
             gc.freeze()  # what a flow has built up by now stays
         self._ready, self._why = ready, why
 
@@ -163,12 +161,12 @@ class Process:
             log.error("drain took too long, leaving at once", extra={"seconds": self._drain_seconds})
             os._exit(1)
 
-    def _tame_collector(self) -> None:
-        self._tamed = True
+    def _tame_collector(self, *, cycles: bool) -> None:
         before = gc.get_threshold()
         gc.collect()
         gc.freeze()
-        gc.set_threshold(*GC_THRESHOLD)
+        if not cycles:
+            gc.set_threshold(*GC_THRESHOLD)
         self._undo += [gc.unfreeze, partial(gc.set_threshold, *before)]
 
 

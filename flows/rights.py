@@ -109,7 +109,11 @@ def _flows(config: Config) -> Iterator[Role]:
     yield Role(
         "engage",
         "process of the flow engage",
-        (_reads(config, STITCHED), *_flow(config, "engage"), _writes(config, STITCHED, ALIASES, PARTIALS, *OUTPUTS)),
+        (
+            _reads(config, STITCHED),
+            *_flow(config, "engage"),
+            _writes(config, STITCHED, ALIASES, DATA_KEYS, PARTIALS, *OUTPUTS),
+        ),
         (f"~{{{prefix}.[0-9]*", f"%R~{{{prefix}.i}}sources", *contents),
         (*_FLOW, *_SHARD, "hgetall", "scan"),
     )
@@ -174,6 +178,9 @@ def _people(config: Config) -> Iterator[Role]:
             Grant("transactional-id", (f"{prefix}.plays.", f"{prefix}.models.", f"{prefix}.replay."), ("Write",), True),
         ),
         (f"%R~{{{prefix}.*", f"~{{{prefix}.{PLAYS}}}*"), (*_READING, "set"),
+    )  # fmt: skip
+    yield Role(
+        "restorer", "rebuild", looking, (f"~{{{prefix}.*",), (*_READING, *_IDENTITY, "eval", "evalsha", "hsetnx"),
     )  # fmt: skip
 
 

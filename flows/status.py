@@ -84,18 +84,18 @@ def status(config: Config) -> Status:
     try:
         counts = partition_counts(admin, [topic for topics in inputs.values() for topic in topics])
         asked = {flow: [(t, n) for t in topics for n in range(counts[t])] for flow, topics in inputs.items()}
-        committed = {flow: _committed(config, flow, partitions) for flow, partitions in asked.items()}
-        owners = {flow: _owners(admin, group_id(config, flow)) for flow in asked}
+        committed = {flow: group_offsets(config, flow, partitions) for flow, partitions in asked.items()}
+        owned = {flow: owners(admin, group_id(config, flow)) for flow in asked}
         ends = end_offsets(admin, [partition for partitions in asked.values() for partition in partitions])
     except KafkaException as error:
         raise TouchstreamError(f"Kafka does not answer: {error.args[0].str()}") from error
-    flows = [_flow(flow, asked[flow], committed[flow], owners[flow], ends) for flow in asked]
+    flows = [_flow(flow, asked[flow], committed[flow], owned[flow], ends) for flow in asked]
     counters = _redis(config, flows)
     ages = [p.commit_age_seconds for flow in flows for p in flow.partitions if p.commit_age_seconds is not None]
     return Status(config.prefix, flows, _account(committed[STITCH], counters), min(ages, default=None))
 
 
-def _committed(config: Config, flow: str, partitions: list[Partition]) -> dict[Partition, TopicPartition]:
+def group_offsets(config: Config, flow: str, partitions: list[Partition]) -> dict[Partition, TopicPartition]:
     """K and its text; asked as an outsider, who need not join the group. Waits while the group finds its coordinator,
     as it does when brokers have just started."""
     consumer = Consumer({**client_properties(config), "group.id": group_id(config, flow), "log_level": 3})
@@ -113,7 +113,7 @@ def _committed(config: Config, flow: str, partitions: list[Partition]) -> dict[P
         consumer.close()
 
 
-def _owners(admin: AdminClient, group: str) -> tuple[str, list[str], dict[Partition, str]]:
+def owners(admin: AdminClient, group: str) -> tuple[str, list[str], dict[Partition, str]]:
     """State of the group, its members, and the member of each partition."""
     described = admin.describe_consumer_groups([group], request_timeout=TIMEOUT_SECONDS)[group].result()
     owner = {}

@@ -9,7 +9,7 @@ from operators.shard import Shard
 from schemas import outputs, stitched
 from schemas.config import Config
 from schemas.stitched import Change
-from schemas.topics import ALERTS, ALIASES, AUDIT, topic_name
+from schemas.topics import ALERTS, ALIASES, AUDIT, DATA_KEYS, topic_name
 
 
 class IdentityOutputs:
@@ -20,6 +20,7 @@ class IdentityOutputs:
         self._aliases = topic_name(config, ALIASES)
         self._alerts = topic_name(config, ALERTS)
         self._audit = topic_name(config, AUDIT)
+        self._data_keys = topic_name(config, DATA_KEYS)
 
     def change(self, shard: Shard, change: Change) -> None:
         """Publish a change that was applied, and an alert if somebody should look at it."""
@@ -51,6 +52,10 @@ class IdentityOutputs:
         """Say what has become of a customer id; see `outputs.Alias`."""
         alias = outputs.Alias(customer, target, version, shard.state.at, erased)
         shard.emit(self._aliases, -1, customer, stitched.encode(alias))
+
+    def destroy(self, shard: Shard, kid: str) -> None:
+        """Destroy a data key: what is sealed under it opens no more."""
+        shard.emit(self._data_keys, -1, kid, b"")
 
     def receipt(self, shard: Shard, change: Change, counts: Mapping[str, int]) -> None:
         """Say that the state of an erased customer is gone, and how much it was."""

@@ -6,7 +6,7 @@ cool-downs count what either was sent; recent event ids are united, so that noth
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 from operators import consent, features, feedback, governance, journeys, outcomes, progress, segments, windows
 from operators.fold import KEPT_CARTS, last_order
@@ -16,8 +16,8 @@ from state.profile import SEEN_EVENTS, SEEN_WIDTH, Contact, Profile, Timer
 
 #: Identifier tokens and change ids kept of a customer, and the ends of its former lives.
 KEPT_IDS, KEPT_CHANGES, KEPT_LIVES = 200, 32, 8
-#: Ids by which holdouts are drawn.
-KEPT_BIRTHS = 16
+#: Ids by which holdouts are drawn, and data keys of a customer.
+KEPT_BIRTHS, KEPT_KEYS = 16, 16
 
 _ALL = SEEN_EVENTS * SEEN_WIDTH
 _HALF = SEEN_EVENTS // 2 * SEEN_WIDTH
@@ -57,6 +57,8 @@ def absorb(mine: Profile, other: Profile) -> None:
         mine.cooling[play] = max(at, mine.cooling.get(play, 0))
     if other.scored_at > mine.scored_at:
         mine.score, mine.band, mine.scored_at = other.score, other.band, other.scored_at
+        mine.value = other.value
+    mine.keys = with_keys(mine, [kid_of(other.customer, key) for key in other.keys])
     births = dict.fromkeys([*mine.births, other.customer, *other.births])
     mine.births = [birth for birth in births if birth != mine.customer][:KEPT_BIRTHS]
     mine.variants = other.variants | mine.variants
@@ -74,6 +76,17 @@ def absorb(mine: Profile, other: Profile) -> None:
     mine.touched = max(mine.touched, other.touched)
     for field in ("tier", "language", "timezone", "country", "birth_day"):
         setattr(mine, field, getattr(mine, field) or getattr(other, field))
+
+
+def kid_of(customer: str, key: str) -> str:
+    """The id of a data key as a profile of ``customer`` keeps it."""
+    return key if "." in key else f"{customer}.{key}"
+
+
+def with_keys(profile: Profile, kids: Iterable[str]) -> list[str]:
+    """The data keys of a profile and these, the latest `KEPT_KEYS`; its own, which are most, without its name."""
+    own = profile.customer + "."
+    return list(dict.fromkeys([*profile.keys, *[kid.removeprefix(own) for kid in kids]]))[-KEPT_KEYS:]
 
 
 def _better(contact: Contact) -> tuple[bool, int, str]:

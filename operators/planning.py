@@ -156,7 +156,7 @@ class Planner:
             touchpoint=joined.cause.event.eid,
             policy=self.rules.version,
             why=change.why,
-            keys=[key.kid for key in joined.destroyed.get(change.customer, ())] if change.kind == ERASED else [],
+            keys=_keys_of(change, joined),
         )
 
     def _contacts(self, change: Change, joined: Joined) -> list[stitched.Contact]:
@@ -171,3 +171,10 @@ class Planner:
                     sealed, token = key.seal(known.value.encode()), token_text(known.token)
                     found.append(stitched.Contact(known.ns, held.kid, sealed, visit.touches[0].time, token))
         return found
+
+
+def _keys_of(change: Change, joined: Joined) -> list[str]:
+    """The data key that a change makes, or those that it destroys."""
+    if change.kind == CREATED:
+        return [joined.keys[change.customer].kid]
+    return [key.kid for key in joined.destroyed.get(change.customer, ())] if change.kind == ERASED else []

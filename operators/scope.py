@@ -47,6 +47,7 @@ PROFILE: Final[Mapping[str, Name]] = {
     "profile.bounced": Name("bool", "(max([each.bounced for each in profile.contacts.values()], default=0) > 0)"),
     "profile.churn_score": Name("number", "(profile.score if profile.score >= 0 else None)", maybe=True),
     "profile.churn_band": Name("text", "(profile.band or None)", maybe=True),
+    "profile.expected_spend": Name("number", "(profile.value / 100 if profile.score >= 0 else None)", maybe=True),
 }
 #: Of what has become of a product (`operators.products.Told`, in place of a touchpoint's body).
 PRODUCT: Final[Mapping[str, Name]] = {
@@ -95,6 +96,7 @@ CHANGED_BY: Final[Mapping[str, frozenset[str]]] = {
     "profile.last_clicked": _MESSAGE,
     "profile.churn_score": _ORDER | {SCORED},
     "profile.churn_band": _ORDER | {SCORED},
+    "profile.expected_spend": _ORDER | {SCORED},
 }
 
 

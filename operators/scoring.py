@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from zlib import crc32
 
-from operators import features, fold, governance, lifecycle
+from operators import clv, features, fold, governance, lifecycle
 from operators.churn import PRIOR, Model, band
 from operators.keys import GAP, ROOT, path
 from operators.playbook import PlayBook
@@ -53,6 +53,8 @@ class Scorer:
             shard.state.ranks = lifecycle.count(shard.state.ranks, profile.behaviour, time)
         horizon = self._churn.horizon_days * DAY
         stands = lifecycle.standing(shard.state.ranks, profile.behaviour, profile.band, time, horizon)
+        outlooks = clv.outlooks(profile.behaviour, time, self._churn.horizon_days)
+        profile.value = features.cents(shard.state.worth.expected(outlooks))
         score = outputs.Score(
             profile.customer,
             time,
@@ -65,6 +67,7 @@ class Scorer:
             lapse,
             lapse_key,
             *stands,
+            profile.value / 100,
         )
         shard.emit(self._scores, -1, profile.customer, stitched.encode(score))
         if examples is not None:
@@ -79,6 +82,8 @@ class Scorer:
                     keys,
                     fold.last_order(profile.behaviour),
                     -1.0 if lapse is None else lapse,
+                    outlooks,
+                    profile.behaviour.spent,
                 )
             )
             del examples[:-OPEN_EXAMPLES]
@@ -114,6 +119,8 @@ class Scorer:
         horizon = self._churn.horizon_days * DAY
         for example in [example for example in examples if example.time + horizon <= due]:
             examples.remove(example)
+            if example.outlooks:
+                shard.state.worth.learn(example.outlooks, (profile.behaviour.spent - example.spent) / 100)
             released = outputs.Example(
                 id=f"{example.customer}/{example.time}",
                 customer=profile.customer,
@@ -141,6 +148,12 @@ def treated_between(treatments: Sequence[int], after: int, until: int) -> bool:
     if len(treatments) == governance.KEPT_TREATMENTS and treatments[0] > until:
         return True
     return any([after < time <= until for time in treatments])
+
+
+def forget_spent(examples: list[OpenExample]) -> None:
+    """A customer has become more or fewer: what is spent from now on says nothing of what was expected of it before."""
+    for example in examples:
+        example.outlooks = ()
 
 
 def schedule_grid(profile: Profile, at: int, churn: Churn) -> None:

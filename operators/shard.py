@@ -9,6 +9,7 @@ from collections import OrderedDict
 
 import msgspec
 
+from operators.clv import Worth
 from operators.timers import TimerIndex
 from state.products import Product
 from state.profile import OpenExample, Part, Profile
@@ -25,7 +26,7 @@ class ShardState(msgspec.Struct, array_like=True):
     each play could not be evaluated; ``bandits``: by play, partition of ``outcomes`` and variant, how often that has
     converted and has not; ``forgotten``: up to when (ms) interest in products has been forgotten; ``tally``: what was
     counted in the second of the clock, by minute of event time and name (`operators.tally`); ``ranks``: among whom
-    buyers are ranked (`operators.lifecycle`).
+    buyers are ranked (`operators.lifecycle`); ``worth``: which expectation of spend has proven right.
     """
 
     at: int = 0
@@ -42,6 +43,7 @@ class ShardState(msgspec.Struct, array_like=True):
     forgotten: int = 0
     tally: dict[int, dict[str, int]] = {}
     ranks: list[list[int]] = []
+    worth: Worth = msgspec.field(default_factory=Worth)
 
 
 _states = msgspec.msgpack.Decoder(ShardState)

@@ -80,6 +80,7 @@ class Succession:
         joined = [token for token in news if token not in profile.ids]
         if change.old:
             join.note(profile, news, change.version)
+        profile.keys = join.with_keys(profile, change.keys)
         first = change.kind == CREATED and len(profile.changes) == 1
         # What comes from another has been there, even if it never left here, since Redis forgot that it did.
         came = news and change.old and change.why != AGAIN
@@ -138,6 +139,7 @@ class Succession:
         profile.unsettled = segments.SPLIT
         names = {part.profile.customer for part in leaving}
         mine = shard.open_examples(profile.customer)
+        scoring.forget_spent(mine)
         theirs = [each for each in mine if each.customer in names]
         mine[:] = [each for each in mine if each.customer not in names]
         self._derive(shard, profile)
@@ -236,6 +238,7 @@ class Succession:
         mine = shard.open_examples(profile.customer)
         both = [*other.examples, *mine]
         mine[:] = sorted(both, key=lambda each: (each.time, each.customer))[-scoring.OPEN_EXAMPLES :]
+        scoring.forget_spent(mine)
         self._derive(shard, profile)
         self._goals.make_room(shard, profile)
         if other.until or profile.parted:
@@ -283,6 +286,7 @@ class Succession:
         if profile.erased:
             return
         customer, examples = profile.customer, shard.open_examples(profile.customer)
+        keys = {*change.keys, *[join.kid_of(customer, key) for key in profile.keys]}
         counts = {
             "identifiers": len(change.ids),
             "contacts": len(profile.contacts),
@@ -292,7 +296,7 @@ class Succession:
             "open_goals": len(profile.goals),
             "open_examples": len(examples),
             "waiting_touchpoints": len(profile.parked),
-            "data_keys": len(change.keys),
+            "data_keys": len(keys),
         }
         self._segments.withdraw(shard, profile, segments.ERASED)
         tally.withdraw(shard, profile)
@@ -302,6 +306,9 @@ class Succession:
         examples.clear()
         self.forget_parts(shard, profile)
         shard.profiles[customer] = Profile(customer, erased=change.time, due=profile.due)
+        # Stitch knows and destroys the latest; of those that it made before Redis forgot them only the log has told.
+        for kid in sorted(keys.difference(change.keys)):
+            self._outputs.destroy(shard, kid)
         self._outputs.change(shard, msgspec.structs.replace(change, ids=[]))
         self._outputs.alias(shard, customer, "", change.version, change.time)
         self._outputs.receipt(shard, change, counts)

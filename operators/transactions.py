@@ -158,11 +158,11 @@ class Transactions:
             if output is probe:
                 options["on_delivery"] = partial(self._compare_clocks, time.time_ns() // 1_000_000)
             try:
-                produce(output.topic, output.value, output.key, output.partition, **options)
+                produce(output.topic, output.value or None, output.key, output.partition, **options)
             except BufferError:
                 # The queue is full: wait until it has drained, then this one fits.
                 self._producer.flush()
-                produce(output.topic, output.value, output.key, output.partition, **options)
+                produce(output.topic, output.value or None, output.key, output.partition, **options)
 
     def _probe(self, outputs: Sequence[Publishable]) -> Publishable | None:
         """The output whose delivery compares the clocks, when it is time to."""

@@ -85,7 +85,8 @@ class Change(Record, tag="change"):
     to both as well: identifiers leave ``old``, whose state stays, and join ``new``. So does what was split off: ``new``
     waits for the part of the state of ``old`` that is its own.
     ``ids`` are the tokens that joined (refused: that were not made one, ``why`` says why not; erased: that were
-    forgotten, with the data ``keys``); ``contacts`` their sealed values where triggers carry them.
+    forgotten); ``keys`` the data key that was made (created), or those that are destroyed (erased); ``contacts`` their
+    sealed values where triggers carry them.
     ``touchpoint`` is what brought it about, or the command; ``policy``: the version of the identity policy.
     """
 

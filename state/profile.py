@@ -160,7 +160,9 @@ class OpenExample(msgspec.Struct, array_like=True):
 
     ``customer`` is whom the score was for: after a merge there may be two of one time. ``keys`` are those it was scored
     by, as in `operators.keys`. ``ordered``: the last order before it (ms, 0: none), ``lapse`` the probability served
-    that so much time passes after that without another that it is a lapse; below 0 where it had passed.
+    that so much time passes after that without another that it is a lapse; below 0 where it had passed. ``outlooks``:
+    the spend expected, by each rule of `operators.clv` (empty: not to be judged), ``spent`` what had been spent by then
+    (minor units).
     """
 
     time: int
@@ -172,6 +174,8 @@ class OpenExample(msgspec.Struct, array_like=True):
     keys: list[str] = []
     ordered: int = 0
     lapse: float = -1.0
+    outlooks: tuple[float, ...] = ()
+    spent: int = 0
 
 
 class Profile(msgspec.Struct, array_like=True):
@@ -196,7 +200,8 @@ class Profile(msgspec.Struct, array_like=True):
     ``split``); ``refused`` is how often in a row it has not taken an offer, by its class; ``signalled`` are the plays
     that a product has woken and that still hold; ``touched`` the log's clock at its latest touchpoint; ``counted`` the
     band that it is counted in, ``at_risk`` the spend that it is counted with (see `operators.tally`); ``treatments``
-    when it was last sent what is meant to change what it does, ascending.
+    when it was last sent what is meant to change what it does, ascending; ``value`` what it was last expected to spend
+    within the churn horizon; ``keys`` the ids of all data keys that were ever made for it, its own without its name.
     """
 
     customer: str
@@ -257,6 +262,8 @@ class Profile(msgspec.Struct, array_like=True):
     counted: str = ""
     at_risk: int = 0
     treatments: list[int] = []
+    value: int = 0
+    keys: list[str] = []
 
 
 class Part(msgspec.Struct, array_like=True):

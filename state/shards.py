@@ -27,7 +27,8 @@ _SCRIPTS = Path(__file__).parent / "scripts"
 
 
 class Output(NamedTuple):
-    """One record to publish: the input offset it was born of, topic, partition (-1: by key), key, value."""
+    """One record to publish: the input offset it was born of, topic, partition (-1: by key), key, value (empty: that
+    there is none any more)."""
 
     offset: int
     topic: str

@@ -912,6 +912,62 @@ MUTATIONS = [
         '"zremrangebyscore", "zremrangebyrank", "pexpire",', '"zremrangebyscore", "zremrangebyrank",',
         "tests/test_rights.py::test_what_scripts_call_is_allowed",
     ),
+    # -- the web service
+    Mutation(
+        "a-revoked-token-lets-nobody-in", "state/access.py",
+        "return not self.revoked and", "return",
+        "tests/test_web.py::test_a_revoked_token_and_its_sessions_are_refused_at_once",
+    ),
+    Mutation(
+        "the-first-token-closes-the-door", "flows/web/access.py",
+        "for name in _FORWARDED]) and not self.store.any()", "for name in _FORWARDED])",
+        "tests/test_web.py::test_on_this_machine_everybody_is_a_viewer_until_there_is_a_token",
+    ),
+    Mutation(
+        "whoever-comes-through-a-proxy-is-not-here", "flows/web/access.py",
+        "not any([name in headers for name in _FORWARDED]) and", "",
+        "tests/test_web.py::test_on_this_machine_everybody_is_a_viewer_until_there_is_a_token",
+    ),
+    Mutation(
+        "public-addresses-need-tokens", "flows/web/access.py",
+        "if not is_loopback(host) and", "if False and",
+        "tests/test_web.py::test_a_public_address_is_refused_without_a_token_that_holds",
+    ),
+    Mutation(
+        "sessions-prove-that-a-page-of-ours-asks", "flows/web/access.py",
+        "if asks.csrf and not hmac", "if False and not hmac",
+        "tests/test_web.py::test_signing_in_and_out",
+    ),
+    Mutation(
+        "other-sites-are-refused", "flows/web/access.py",
+        "if foreign or site not in", "if site not in",
+        "tests/test_web.py::test_what_another_site_sends_is_refused",
+    ),
+    Mutation(
+        "requests-are-limited", "flows/web/limits.py",
+        "taken = left >= 1", "taken = True",
+        "tests/test_web.py::test_requests_and_attempts_to_sign_in_are_limited",
+    ),
+    Mutation(
+        "conditions-are-masked", "flows/web/masking.py",
+        'check.text.partition(" (with ")[0]', "check.text",
+        "tests/test_web.py::test_conditions_are_shown_without_what_they_read",
+    ),
+    Mutation(
+        "a-viewer-gets-no-values", "flows/web/people.py",
+        'if not who.may("agent"):', "if False:",
+        "tests/system/test_web.py::test_no_endpoint_gives_a_viewer_any_value",
+    ),
+    Mutation(
+        "a-look-waits-for-its-record", "flows/web/audit.py",
+        "if told != [True]:", "if False:",
+        "tests/system/test_web.py::test_an_audit_that_cannot_be_written_shows_nothing",
+    ),
+    Mutation(
+        "the-audit-is-kept-for-a-year", "schemas/topics.py",
+        "max(keep, AUDIT_KEPT) if name == AUDIT else keep", "keep",
+        "tests/test_web.py::test_the_audit_is_kept_for_a_year_whatever_else_is",
+    ),
 ]  # fmt: skip
 
 

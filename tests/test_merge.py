@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from operators.scoring import OPEN_EXAMPLES
+from operators.scoring import OPEN_EXAMPLES, forget_spent
 from operators.succession import MAX_HOPS
 from schemas import stitched
 from schemas.config import Limits
@@ -407,6 +407,7 @@ def test_open_examples_move_and_their_labels_mature() -> None:
     assert len(before) == 2
     world.merge(A, B, 1, at=T + 9 * DAY).run()
     assert world.examples(A) == []
+    forget_spent(before)
     assert world.examples(B) == sorted(before, key=lambda example: (example.time, example.customer))
     due = min(example.time for example in before) + 28 * DAY
     labels = [timer.due for timer in world.profile(B).timers if timer.kind == "label"]

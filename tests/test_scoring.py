@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from operators import features, governance
+from operators import clv, features, governance
 from operators.churn import PRIOR, Model
-from operators.scoring import OPEN_EXAMPLES, schedule_grid, schedule_label, treated_between
+from operators.scoring import OPEN_EXAMPLES, forget_spent, schedule_grid, schedule_label, treated_between
 from schemas.config import Churn
 from schemas.outputs import Example
 from schemas.plays import PlayFile, QuietHours, Segment
-from schemas.stitched import Control, Record
+from schemas.stitched import Control, Record, shard_of
 from state.behaviour import Behaviour
 from state.profile import OpenExample, Profile, Timer
 from tests.engage_helpers import (
@@ -91,9 +91,12 @@ def test_a_grid_point_is_scored_and_kept_as_an_example() -> None:
     world = World().feed(ordered(A, T), tick(point - 1), tick(point)).run()
     _, score = world.written("ts.scores")
     assert (score.at, score.at_purchase) == (point, False)
-    vector = features.vector(world.profile(A).behaviour, point)
+    behaviour = world.profile(A).behaviour
+    vector, outlooks = features.vector(behaviour, point), clv.outlooks(behaviour, point, 28)
     assert world.examples(A) == [
-        OpenExample(point, vector, features.VERSION, score.probability, PRIOR.hash, A, [], T, score.lapse)
+        OpenExample(
+            point, vector, features.VERSION, score.probability, PRIOR.hash, A, [], T, score.lapse, outlooks, 1_000
+        )
     ]
     due = sorted((timer.kind, timer.due) for timer in world.profile(A).timers)
     assert due == [("grid", point + GRID), ("label", point + HORIZON)]
@@ -165,6 +168,37 @@ def test_a_label_timer_goes_with_its_last_example() -> None:
     assert profile.timers == [Timer(T + 1 + HORIZON, "label", "")]
     schedule_label(profile, [], CHURN)
     assert profile.timers == []
+
+
+# -- value ---------------------------------------------------------------------------------------------------
+
+
+def test_a_score_says_what_a_customer_is_worth() -> None:
+    world = World().feed(ordered(A, T)).run()
+    (score,) = world.written("ts.scores")
+    (patient, _) = clv.outlooks(world.profile(A).behaviour, T, 28)
+    assert score.clv == round(patient, 2) > 0
+    assert world.profile(A).value == round(patient * 100)
+
+
+def test_what_is_spent_after_a_grid_point_teaches_what_to_expect() -> None:
+    point = phase(A, T)
+    world = World().feed(ordered(A, T), tick(point)).run()
+    (example,) = world.examples(A)
+    world.feed(ordered(A, point + DAY), tick(point + HORIZON)).run()
+    expected = clv.Worth()
+    expected.learn(example.outlooks, 10.0)
+    assert world.state(shard_of(A, SHARDS)).worth == expected
+
+
+def test_a_merge_leaves_nothing_to_compare_with_what_was_expected() -> None:
+    examples = [OpenExample(T, [], "v", 0.5, "m", A, outlooks=(1.0, 2.0), spent=5)]
+    forget_spent(examples)
+    world = World()
+    shard = world.shards[0]
+    world.engage._scorer.mature(shard, Profile(A), examples, T + HORIZON, world.engage._book(shard))
+    assert len(shard.outbox) == 1
+    assert shard.state.worth == clv.Worth()
 
 
 # -- models and bands ----------------------------------------------------------------------------------------

@@ -147,7 +147,7 @@ def test_what_happens_in_between_stays_on_the_side_that_sent_it(
     end = tick(T + 120 * MINUTE - 2, T + 120 * MINUTE)
     for each in (apart, world):
         each.run()
-    sent = ("sent", "decided", "cooling", "once", "progress", "score", "band", "scored_at", "timers", "carts")
+    sent = ("sent", "decided", "cooling", "once", "progress", "score", "band", "scored_at", "value", "timers", "carts")
     for customer in (A, B):
         assert did(world.profile(customer), without=sent) == did(apart.profile(customer), without=sent)
     world.feed(end).run()
@@ -344,6 +344,22 @@ def test_who_is_erased_is_forgotten_and_what_comes_later_finds_nobody() -> None:
     assert (change.customer, change.ids) == (B, [])
     (tombstone,) = [each for each in world.written("ts.aliases") if each.erased]
     assert (tombstone.customer, tombstone.target, tombstone.erased) == (B, "", T + MINUTE)
+
+
+def test_data_keys_made_before_redis_forgot_them_are_destroyed_as_well() -> None:
+    """Stitch knows the latest key of a customer alone; the others have been told to the log."""
+    world = World()
+    for version, kid in enumerate((f"{A}.11", f"{A}.22"), 1):
+        world.feed(msgspec.structs.replace(created(A, T, version=version), id=f"c{version}", keys=[kid]))
+    world.feed(msgspec.structs.replace(created(B, T), keys=[f"{B}.33"])).run()
+    assert world.profile(A).keys == ["11", "22"]
+    world.merge(A, B, 10, T + SECOND).run()
+    assert world.profile(B).keys == ["33", f"{A}.11", f"{A}.22"]
+    world.feed(erased(B, T + MINUTE, f"{A}.22", f"{B}.33")).run()
+    destroyed = [(each.key, each.value) for each in world.everything() if each.topic == "ts.data-keys"]
+    assert destroyed == [(f"{A}.11".encode(), b"")]
+    (receipt,) = world.written("ts.audit")
+    assert receipt.counts["data_keys"] == 3
 
 
 def test_what_waited_for_a_hand_over_is_erased_too_and_counted() -> None:

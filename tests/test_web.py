@@ -9,8 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.datastructures import Headers
 from starlette.testclient import TestClient
+from starlette.types import Receive, Scope, Send
+from starlette.websockets import WebSocketDisconnect
 
-from flows.web import access, service
+from flows.web import access, gate, service
 from flows.web.access import Guard, Refusal
 from flows.web.limits import Limit
 from flows.web.masking import mask, mask_check
@@ -217,8 +219,6 @@ def test_nothing_but_the_form_is_reached_without_a_token(client: redis.Redis, re
         assert (answer.status_code, answer.json()["error"]) == (401, "sign_in"), path
         assert called.get(path, headers={"accept": "text/html"}).headers["location"] == "/login"
     assert called.get("/login").status_code == 200
-    with pytest.raises(Exception), called.websocket_connect("/_nicegui_ws/socket.io"):  # noqa: B017
-        pass
 
 
 def test_signing_in_and_out(client: redis.Redis, redis_server: str) -> None:
@@ -251,6 +251,34 @@ def test_a_revoked_token_and_its_sessions_are_refused_at_once(client: redis.Redi
     assert [each.get("/v1/me").status_code for each in (bearer, session)] == [200, 200]
     store.revoke(token.id, now=NOW)
     assert [each.get("/v1/me").status_code for each in (bearer, session)] == [401, 401]
+
+
+async def echo(scope: Scope, receive: Receive, send: Send) -> None:
+    """An application that says what it hears on a web socket."""
+    await receive()
+    await send({"type": "websocket.accept"})
+    while (message := await receive())["type"] == "websocket.receive":
+        await send({"type": "websocket.send", "text": message["text"]})
+
+
+def test_an_open_web_socket_closes_when_its_token_is_revoked(
+    client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gate, "AGAIN", 0.0)
+    guard = Guard(config(), client)
+    text, token = guard.store.create("anna", "viewer", now=NOW)
+    called = TestClient(gate.Gate(echo, guard, Dashboard()), base_url="http://localhost")
+    own = {"authorization": f"Bearer {text}", "host": "localhost"}
+    for refused in ({"host": "localhost"}, {**own, "origin": "http://evil.example"}, {**own, "host": "evil.example"}):
+        with pytest.raises(WebSocketDisconnect), called.websocket_connect("/_nicegui_ws/", headers=refused):
+            pass
+    with called.websocket_connect("/_nicegui_ws/", headers=own) as socket:
+        socket.send_text("one")
+        assert socket.receive_text() == "one"
+        guard.store.revoke(token.id, now=NOW)
+        socket.send_text("two")
+        with pytest.raises(WebSocketDisconnect):
+            socket.receive_text()
 
 
 def test_requests_and_attempts_to_sign_in_are_limited(client: redis.Redis, redis_server: str) -> None:

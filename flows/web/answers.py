@@ -6,7 +6,7 @@ milliseconds, money is in major units.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
 
@@ -16,8 +16,10 @@ from operators.reasons import Check
 from schemas.outputs import Audit, Grounds
 from state.access import Role
 
+#: Characters of what says something: two are a word in Chinese.
+SHORTEST: Final = 2
 #: Why somebody looks or decides, for the audit: kept in the clear.
-Reason = Annotated[str, msgspec.Meta(min_length=3, max_length=500)]
+Reason = Annotated[str, msgspec.Meta(min_length=SHORTEST, max_length=500, pattern=r"^\S.*\S$")]
 PlayOrAll = Annotated[str, msgspec.Meta(pattern=r"^(\*|[a-z][a-z0-9_]{0,47})$")]
 Subject = Annotated[str, msgspec.Meta(min_length=1, max_length=500)]
 

@@ -95,8 +95,8 @@ Purpose = Annotated[
     Header(
         alias="Purpose",
         description="Why values are looked at unmasked, which takes the role agent and is recorded. UTF-8, or percent-"
-        "encoded; 3 to 500 characters.",
-        min_length=3,
+        "encoded; 2 to 500 characters.",
+        min_length=answers.SHORTEST,
         max_length=500,
     ),
 ]
@@ -258,14 +258,11 @@ def _decoded(body: bytes, kind: type[T]) -> T:
 
 
 def _purpose(header: str | None) -> str | None:
-    """What a header says, which travels as bytes: UTF-8 or percent-encoded. Raises `Refusal`."""
+    """What a header says, which travels as bytes: UTF-8 or percent-encoded. Raises `Refusal` if that is nothing."""
     if header is None:
         return None
-    try:
-        said = unquote(header.encode("latin-1").decode("utf-8"), errors="strict").strip()
-    except UnicodeError:
-        raise Refusal(422, "not_valid") from None
-    if len(said) < 3:
+    said = unquote(header.encode("latin-1").decode("utf-8", "replace")).strip()
+    if len(said) < answers.SHORTEST:
         raise Refusal(422, "not_valid")
     return said
 

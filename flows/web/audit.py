@@ -64,8 +64,3 @@ class Auditor:
             told = [False]
         if told != [True]:
             raise Refusal(503, "no_audit")
-
-    def close(self) -> None:
-        """Wait for what is under way."""
-        if self._producer is not None:
-            self._producer.flush(PATIENCE)

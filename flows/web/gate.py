@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 import redis
@@ -29,6 +30,8 @@ _ASSETS: Final = "/_nicegui"
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 #: An open web socket is asked for its right this often (seconds).
 AGAIN: Final = 2.0
+
+_CLOSE: Final[Message] = {"type": "websocket.close", "code": 1008}
 
 #: Pages run scripts that are part of them, and compile their templates.
 _PAGES: Final = (
@@ -108,8 +111,7 @@ class Gate:
         await response(scope, receive, send)
 
     async def _socket(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let a web socket in, and close it when its token is revoked or its session ends."""
-        headers, ends = Headers(scope=scope), _Ends(send)
+        headers = Headers(scope=scope)
 
         async def judge() -> bool:
             try:
@@ -120,36 +122,37 @@ class Gate:
                 return False
             return True
 
-        if not await judge():
-            await send({"type": "websocket.close", "code": 1008})
-            return
-        asked = time.monotonic()
-
-        async def guarded(message: Message) -> None:
-            nonlocal asked
-            if time.monotonic() - asked > AGAIN:
-                asked = time.monotonic()
-                if not await judge():
-                    await ends.close()
-            await ends.send(message)
-
-        await self.app(scope, receive, guarded)
+        if await judge():
+            socket = _Socket(judge, receive, send)
+            await self.app(scope, socket.receive, socket.send)
+        else:
+            await send(_CLOSE)
 
 
-class _Ends:
-    """The sending half of a web socket: after it was closed, nothing goes out."""
+class _Socket:
+    """A web socket that is closed when whoever opened it may not go on: the token was revoked, or the session ended."""
 
-    def __init__(self, send: Send) -> None:
-        self._send = send
-        self._closed = False
+    def __init__(self, judge: Callable[[], Awaitable[bool]], receive: Receive, send: Send) -> None:
+        self._judge, self._receive, self._send = judge, receive, send
+        self._asked, self._closed = time.monotonic(), False
 
-    async def close(self) -> None:
-        await self.send({"type": "websocket.close", "code": 1008})
-        self._closed = True
+    async def receive(self) -> Message:
+        """What has come in; that it was closed, if it may not."""
+        message = await self._receive()
+        return message if await self._goes_on() else {"type": "websocket.disconnect", "code": _CLOSE["code"]}
 
     async def send(self, message: Message) -> None:
-        if not self._closed:
+        """Let something out, if it may."""
+        if await self._goes_on():
             await self._send(message)
+
+    async def _goes_on(self) -> bool:
+        if not self._closed and time.monotonic() - self._asked > AGAIN:
+            self._asked = time.monotonic()
+            if not await self._judge():
+                self._closed = True
+                await self._send(_CLOSE)
+        return not self._closed
 
 
 class _Told:

@@ -6,10 +6,12 @@ import contextlib
 import logging
 import socket
 import ssl
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from importlib.util import find_spec
+from threading import Lock
 from typing import Any, Final
 
 import redis
@@ -83,8 +85,8 @@ def serve(config: Config) -> int:
     with connect(config) as client:
         access.refuse_open(config, client)
     with _listen(config.dashboard) as listening:
-        process = Process.start(NAME, config, tamed=False)
-        process.judge(partial(_problems, config))
+        process = Process.start(NAME, config, cycles=True)
+        process.judge(_Servers(config).problems)
         _hush()
         try:
             # In a thread of its own: an event loop in the main thread would take the process' signals for itself.
@@ -114,14 +116,28 @@ def _tls(settings: Dashboard) -> dict[str, Any]:
     return {"ssl_context_factory": lambda config, default: context}
 
 
-def _problems(config: Config) -> list[str]:
-    """Why requests cannot be answered."""
-    found = [] if redis_answers(config) else [f"redis: does not answer within {ANSWER_SECONDS:.0f} s"]
-    try:
-        admin_client(config).list_topics(timeout=ANSWER_SECONDS)
-    except KafkaException:
-        found.append(f"kafka: does not answer within {ANSWER_SECONDS:.0f} s")
-    return found
+class _Servers:
+    """Redis and Kafka, asked whether they answer: at most once a second, since anybody may ask for readiness."""
+
+    def __init__(self, config: Config) -> None:
+        self._config, self._admin = config, admin_client(config)
+        self._lock, self._asked, self._found = Lock(), 0.0, list[str]()
+
+    def problems(self) -> list[str]:
+        """Why requests cannot be answered."""
+        with self._lock:
+            if time.monotonic() - self._asked > ANSWER_SECONDS:
+                self._found = self._ask()
+                self._asked = time.monotonic()
+            return self._found
+
+    def _ask(self) -> list[str]:
+        found = [] if redis_answers(self._config) else [f"redis: does not answer within {ANSWER_SECONDS:.0f} s"]
+        try:
+            self._admin.list_topics(timeout=ANSWER_SECONDS)
+        except KafkaException:
+            found.append(f"kafka: does not answer within {ANSWER_SECONDS:.0f} s")
+        return found
 
 
 def _hush() -> None:

@@ -55,19 +55,20 @@ plays:
 
 
 class Service:
-    """The web service as a process. ``log``: what it has logged."""
+    """The web service as a process, with a configuration or the file of one. ``log``: what it has logged."""
 
-    def __init__(self, folder: Path, config: Config, *arguments: str) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, config: Config | Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.file = folder / "service.yaml"
-        self.file.write_text(yaml.safe_dump(msgspec.to_builtins(config)))
-        self._arguments = arguments or ("--port", "0")
+        if isinstance(config, Path):
+            self.file = config
+        else:
+            self.file.write_text(yaml.safe_dump(msgspec.to_builtins(config)))
         self._log = folder / "service.log"
         self.process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
-        command = [sys.executable, "-m", "flows.cli", "dashboard", *self._arguments, "-c", str(self.file)]
+        command = [sys.executable, "-m", "flows.cli", "dashboard", "--port", "0", "-c", str(self.file)]
         with self._log.open("ab") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ})
         await_(lambda: bool(self.address) or self.process.poll() is not None, "the web service to listen")  # type: ignore[union-attr]
