@@ -855,6 +855,39 @@ MUTATIONS = [
         "if self.clear is None:", "if self.clear is not None:",
         "tests/test_board.py::test_an_alert_begins_after_so_many_minutes_and_ends_when_it_is_clear",
     ),
+    # -- live screens
+    Mutation(
+        "counting-that-begins-anew-makes-nothing-up", "flows/web/known.py",
+        "if before is None or any([flat.get(name, 0) < count for name, count in before.items()]):",
+        "if before is None:",
+        "tests/test_known.py::test_when_counting_begins_anew_nothing_is_made_up",
+    ),
+    Mutation(
+        "the-hour-ends", "flows/web/known.py",
+        "                for name, by in counts.items():\n                    left[name] -= by\n",
+        "                for name in counts:\n",
+        "tests/test_known.py::test_the_hour_is_what_happened_in_it",
+    ),
+    Mutation(
+        "pages-stand-still-while-nothing-can-be-read", "flows/web/screens/live.py",
+        "return known.told if feed.problem and known.told else now", "return now",
+        "tests/test_screens.py::test_while_nothing_can_be_read_the_page_stays_at_what_was_told_last",
+    ),
+    Mutation(
+        "who-is-slow-gets-the-whole-page", "flows/web/screens/live.py",
+        "            message = whole()\n", "",
+        "tests/test_screens.py::test_who_is_slow_gets_the_whole_page_instead_and_holds_up_nobody",
+    ),
+    Mutation(
+        "only-what-has-changed-is-sent", "flows/web/screens/live.py",
+        "if self._drawn[kind].get(place) != piece", "if piece",
+        "tests/test_screens.py::test_what_is_pushed_is_what_has_changed_and_who_comes_gets_all",
+    ),
+    Mutation(
+        "what-others-named-stays-text", "flows/web/screens/parts.py",
+        "return value if isinstance(value, Html) else Html(escape(str(value)))", "return Html(str(value))",
+        "tests/test_screens.py::test_nothing_that_others_named_becomes_part_of_a_page",
+    ),
     # -- watching
     Mutation(
         "lag-rises-when-the-loop-is-stuck", "operators/lag.py",
