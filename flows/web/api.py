@@ -116,7 +116,7 @@ def build(people: People, shop: Shop) -> FastAPI:
     _deciding(api, known, shop)
     _giving(api, known, shop)
     api.openapi = describe(api, known, build_info("dashboard")["version"])  # type: ignore[method-assign]
-    _failing(api)
+    answer_errors(api)
     return api
 
 
@@ -267,7 +267,7 @@ def _purpose(header: str | None) -> str | None:
     return said
 
 
-def _failing(api: FastAPI) -> None:
+def answer_errors(api: FastAPI) -> None:
     """Answer every error in JSON, without a word of what was asked for."""
 
     def on(kind: type[Exception], tell: Callable[[Any], Response]) -> None:
@@ -280,7 +280,7 @@ def _failing(api: FastAPI) -> None:
         code = {404: "not_found", 405: "method"}.get(error.status_code, "not_valid")
         # Of a path with several methods, the framework would name those of the first.
         routes: list[Any] = [each for each in api.routes if each.matches(request.scope)[0] != Match.NONE]
-        known = {method for each in routes for method in each.methods}
+        known = {method for each in routes for method in getattr(each, "methods", None) or ()}
         allowed = {"allow": ", ".join(sorted(known))} if code == "method" else {}
         return problem(error.status_code, code, **allowed)
 
