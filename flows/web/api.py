@@ -24,7 +24,7 @@ from flows.web.access import Refusal, Who
 from flows.web.document import Known, describe
 from flows.web.people import People
 from flows.web.shop import Shop
-from flows.why import Overdue
+from flows.why import NoPlay, Overdue
 from schemas.commands import Op
 from schemas.errors import NoCustomer, TouchstreamError
 from state.access import Role
@@ -286,6 +286,7 @@ def answer_errors(api: FastAPI) -> None:
 
     on(Refusal, lambda error: problem(error.status, error.code, **error.headers))
     on(NoCustomer, lambda error: problem(410, "erased") if error.erased else problem(404, "no_customer"))
+    on(NoPlay, lambda error: problem(404, "no_play"))
     on(Overdue, lambda error: problem(504, "overdue"))
     on(
         RequestValidationError,
