@@ -44,6 +44,10 @@ class Overdue(TouchstreamError):
     """There was not enough time to read what the answer stands in."""
 
 
+class NoPlay(TouchstreamError):
+    """The play that is asked about is not in force, and has decided nothing."""
+
+
 class Happened(msgspec.Struct, frozen=True):
     """The touchpoint that a decision is about, and the identifiers (tokens) that made it this customer's. Times in ms;
     ``position`` in the source."""
@@ -222,10 +226,10 @@ class Why:
         (stored,) = self._store.read([number])
         state = state_of(stored.state)
         if not state.plays:
-            raise TouchstreamError("no plays are in force; `touchstream plays apply FILE` puts some in force")
+            raise NoPlay("no plays are in force; `touchstream plays apply FILE` puts some in force")
         book = self._books[state.plays]
         if play not in book.plays:
-            raise TouchstreamError(f"no play {play!r} is in force; there are: {', '.join(book.plays)}")
+            raise NoPlay(f"no play {play!r} is in force; there are: {', '.join(book.plays)}")
         left = budget_left(book.plays[play], number, shards, state)
         checks = standing(play, profile, book, state.at, left)
         if not {play, stitched.EVERY}.isdisjoint(state.paused):

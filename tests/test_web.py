@@ -315,6 +315,7 @@ def test_what_was_asked_for_is_in_no_answer_that_refuses(client: redis.Redis, re
         called.get("/v1/customers/email:sentinel@example.com"),
         called.get("/v1/customers/sentinel/decisions"),
         called.get("/v1/sentinel"),
+        called.get("/v1/customers/sentinel%0A"),
         called.get("/v1/customers/x", headers={"purpose": "s"}),
         called.post("/v1/lookup", json={"customer": "email:sentinel@example.com", "sentinel": 1}),
         called.post("/v1/lookup", content=b'{"customer": "sentinel'),

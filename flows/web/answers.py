@@ -19,7 +19,7 @@ from state.access import Role
 #: Characters of what says something: two are a word in Chinese.
 SHORTEST: Final = 2
 #: Why somebody looks or decides, for the audit: kept in the clear.
-Reason = Annotated[str, msgspec.Meta(min_length=SHORTEST, max_length=500, pattern=r"^\S.*\S$")]
+Reason = Annotated[str, msgspec.Meta(min_length=SHORTEST, max_length=500, pattern=r"[^\x00-\x20]{2}")]
 PlayOrAll = Annotated[str, msgspec.Meta(pattern=r"^(\*|[a-z][a-z0-9_]{0,47})$")]
 Subject = Annotated[str, msgspec.Meta(min_length=1, max_length=500)]
 

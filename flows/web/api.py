@@ -24,7 +24,7 @@ from flows.web.access import Refusal, Who
 from flows.web.document import Known, describe
 from flows.web.people import People
 from flows.web.shop import Shop
-from flows.why import Overdue
+from flows.why import NoPlay, Overdue
 from schemas.commands import Op
 from schemas.errors import NoCustomer, TouchstreamError
 from state.access import Role
@@ -116,7 +116,7 @@ def build(people: People, shop: Shop) -> FastAPI:
     _deciding(api, known, shop)
     _giving(api, known, shop)
     api.openapi = describe(api, known, build_info("dashboard")["version"])  # type: ignore[method-assign]
-    _failing(api)
+    answer_errors(api)
     return api
 
 
@@ -267,7 +267,7 @@ def _purpose(header: str | None) -> str | None:
     return said
 
 
-def _failing(api: FastAPI) -> None:
+def answer_errors(api: FastAPI) -> None:
     """Answer every error in JSON, without a word of what was asked for."""
 
     def on(kind: type[Exception], tell: Callable[[Any], Response]) -> None:
@@ -280,12 +280,13 @@ def _failing(api: FastAPI) -> None:
         code = {404: "not_found", 405: "method"}.get(error.status_code, "not_valid")
         # Of a path with several methods, the framework would name those of the first.
         routes: list[Any] = [each for each in api.routes if each.matches(request.scope)[0] != Match.NONE]
-        known = {method for each in routes for method in each.methods}
+        known = {method for each in routes for method in getattr(each, "methods", None) or ()}
         allowed = {"allow": ", ".join(sorted(known))} if code == "method" else {}
         return problem(error.status_code, code, **allowed)
 
     on(Refusal, lambda error: problem(error.status, error.code, **error.headers))
     on(NoCustomer, lambda error: problem(410, "erased") if error.erased else problem(404, "no_customer"))
+    on(NoPlay, lambda error: problem(404, "no_play"))
     on(Overdue, lambda error: problem(504, "overdue"))
     on(
         RequestValidationError,

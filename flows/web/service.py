@@ -57,6 +57,7 @@ def build(config: Config, client: redis.Redis | None = None, process: Process | 
     login.install(app, guard, config.dashboard)
     app.mount("/v1", api.build(app.state.people, app.state.shop))
     _add_screens(app, config)
+    api.answer_errors(app)  # such as a path with a line break, which nothing takes
     app.add_middleware(Gate, guard=guard, settings=config.dashboard)
     return app
 

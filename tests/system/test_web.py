@@ -136,6 +136,7 @@ def test_why_is_told_of_a_play_of_a_decision_and_of_what_waits(clients: Clients,
     }  # fmt: skip
     waiting = viewer.get(f"/v1/customers/{customer}/why?play=later").json()
     assert (waiting["outcome"], waiting["id"], waiting["checks"][0]["step"]) == ("waiting", None, "start")
+    assert viewer.get(f"/v1/customers/{customer}/why?play=unheard_of").json()["error"] == "no_play"
     # Another's decision is not told by way of this customer.
     other = viewer.get("/v1/customers/member:other").json()["customer"]
     assert viewer.get(f"/v1/customers/{other}/why", params={"decision": latest["id"]}).status_code == 404
