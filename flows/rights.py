@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from shlex import join
 from typing import Final, NamedTuple
 
+from flows.web.known import READ
 from schemas.config import Config
 from schemas.topics import (
     ALERTS,
@@ -140,7 +141,7 @@ def _flows(config: Config) -> Iterator[Role]:
         "dashboard",
         "process of the web service, and tokens",
         (
-            _reads(config, STITCHED, KPIS, "triggers", "decisions", "outcomes", "scores", ALERTS, AUDIT),
+            _reads(config, *READ, STITCHED, "outcomes", AUDIT),
             # The name under which topics are read; librdkafka asks for its coordinator, though it joins no group.
             Grant("group", (f"{prefix}.reader",), ("Describe",)),
             _writes(config, COMMANDS, STITCHED, AUDIT),

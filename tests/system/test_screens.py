@@ -119,7 +119,7 @@ def test_whom_nobody_knows_is_not_found(window: Window, shop: Shop) -> None:
 
 def look_up(window: Window, whom: str) -> None:
     window.go("/customers")
-    window.page.fill("form input", whom)
+    window.page.fill(".find input", whom)
     window.page.keyboard.press("Enter")
 
 
