@@ -223,6 +223,14 @@ class Carried(msgspec.Struct):
     audit: list[Audit]
 
 
+class Refused(msgspec.Struct):
+    """A command that cannot be carried out: it was not sent, or the flows have refused it; ``audit`` says why."""
+
+    error: str
+    text: str
+    audit: list[Audit] = []
+
+
 class Reached(msgspec.Struct):
     """Which plays were paused or resumed (``*``: all), and in how many of the ``shards`` that has taken effect."""
 

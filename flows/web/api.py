@@ -51,6 +51,7 @@ TEXTS: Final = {
     "no_such_token": "there is no such token",
     "name_taken": "a token that holds has this name",
     "refused": "this cannot be done: the identifiers are one and the same, or no hub, or too many meet there",
+    "refused_later": "the flows have refused it; see `audit`",
     "not_valid": "not as documented: see /v1/openapi.json",
     "too_large": "the body is too large",
     "not_found": "there is no such path",
@@ -176,11 +177,12 @@ def _reading(api: FastAPI, known: Known, people: People, shop: Shop) -> None:
 def _deciding(api: FastAPI, known: Known, shop: Shop) -> None:
     def decided(who: Who, op: Op, named: Sequence[str], reason: str, wait: float) -> Response:
         carried = shop.decide(who, op, named, reason, wait)
-        refused = any([each.outcome == "refused" for each in carried.audit])
-        return answer(carried, 409 if refused else 200 if carried.done else 202)
+        if any([each.outcome == "refused" for each in carried.audit]):
+            return answer(answers.Refused("refused", TEXTS["refused_later"], carried.audit), 409)
+        return answer(carried, 200 if carried.done else 202)
 
     carried = known.said(
-        answers.Carried, *_CUSTOMER, _NOT_VALID, _TOO_LARGE, s202=answers.Carried, s409=answers.Carried
+        answers.Carried, *_CUSTOMER, _NOT_VALID, _TOO_LARGE, s202=answers.Carried, s409=answers.Refused
     )
     two, one = known.asked(answers.Two), known.asked(answers.One)
 

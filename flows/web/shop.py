@@ -84,7 +84,7 @@ class Shop:
         except NoCustomer:
             raise
         except TouchstreamError:
-            raise Refusal(422, "refused") from None
+            raise Refusal(409, "refused") from None
         self._auditor.record(who, op, "asked", command=command.id, ids=command.ids, reason=reason)
         answer = identity_commands.send(self._config, command, wait=wait)
         return answers.Carried(command.id, answer.done, answer.audit)
