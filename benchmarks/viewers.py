@@ -27,7 +27,7 @@ from flows import admin
 from schemas.config import Dashboard
 from tests import servers
 from tests.conftest import new_config
-from tests.system.pipeline import Feeder, Pipeline, chaotic
+from tests.system.pipeline import Feeder, Pipeline, await_, chaotic
 from tests.system.web import Service
 
 
@@ -82,7 +82,7 @@ def measure(viewers: int, seconds: float, rate: float) -> dict[str, Any]:
             feeder = Feeder(config, seed=1, rate=rate, speed=1.0)
             feeder.start()
             try:
-                time.sleep(5)  # until all of them have taken over
+                await_(lambda: pipeline.happened(round(2 * rate)), "the flows to be at work")
                 return _compare(pipeline, service, viewers, seconds)
             finally:
                 feeder.finish()
