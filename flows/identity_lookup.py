@@ -20,11 +20,13 @@ from state.tokens import Tokens, read_token
 
 
 class Meant(NamedTuple):
-    """An identifier: its token, how the operator wrote it, and its cluster, None if it was never seen."""
+    """An identifier: its token, how the operator wrote it, and its cluster, None if it was never seen; the customer's
+    profile, where that had to be read."""
 
     token: bytes
     text: str
     held: Held | None
+    profile: Profile | None = None
 
 
 class Lookup:
@@ -75,7 +77,7 @@ class Lookup:
         for token in map(read_token, profile.ids):
             held = self._held(token)
             if held is not None and held.cluster.partition().get(token) == profile.customer:
-                return Meant(token, "(asked for)", held)
+                return Meant(token, "(asked for)", held, profile)
         raise NoCustomer(f"customer {text!r} has no identifier any more; the flows may not have caught up")
 
     def _held(self, token: bytes) -> Held | None:

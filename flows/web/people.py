@@ -45,7 +45,9 @@ class People:
         """A customer, by id or ``namespace:value``; in the clear with a ``purpose``, for agents and above."""
         meant, held = self._lookup.seen(subject)
         shown = tell(self._lookup, meant, held, "this customer", short(meant.token))
-        profile = self._lookup.profile(shown.customer) or Profile(shown.customer)
+        profile = meant.profile
+        if profile is None or profile.customer != shown.customer:
+            profile = self._lookup.profile(shown.customer) or Profile(shown.customer)
         clear = self._unmasks(who, profile.customer, purpose, "customer")
         return _customer(shown, profile, self._contacts(held.cluster, profile, clear=clear), clear=clear)
 
