@@ -13,7 +13,7 @@ import pytest
 from flows.identity_show import Link
 from flows.web import answers
 from flows.web.feed import Feed
-from flows.web.known import Known, Scored
+from flows.web.known import Known, Learned, Scored
 from flows.web.screens import charts, churn, customer, overview, parts, plays, quality
 from flows.web.screens.live import BEHIND, Board, View, Viewer
 from flows.why import Happened, Line
@@ -175,6 +175,13 @@ def test_churn_tells_bands_value_and_how_good_the_model_is() -> None:
     assert (page["stages"], page["segments"]) == ("active 100 %", "champion 100 %")
     assert [each["value"] for each in view.charts["probability"]["series"][0]["data"]][::2] == [1] * 10
     assert values(view.charts["at_risk"], "value at risk") == [1234.5]
+
+
+def test_the_model_that_is_told_is_that_of_all_customers() -> None:
+    found = known()
+    found.models.append(Learned(NOW, "default", {"auc": 0.8}))
+    found.models.append(Learned(NOW + 1, "gap:default", {"auc": 0.7}))
+    assert "Model 0.800 AUC" in shown(churn, found)["tiles"]
 
 
 def test_quality_is_told_by_source() -> None:

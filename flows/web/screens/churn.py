@@ -12,6 +12,7 @@ from flows.web.screens.live import Chart, View
 from flows.web.screens.overview import alerts
 from flows.web.screens.parts import Column, Html
 from operators.churn import BANDS
+from operators.keys import ROOT
 
 #: Columns of the distribution of probabilities.
 LEVELS: Final = 20
@@ -67,7 +68,7 @@ def view(known: Known, now: int) -> View:
 def _tiles(known: Known) -> Html:
     bands = known.so_far.bands if known.so_far else {}
     customers, high = sum(bands.values()), bands.get("high", 0)
-    model = known.models[-1] if known.models else None
+    model = next(iter(newest([each for each in known.models if each.key == ROOT])), None)
     values = sorted([score.value for score in known.scores.values() if score.value is not None])
     part = f"{parts.share(high / customers)} are in the high band" if customers else "the high band"
     return parts.tiles(
