@@ -15,6 +15,7 @@ import click
 from flows.cli_acls import acls
 from flows.cli_backtest import backtest
 from flows.cli_base import examples, load_config, with_config
+from flows.cli_dashboard import dashboard, tokens
 from flows.cli_data import COMMANDS
 from flows.cli_identity import identity
 from flows.cli_models import models
@@ -219,7 +220,7 @@ def run(flow: str, initialise: bool, path: str | None) -> None:
     sys.exit(run_flow(flow))
 
 
-for _command in (*COMMANDS, acls, identity, models, plays, report, triggers, why, backtest):
+for _command in (*COMMANDS, acls, dashboard, identity, models, plays, report, tokens, triggers, why, backtest):
     main.add_command(_command)
 
 if __name__ == "__main__":

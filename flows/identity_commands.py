@@ -99,7 +99,7 @@ def _about(audits: Iterator[list[Message]], command: Command, deadline: float) -
     for batch in audits:
         for message in batch:
             audit = _audit.decode(message.value() or b"")
-            if audit.command == command.id:
+            if audit.command == command.id and audit.outcome != "asked":
                 yield audit
         if time.monotonic() > deadline:
             return

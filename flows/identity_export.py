@@ -43,7 +43,7 @@ def export(config: Config, client: redis.Redis, identifier: str, *, history: boo
     _, held = lookup.seen(identifier)
     shown = show(config, client, identifier)
     profile = lookup.profile(shown.customer) or Profile(shown.customer)
-    keys = _Keys(config, held.cluster, profile.customer)
+    keys = Keys(config, held.cluster, profile.customer)
     examples, parts = _beside(config, client, profile)
     return Export(
         customer=profile.customer,
@@ -56,7 +56,7 @@ def export(config: Config, client: redis.Redis, identifier: str, *, history: boo
     )
 
 
-class _Keys:
+class Keys:
     """The data keys of a customer and of those who were merged into it."""
 
     def __init__(self, config: Config, cluster: Cluster, customer: str) -> None:
@@ -96,7 +96,7 @@ def _named(value: Any) -> Any:
     return [_named(each) for each in value] if isinstance(value, list) else value
 
 
-def _touchpoints(config: Config, keys: _Keys) -> Any:
+def _touchpoints(config: Config, keys: Keys) -> Any:
     """Those in the log, of any name the customer has had, with what was sealed."""
     for batch in read(config, topic_name(config, STITCHED), start=0, follow=False):
         for message in batch:

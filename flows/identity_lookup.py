@@ -11,7 +11,7 @@ from flows.tail import clock
 from operators.reading import Reader
 from operators.succession import MAX_HOPS
 from schemas.config import Config
-from schemas.errors import TouchstreamError
+from schemas.errors import NoCustomer, TouchstreamError
 from schemas.stitched import shard_of
 from state.identity import Held, IdentityStore
 from state.profile import Profile, unpack
@@ -20,15 +20,17 @@ from state.tokens import Tokens, read_token
 
 
 class Meant(NamedTuple):
-    """An identifier: its token, how the operator wrote it, and its cluster, None if it was never seen."""
+    """An identifier: its token, how the operator wrote it, and its cluster, None if it was never seen; the customer's
+    profile, where that had to be read."""
 
     token: bytes
     text: str
     held: Held | None
+    profile: Profile | None = None
 
 
 class Lookup:
-    """Finds people in one deployment. Raises `TouchstreamError` for what identifies nobody."""
+    """Finds people in one deployment. Raises `NoCustomer` for what identifies nobody. To be shared by threads."""
 
     def __init__(self, config: Config, client: redis.Redis) -> None:
         self._config = config
@@ -45,7 +47,7 @@ class Lookup:
         """As `meant`, of one that has been seen."""
         found = self.meant(text)
         if found.held is None:
-            raise TouchstreamError(f"{text!r} has never been seen in this deployment (prefix {self._config.prefix})")
+            raise NoCustomer(f"{text!r} has never been seen in this deployment (prefix {self._config.prefix})")
         return found, found.held
 
     def profile(self, customer: str) -> Profile | None:
@@ -63,20 +65,20 @@ class Lookup:
         name, _, value = text.partition(":")
         known = self._reader.identifier(name, value)
         if known is None:
-            raise TouchstreamError(f"{text!r} identifies nobody: junk, blocked, or not namespace:value")
+            raise NoCustomer(f"{text!r} identifies nobody: junk, blocked, or not namespace:value")
         return Meant(known.token, f"{known.ns}:{value} (asked for)", self._held(known.token))
 
     def _of_customer(self, text: str) -> Meant:
         profile = self.profile(text)
         if profile is None:
-            raise TouchstreamError(f"no customer {text!r} in this deployment (prefix {self._config.prefix})")
+            raise NoCustomer(f"no customer {text!r} in this deployment (prefix {self._config.prefix})")
         if profile.erased:
-            raise TouchstreamError(f"customer {text!r} was erased (up to {clock(profile.erased)})")
+            raise NoCustomer(f"customer {text!r} was erased (up to {clock(profile.erased)})", erased=True)
         for token in map(read_token, profile.ids):
             held = self._held(token)
             if held is not None and held.cluster.partition().get(token) == profile.customer:
-                return Meant(token, "(asked for)", held)
-        raise TouchstreamError(f"customer {text!r} has no identifier any more; the flows may not have caught up")
+                return Meant(token, "(asked for)", held, profile)
+        raise NoCustomer(f"customer {text!r} has no identifier any more; the flows may not have caught up")
 
     def _held(self, token: bytes) -> Held | None:
         place = self._identity.places([token]).get(token)

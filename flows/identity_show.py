@@ -11,12 +11,13 @@ from typing import Final
 import msgspec
 import redis
 
-from flows.identity_lookup import Lookup
+from flows.identity_lookup import Lookup, Meant
 from flows.tail import clock
 from operators.evidence import KINDS
 from operators.explain import Explanation, Why, explain
 from schemas.config import Config
-from schemas.errors import TouchstreamError
+from schemas.errors import NoCustomer
+from state.identity import Held
 from state.tokens import token_text
 
 #: Characters of a hash that are shown.
@@ -68,13 +69,19 @@ class Shown(msgspec.Struct, frozen=True):
 
 
 def show(config: Config, client: redis.Redis, identifier: str) -> Shown:
-    """Look ``namespace:value``, or a customer id, up. Raises `TouchstreamError` if it is junk or was never seen."""
+    """Look ``namespace:value``, or a customer id, up. Raises `NoCustomer` if it is junk, was never seen or erased."""
     lookup = Lookup(config, client)
     meant, held = lookup.seen(identifier)
+    return tell(lookup, meant, held, identifier, meant.text)
+
+
+def tell(lookup: Lookup, meant: Meant, held: Held, identifier: str, text: str) -> Shown:
+    """What is known of whom was found. ``identifier`` and ``text``: what it is called. Raises `NoCustomer`."""
     told = explain(held.cluster.facts(KINDS), lookup.rules)
-    names = {token: short(token) for token in held.cluster.ids} | {meant.token: meant.text}
+    names = {token: short(token) for token in held.cluster.ids} | {meant.token: text}
     if meant.token not in told.partition.customers:
-        raise TouchstreamError(f"{identifier!r} was erased (up to {clock(held.cluster.erased_at(meant.token))})")
+        erased = clock(held.cluster.erased_at(meant.token))
+        raise NoCustomer(f"{identifier!r} was erased (up to {erased})", erased=True)
     return Shown(
         identifier=identifier,
         token=token_text(meant.token),

@@ -63,14 +63,15 @@ class Process:
         self._undo: list[Callable[[], object]] = []
 
     @classmethod
-    def start(cls, name: str, config: Config, *, stall_seconds: float = STALL_SECONDS) -> Process:
-        """Set everything up. Raises `ConfigError` for an open Bytewax port or a metrics port in use."""
+    def start(cls, name: str, config: Config, *, stall_seconds: float = STALL_SECONDS, cycles: bool = False) -> Process:
+        """Set everything up; ``cycles``: it makes many, so they are looked for as often as Python does by itself.
+        Raises `ConfigError` for an open Bytewax port or a metrics port in use."""
         refuse_open_port(os.environ)
         logs.setup(config.log)
         process = cls(name, config, stall_seconds=stall_seconds)
         process._serve(config)
         process._handle_signals()
-        process._tame_collector()
+        process._tame_collector(cycles=cycles)
         facts = build_info(name)
         # When a metric was made says nothing that the start of the process does not, and doubles what is scraped.
         disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -160,11 +161,12 @@ class Process:
             log.error("drain took too long, leaving at once", extra={"seconds": self._drain_seconds})
             os._exit(1)
 
-    def _tame_collector(self) -> None:
+    def _tame_collector(self, *, cycles: bool) -> None:
         before = gc.get_threshold()
         gc.collect()
         gc.freeze()
-        gc.set_threshold(*GC_THRESHOLD)
+        if not cycles:
+            gc.set_threshold(*GC_THRESHOLD)
         self._undo += [gc.unfreeze, partial(gc.set_threshold, *before)]
 
 

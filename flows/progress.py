@@ -12,20 +12,21 @@ PLAIN_SECONDS: Final = 5.0
 
 
 class Progress:
-    """Shows how many ``what`` are done, of how many if that is known, and how fast. A context manager; call `update` as
-    often as you like."""
+    """Shows how many ``what`` are done, of how many if that is known, and how fast; nothing if not ``shown``. A context
+    manager; call `update` as often as you like."""
 
-    def __init__(self, what: str, total: int | None = None) -> None:
+    def __init__(self, what: str, total: int | None = None, *, shown: bool = True) -> None:
         self._what, self._total = what, total
         self._started = self._shown = time.monotonic()
-        self._bar: _Bar | None = _Bar(what, total) if sys.stderr.isatty() else None
+        self._plain = shown
+        self._bar: _Bar | None = _Bar(what, total) if shown and sys.stderr.isatty() else None
 
     def update(self, done: int, *, failed: int = 0) -> None:
         """``done`` so far, of which or besides which ``failed``."""
         now = time.monotonic()
         if self._bar:
             self._bar.update(done, self._facts(done, failed, now))
-        elif now - self._shown >= PLAIN_SECONDS:
+        elif self._plain and now - self._shown >= PLAIN_SECONDS:
             self._shown = now
             print(f"{done} {self._what}, {self._facts(done, failed, now)}", file=sys.stderr, flush=True)
 

@@ -89,16 +89,25 @@ def _ask_offsets(
 
 
 def read(
-    config: Config, topic: str, *, start: int | None, follow: bool, partition: int | None = None
+    config: Config,
+    topic: str,
+    *,
+    start: int | None,
+    follow: bool,
+    partition: int | None = None,
+    since: int | None = None,
 ) -> Generator[list[Message], None, None]:
     """Batches of messages of ``topic``, in order per partition; of one ``partition``, or of all. Some are empty.
 
     From offset ``start`` of each partition (0 from the first record there is; None from the end as it is
-    now), up to the end, or for ever with ``follow``.
+    now), or from the first record that Kafka says is of ``since`` (ms) or later; up to the end, or for ever with
+    ``follow``.
     """
     admin = admin_client(config)
     partitions = [each for each in partitions_of(admin, topic) if partition in (None, each[1])]
     ends = end_offsets(admin, partitions) if start is None else {}
+    if since is not None:  # -1 where there is none so late, which is also what librdkafka calls the end
+        ends = _offsets(admin, partitions, _spec().for_timestamp(since), IsolationLevel.READ_COMMITTED)
     first = start or OFFSET_BEGINNING
     positions = [TopicPartition(*each, ends.get(each, first)) for each in partitions]
     consumer = new_consumer(config, follow=follow)

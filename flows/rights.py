@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from shlex import join
 from typing import Final, NamedTuple
 
+from flows.web.known import READ
 from schemas.config import Config
 from schemas.topics import (
     ALERTS,
@@ -134,6 +135,20 @@ def _flows(config: Config) -> Iterator[Role]:
         (_reads(config, PARTIALS), *_flow(config, "kpis"), _writes(config, KPIS, ALERTS)),
         (f"~{{{prefix}.kpis.*",),
         (*_FLOW, *_SHARD),
+    )
+
+    yield Role(
+        "dashboard",
+        "process of the web service, and tokens",
+        (
+            _reads(config, *READ, STITCHED, "outcomes", AUDIT),
+            # The name under which topics are read; librdkafka asks for its coordinator, though it joins no group.
+            Grant("group", (f"{prefix}.reader",), ("Describe",)),
+            _writes(config, COMMANDS, STITCHED, AUDIT),
+            Grant("transactional-id", (f"{prefix}.plays.",), ("Write",), True),
+        ),
+        (f"%R~{{{prefix}.*", f"~{{{prefix}.access}}*"),
+        (*_READING, "exists", "hset", "set", "del"),
     )
 
 

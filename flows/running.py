@@ -94,7 +94,7 @@ class Running:
         if not found and not self._caught_up:
             known = f"{lag:.0f} s behind" if isfinite(lag) else "not known yet"
             found.append(f"lag: {known}; ready from {bound} s on (limits.ready_lag_seconds)")
-        if not _answers(self.config):
+        if not redis_answers(self.config):
             found.append(f"redis: does not answer within {ANSWER_SECONDS:.0f} s")
         if not subscriptions[0].answers(ANSWER_SECONDS):
             found.append(f"kafka: does not answer within {ANSWER_SECONDS:.0f} s")
@@ -118,7 +118,8 @@ class Running:
         return [((self._flow,), self._memory)]
 
 
-def _answers(config: Config) -> bool:
+def redis_answers(config: Config) -> bool:
+    """Whether Redis answers within `ANSWER_SECONDS`."""
     try:
         with connect(config, timeout=ANSWER_SECONDS) as client:
             return bool(client.ping())

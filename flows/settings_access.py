@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Final
 from urllib.parse import parse_qs, urlsplit
 
-from schemas.config import Config, Kafka, Redis
+from schemas.config import Config, Dashboard, Kafka, Redis
 
 #: librdkafka's names of what has keys of its own.
 _OWN_KEYS: Final = {
@@ -22,12 +23,21 @@ _OWN_KEYS: Final = {
     "sasl.username": "user",
     "sasl.password": "password",
 }
+#: As a Host header says it, without the port; an IPv6 address in brackets.
+_HOST: Final = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:]+\]")
 _TLS_KEYS: Final = ("ca", "certificate", "private_key")
 
 
 def check_access(config: Config) -> list[str]:
-    """The faults of TLS and sign-in to Kafka and Redis; no value is ever told."""
-    return [*_kafka(config.kafka), *_redis(config.redis)]
+    """The faults of TLS and sign-in, to Kafka and Redis and of the web service; no value is ever told."""
+    return [*_kafka(config.kafka), *_redis(config.redis), *_dashboard(config.dashboard)]
+
+
+def _dashboard(settings: Dashboard) -> Iterator[str]:
+    yield from _pem("dashboard", settings)
+    for name in settings.hosts:
+        if not _HOST.fullmatch(name):
+            yield f"dashboard.hosts: {name!r} is no host name; allowed: lower case, without a port: shop.example"
 
 
 def _kafka(kafka: Kafka) -> Iterator[str]:
@@ -72,15 +82,16 @@ def _unused(section: str, settings: Kafka | Redis, why: str) -> Iterator[str]:
             yield f"{section}.{name}: is given, but {why}"
 
 
-def _pem(section: str, settings: Kafka | Redis) -> Iterator[str]:
+def _pem(section: str, settings: Kafka | Redis | Dashboard) -> Iterator[str]:
     """What is wrong with the certificates and the key."""
-    if settings.ca is None and settings.certificate is None and settings.private_key is None:
+    ca = None if isinstance(settings, Dashboard) else settings.ca
+    if ca is None and settings.certificate is None and settings.private_key is None:
         return
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
     from cryptography.x509 import load_pem_x509_certificates
 
     own = key = None
-    for name, text in (("ca", settings.ca), ("certificate", settings.certificate)):
+    for name, text in (("ca", ca), ("certificate", settings.certificate)):
         try:
             found = load_pem_x509_certificates(text.encode()) if text else []
             own = found[0] if found and name == "certificate" else own

@@ -96,6 +96,18 @@ DESCRIPTIONS: Final[dict[str, str]] = {
     "log": "Logs on standard error; never with personal values.",
     "log.format": "json (one object a line) or text.",
     "log.level": "debug, info, warning or error.",
+    "dashboard": "The web service: live screens and the read API (`touchstream dashboard`).",
+    "dashboard.host": "Address to listen on. Beyond this machine only if tokens exist (`touchstream tokens create`).",
+    "dashboard.port": "Port; 0 picks a free one.",
+    "dashboard.certificate": "Certificate (PEM, with its chain) for https; none: http. Mostly as certificate_file.",
+    "dashboard.private_key": "Its key (PEM, not encrypted). Mostly as private_key_file.",
+    "dashboard.hosts": "Host names it answers to; none: on a loopback address that machine's own, else any.",
+    "dashboard.behind_proxy": "A proxy in front ends TLS and sets X-Forwarded-For and -Proto; nobody else reaches it.",
+    "dashboard.session_hours": "Who has signed in must do so again after this long.",
+    "dashboard.requests_per_minute": "Requests of one token; more are refused (429).",
+    "dashboard.looks_per_minute": "Customers that one token may look at unmasked.",
+    "dashboard.sign_ins_per_minute": "Attempts to sign in from one address.",
+    "dashboard.why_seconds": "So long an answer to `why` may read topics, before it says that this was too short.",
 }
 
 _HEAD = """\

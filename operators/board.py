@@ -5,6 +5,7 @@
     board = Board()
     board.add(partial)                  # of any shard, in any order between shards
     changed = board.figures(offset)     # the windows that have changed since, in the revision of that offset
+    so_far = board.so_far(offset)       # and of all that was ever counted
 
 Seconds are those of the log's clock and stay open for a minute; minutes are those of event time and stay open for a
 day.
@@ -25,6 +26,11 @@ from schemas.outputs import Kpis, Partial
 OPEN: Final = {SECOND: 60, MINUTE: 86_400}
 #: So long after its end (seconds) a minute is judged: by then all shards have told what there was in time.
 SETTLED: Final = 10
+#: So many names are counted since the beginning; senders choose those of sources, of which any further one is
+#: `_OTHER`.
+NAMES: Final = 2_000
+_OTHER: Final = "other"
+_BY_SOURCE: Final = ("touchpoint", "defect")
 Counts = dict[str, int]
 Key = tuple[int, int]
 
@@ -38,13 +44,15 @@ class Window(msgspec.Struct, array_like=True):
 
 class State(msgspec.Struct, array_like=True):
     """What is kept in one piece: the ``clock`` (s) and ``since`` when it runs, the open ``seconds``, levels and goals
-    since the beginning (``totals``), and since which minute each alert fires."""
+    since the beginning (``totals``), since which minute each alert fires, and all that has ``happened`` since the
+    beginning."""
 
     clock: int = 0
     seconds: dict[int, Window] = {}
     totals: Counts = {}
     firing: dict[str, int] = {}
     since: int = 0
+    happened: Counts = {}
 
 
 class Board:
@@ -71,6 +79,7 @@ class Board:
         for number, counts in partial.minutes.items():
             _merge(state.totals, {name: by for name, by in counts.items() if _lasting(name)})
             happened = _events(counts)
+            self._remember(happened)
             if self._open(MINUTE, number):
                 _merge(self._window(MINUTE, number).counts, happened)
             elif happened:
@@ -81,6 +90,11 @@ class Board:
         """The windows that have changed since the last call, oldest first."""
         changed, self._changed = sorted(self._changed), set()
         return [self._figures(seconds, number, revision) for seconds, number in changed]
+
+    def so_far(self, revision: int) -> Kpis:
+        """The figures since the beginning, as those of a window of no length."""
+        state = self.state
+        return figures(0, 0, revision, (state.clock + 1) * 1000, state.happened, {}, state.totals)
 
     def closed(self) -> list[int]:
         """Forget the windows that are no longer open; the minutes among them."""
@@ -94,6 +108,16 @@ class Board:
     def of_minute(self, number: int) -> Kpis:
         """The figures of a minute as they are; zeros if nothing happened."""
         return self._figures(MINUTE, number, 0)
+
+    def _remember(self, happened: Counts) -> None:
+        so_far = self.state.happened
+        for name, by in happened.items():
+            kind, _, rest = name.partition("/")
+            if kind.startswith("active"):
+                continue  # who was active twice is not two
+            if name not in so_far and kind in _BY_SOURCE and len(so_far) >= NAMES:
+                name = f"{kind}/{_OTHER}/{rest.partition('/')[2]}"
+            so_far[name] = so_far.get(name, 0) + by
 
     def _open(self, seconds: int, number: int) -> bool:
         """Whether a window is still corrected: one that was forgotten must not begin anew."""

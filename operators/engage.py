@@ -168,7 +168,7 @@ class Engage:
         first = not profile.seen
         if fold.seen(profile, event.eid):
             shard.count("duplicates")
-            shard.tally("duplicates")
+            tally.duplicate(shard, event)
             topic = _shown.decode(raw).src.partition("/")[0]
             shard.repeated[topic] = shard.repeated.get(topic, 0) + 1
             return

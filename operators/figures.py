@@ -53,6 +53,7 @@ def figures(
         segments=levels.get("segment", {}),
         bands=levels.get("band", {}),
         at_risk=_number(levels, "at_risk") / 100,
+        defects=_tree(counted.get("defect", {})),
         goals={play: _goals(_tree(of)) for play, of in _tree(levels.get("outcome", {})).items()},
     )
 
@@ -106,12 +107,12 @@ def _latency(buckets: Mapping[int, int]) -> Latency | None:
     count = sum(buckets.values())
     if not count:
         return None
-    return Latency(count, *[_quantile(buckets, count * share) for share in (0.5, 0.99, 1)])
+    return Latency(count, *[quantile(buckets, share) or 0.0 for share in (0.5, 0.99, 1)])
 
 
-def _quantile(buckets: Mapping[int, int], rank: float) -> float:
-    """The upper end (ms) of the bucket that holds the value of this rank."""
-    numbers = sorted(buckets)
+def quantile(buckets: Mapping[int, int], share: float) -> float | None:
+    """The upper end (ms) of the bucket that so large a share of the values does not pass; None of no values."""
+    numbers, rank = sorted(buckets), share * sum(buckets.values())
     reached = accumulate([buckets[number] for number in numbers])
-    number = next(number for number, count in zip(numbers, reached, strict=True) if count >= rank)
-    return round(2 ** (number / STEPS), 1)
+    found = [number for number, count in zip(numbers, reached, strict=True) if count >= rank]
+    return round(2 ** (found[0] / STEPS), 1) if found else None

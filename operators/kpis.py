@@ -24,7 +24,7 @@ FLOW = "kpis"
 PACE = 0.4
 
 _partial = msgspec.json.Decoder(Partial)
-_states = msgspec.msgpack.Decoder(State)
+state_of = msgspec.msgpack.Decoder(State).decode
 _windows = msgspec.msgpack.Decoder(Window)
 
 
@@ -67,7 +67,7 @@ class Scoreboard:
         minutes = {each.start // (MINUTE * 1000) for each in told if each.seconds == MINUTE}
         kept: dict[str, bytes | None] = {f"m:{each}": pack(board.minutes[each]) for each in sorted(minutes)}
         kept.update((f"m:{each}", None) for each in board.closed())
-        outbox = [*alerts, *[self._figures(offset, each) for each in told]]
+        outbox = [*alerts, *[self._figures(offset, each) for each in (*told, board.so_far(offset))]]
         return Commit(
             shard=number,
             expected=self._stored[number],
@@ -100,7 +100,7 @@ class Scoreboard:
         return Output(message.offset(), self._alerts, 0, alert.kind.encode(), msgspec.json.encode(alert))
 
     def _open(self, number: int, start: Start, stored: Stored) -> None:
-        state = _states.decode(stored.state) if stored.state else State()
+        state = state_of(stored.state) if stored.state else State()
         self._boards[number] = Board(state, self._minutes(number, state.clock // MINUTE))
         self._starts[number], self._stored[number] = start, stored.r
 

@@ -49,7 +49,7 @@ LABELS: Final = {
     "cache": "bodies, clusters, homes, identifiers, persons (stitch); profiles (engage)",
     "code": "`emitted`, or the step of governance that held or stopped the decision",
     "dimension": "completeness, validity, consistency, timeliness, uniqueness",
-    "flow": "stitch, engage, learn, kpis, or rewards (the other half of the learn process)",
+    "flow": "stitch, engage, learn, kpis, dashboard, or rewards (the other half of the learn process)",
     "kind": "of a take-over: fresh (first start), crash (R >= K), rollback (R < K: Redis lost its last moments); "
     "of an identity change: created, linked, merged, moved, split, quarantined, released, refused, erased; "
     "of an alert: what it is about",
@@ -59,10 +59,12 @@ LABELS: Final = {
     "partition": "of the topic; for engage that is the shard",
     "play": "a play by name",
     "reason": "why a record is a dead letter",
+    "route": "a path of the web service, with its parameters' names; `pages`: all others",
     "result": "of a record: stitched, dead, erased, suppressed (stitch); applied, duplicates, erased, forwarded, "
     "absorbed (engage); of a goal: converted, not_converted, not_observed, erased",
     "since": "`event`: the touchpoint's own time; `append`: the broker's time of its record",
     "stage": "stitch, commit; load, decide, commit; learn, commit; sum, commit; and in each commit publish",
+    "status": "of HTTP; 0: the client went away before it was answered",
     "topic": "with its prefix",
 }
 
@@ -258,6 +260,12 @@ MODEL_ACTIVATIONS: Final = counter(
 )
 MODEL_QUALITY: Final = gauge(
     "touchstream_model_quality", "How good a churn model's latest predictions were.", "key", "by", "measure"
+)
+
+# -- the web service -----------------------------------------------------------------------------------------
+
+HTTP_SECONDS: Final = histogram(
+    "touchstream_http_seconds", "Time until a request was answered.", REDIS_BUCKETS, "route", "status"
 )
 
 # -- process -------------------------------------------------------------------------------------------------

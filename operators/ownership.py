@@ -114,7 +114,10 @@ class Ownership:
         """Bring K up to R and leave the group."""
         if not self.subscription.stale and self.subscription.group is not None:
             self._k_at = 0.0
-            self._publish([], [])
+            try:
+                self._publish([], [])
+            except Aborted as error:
+                log.warning("whoever takes over brings the group's offsets up", extra={"error": str(error)})
         self.subscription.close()
 
     def _publish(self, outputs: list[Output], extra: Sequence[Output]) -> None:

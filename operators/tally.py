@@ -3,7 +3,8 @@
 A shard counts under names, by the minute of event time, and tells what it has counted when its clock passes on to
 another second: a function of the log, so that after any crash everything is told exactly once. Names are paths::
 
-    touchpoint/SOURCE/TYPE   duplicates   late   active_second   active_minute   new   order   revenue
+    touchpoint/SOURCE/TYPE   defect/SOURCE/duplicates|late|no_channel
+    duplicates   late   active_second   active_minute   new   order   revenue
     identity/KIND   play/PLAY/OUTCOME/CHANNEL-OR-CODE   outcome/PLAY/OUTCOME/closed|converted|revenue
     segment/NAME   band/BAND   at_risk        (levels: by how much they have changed)
 
@@ -29,6 +30,8 @@ LEVELS: Final = ("segment", "band", "at_risk")
 _AT_RISK: Final = "high"
 #: Of a source's name, so much is told.
 _LONGEST: Final = 40
+#: Later than this (ms) after it happened, a touchpoint has come late.
+LATE: Final = 300_000
 
 
 def advance(shard: Shard, at: int, topic: str) -> None:
@@ -47,16 +50,20 @@ def touchpoint(shard: Shard, profile: Profile, event: Event | Gist, body: Body |
     """Count a touchpoint that is not a duplicate, in the minute it happened; the customer's ``first`` perhaps."""
     if not shard.counting:
         return
-    at, time = shard.state.at, event.time
+    at, time, source = shard.state.at, event.time, event.source[:_LONGEST]
+    if event.at - time > LATE:
+        shard.tally(f"defect/{source}/late")
     if at - time > DAY:
         shard.tally("late")
     else:
-        shard.tally(f"touchpoint/{event.source[:_LONGEST]}/{event.type if event.type in TYPES else 'other'}", time=time)
+        shard.tally(f"touchpoint/{source}/{event.type if event.type in TYPES else 'other'}", time=time)
         if isinstance(body, Order) and event.type == "Order Completed":
             shard.tally("order", time=time)
             shard.tally("revenue", cents(body.revenue), time=time)
     if profile.customer.startswith("product:"):
         return
+    if event.channel is None:
+        shard.tally(f"defect/{source}/no_channel")
     if first:
         shard.tally("new")
     if profile.touched // 1000 < at // 1000:
@@ -64,6 +71,12 @@ def touchpoint(shard: Shard, profile: Profile, event: Event | Gist, body: Body |
         if profile.touched // 60_000 < at // 60_000:
             shard.tally("active_minute")
         profile.touched = at
+
+
+def duplicate(shard: Shard, event: Event | Gist) -> None:
+    """Count a touchpoint that has come before."""
+    shard.tally("duplicates")
+    shard.tally(f"defect/{event.source[:_LONGEST]}/duplicates")
 
 
 def level(shard: Shard, profile: Profile) -> None:

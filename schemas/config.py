@@ -18,7 +18,7 @@ Name = Annotated[str, msgspec.Meta(min_length=1)]
 #: Values that hold passwords and keys: never shown.
 SECRET: Final = (
     "keys", "kafka.properties", "kafka.private_key", "kafka.password", "redis.url", "redis.private_key",
-    "redis.password",
+    "redis.password", "dashboard.private_key",
 )  # fmt: skip
 
 
@@ -203,6 +203,29 @@ class Metrics(Section):
     port: Port | None = None
 
 
+class Dashboard(Section):
+    """The web service: where it listens, and with which certificate (PEM texts, as in `Kafka`; none: no TLS).
+    ``hosts``: the names it answers to (none: on a loopback address that machine's own, else any). ``behind_proxy``:
+    a proxy before it ends TLS and says whose request it is. ``*_per_minute`` are of one token (sign-ins: of one
+    address); a look is at a customer's values, unmasked."""
+
+    host: Name = "127.0.0.1"
+    port: Port = 8080
+    certificate: Pem | None = None
+    private_key: Pem | None = None
+    hosts: tuple[str, ...] = ()
+    behind_proxy: bool = False
+    session_hours: Annotated[int, msgspec.Meta(ge=1, le=720)] = 12
+    requests_per_minute: Positive = 1_200
+    looks_per_minute: Positive = 30
+    sign_ins_per_minute: Positive = 10
+    why_seconds: Annotated[float, msgspec.Meta(gt=0, le=60)] = 10.0
+
+    def __repr__(self) -> str:
+        """Never the private key."""
+        return f"Dashboard(host={self.host!r}, port={self.port}, ...)"
+
+
 class Log(Section):
     format: Literal["json", "text"] = "json"
     level: Literal["debug", "info", "warning", "error"] = "info"
@@ -225,3 +248,4 @@ class Config(Section):
     limits: Limits = Limits()
     metrics: Metrics = Metrics()
     log: Log = Log()
+    dashboard: Dashboard = Dashboard()

@@ -5,6 +5,7 @@
     TouchstreamError
     ├── ConfigError         bad configuration: every fault, each with its key
     ├── AccessDenied        Kafka or Redis does not let this user in, or do that
+    ├── NoCustomer          who is asked for is nobody here, or not any more
     ├── RecordFault         one input record is bad: becomes a dead letter, never stops a flow
     ├── PositionError       an offset Kafka no longer has, a lost or mismatching position
     ├── MissingContent      a control record names content that is not stored
@@ -38,6 +39,14 @@ class ConfigError(TouchstreamError):
 
 class AccessDenied(TouchstreamError):
     """Waiting does not help: somebody has to grant a right, or to set a password right."""
+
+
+class NoCustomer(TouchstreamError):
+    """Who is asked for is nobody: junk, never seen or unknown; or ``erased``."""
+
+    def __init__(self, text: str, *, erased: bool = False) -> None:
+        self.erased = erased
+        super().__init__(text)
 
 
 class RecordFault(TouchstreamError):

@@ -201,7 +201,9 @@ class Alias(msgspec.Struct, omit_defaults=True):
 
 class Audit(msgspec.Struct, omit_defaults=True):
     """What came of an operator's command: ``applied``, or ``refused`` (``why`` says why); then, of an erasure, one
-    ``erased`` per customer once its state is gone: ``counts`` says of what how many.
+    ``erased`` per customer once its state is gone: ``counts`` says of what how many. One that came through the web
+    service was ``asked`` for before, and a ``look`` there at a customer's values was ``shown`` (``why``: which of its
+    answers).
 
     ``by`` and ``reason`` are the operator's words; ``ids`` the tokens that the command names, ``customers`` who holds
     them now.
@@ -347,7 +349,8 @@ class Latency(msgspec.Struct, omit_defaults=True):
 class Kpis(msgspec.Struct, omit_defaults=True):
     """Figures of one second or minute, its key is ``seconds/start``: of a window the highest ``revision`` counts.
 
-    ``start`` (ms) and the ``seconds`` it lasts, 1 or 60. A second is one of the log's clock and shows what was worked
+    ``start`` (ms) and the ``seconds`` it lasts, 1 or 60; 0 (key ``0/0``): all that has happened since the beginning,
+    without ``active`` customers and ``latency``. A second is one of the log's clock and shows what was worked
     off in it; a minute is one of event time, and what arrives up to a day late corrects it; what arrives ``late``
     beyond that is counted in the minute it arrives. ``clock`` (ms): up to when shards had told what they counted.
 
@@ -355,7 +358,8 @@ class Kpis(msgspec.Struct, omit_defaults=True):
     and ``revenue`` (major units); ``funnel``: steps from view to order, ``drop_off``: the share that is lost before
     each; ``plays`` by name. As of the ``clock``, not of the window: ``segments`` by size, customers by churn ``bands``,
     ``at_risk``: what the customers of the highest band have spent (major units), and ``goals`` of all plays since the
-    beginning.
+    beginning. ``defects`` of touchpoints by source, as of when they were worked off: ``duplicates``, which are counted
+    nowhere else, ``late`` (more than five minutes after they happened), and those that name ``no_channel``.
     """
 
     start: int
@@ -376,6 +380,7 @@ class Kpis(msgspec.Struct, omit_defaults=True):
     bands: dict[str, int] = {}
     at_risk: float = 0.0
     goals: dict[str, dict[str, dict[str, float]]] = {}
+    defects: dict[str, dict[str, int]] = {}
 
 
 class DeadLetter(msgspec.Struct, omit_defaults=True):

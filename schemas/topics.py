@@ -32,6 +32,9 @@ COMMANDS = "commands"
 AUDIT, ALERTS, ALIASES, SEGMENTS = "audit", "alerts", "aliases", "segments"
 #: What the shards have counted, and the figures of the shop that it adds up to.
 PARTIALS, KPIS = "kpi.partials", "kpis"
+_DAY = 86_400_000
+#: So long (ms) at least it can be told who saw and did what.
+AUDIT_KEPT = 400 * _DAY
 #: Few records, read by people: one partition keeps them in order.
 _ORDERED = (AUDIT, ALERTS)
 #: Flows keep what they have read of these by partition.
@@ -55,13 +58,14 @@ def inputs(config: Config) -> list[str]:
 
 def topics(config: Config) -> list[Topic]:
     """Every topic the deployment needs. What flows keep by partition is fixed in these."""
-    keep = config.topics.retention_days * 86_400_000
+    keep = config.topics.retention_days * _DAY
     wide = config.topics.shards
 
     def own(
         name: str, partitions: int, *, compact: bool = False, fixed: bool = False, append_time: bool = False
     ) -> Topic:
-        return Topic(topic_name(config, name), partitions, keep, compact, fixed, append_time, LARGEST_OUTPUT)
+        kept = max(keep, AUDIT_KEPT) if name == AUDIT else keep
+        return Topic(topic_name(config, name), partitions, kept, compact, fixed, append_time, LARGEST_OUTPUT)
 
     return [
         *(Topic(topic_name(config, name), config.topics.source_partitions, keep) for name in config.topics.sources),

@@ -1,4 +1,4 @@
-"""TLS to Redis or Valkey with certificates and keys that are texts, not files."""
+"""TLS with certificates and keys that are texts, not files: to Redis or Valkey, and of our own servers."""
 
 from __future__ import annotations
 
@@ -34,9 +34,14 @@ class _Tls(redis.SSLConnection):
 def _context(settings: Redis) -> ssl.SSLContext:
     context = ssl.create_default_context(cadata=settings.ca)
     if settings.certificate and settings.private_key:
-        # OpenSSL takes keys from files alone; this one is ours alone, and gone at once.
-        with NamedTemporaryFile("w", suffix=".pem") as file:
-            file.write(f"{settings.certificate}\n{settings.private_key}\n")
-            file.flush()
-            context.load_cert_chain(file.name)
+        load_own(context, settings.certificate, settings.private_key)
     return context
+
+
+def load_own(context: ssl.SSLContext, certificate: str, private_key: str) -> None:
+    """Let ``context`` show this certificate."""
+    # OpenSSL takes keys from files alone; this one is ours alone, and gone at once.
+    with NamedTemporaryFile("w", suffix=".pem") as file:
+        file.write(f"{certificate}\n{private_key}\n")
+        file.flush()
+        context.load_cert_chain(file.name)

@@ -845,9 +845,48 @@ MUTATIONS = [
         "tests/test_board.py::test_an_alert_begins_after_so_many_minutes_and_ends_when_it_is_clear",
     ),
     Mutation(
+        "what-happened-is-remembered-however-late", "operators/board.py",
+        "            self._remember(happened)\n            if self._open(MINUTE, number):\n",
+        "            if self._open(MINUTE, number):\n                self._remember(happened)\n",
+        "tests/test_board.py::test_all_that_has_happened_is_told_beside_the_windows",
+    ),
+    Mutation(
         "an-alert-ends-at-clear", "schemas/config.py",
         "if self.clear is None:", "if self.clear is not None:",
         "tests/test_board.py::test_an_alert_begins_after_so_many_minutes_and_ends_when_it_is_clear",
+    ),
+    # -- live screens
+    Mutation(
+        "counting-that-begins-anew-makes-nothing-up", "flows/web/known.py",
+        "if before is None or any([flat.get(name, 0) < count for name, count in before.items()]):",
+        "if before is None:",
+        "tests/test_known.py::test_when_counting_begins_anew_nothing_is_made_up",
+    ),
+    Mutation(
+        "the-hour-ends", "flows/web/known.py",
+        "                for name, by in counts.items():\n                    left[name] -= by\n",
+        "                for name in counts:\n",
+        "tests/test_known.py::test_the_hour_is_what_happened_in_it",
+    ),
+    Mutation(
+        "pages-stand-still-while-nothing-can-be-read", "flows/web/screens/live.py",
+        "return known.told if feed.problem and known.told else now", "return now",
+        "tests/test_screens.py::test_while_nothing_can_be_read_the_page_stays_at_what_was_told_last",
+    ),
+    Mutation(
+        "who-is-slow-gets-the-whole-page", "flows/web/screens/live.py",
+        "            message = whole()\n", "",
+        "tests/test_screens.py::test_who_is_slow_gets_the_whole_page_instead_and_holds_up_nobody",
+    ),
+    Mutation(
+        "only-what-has-changed-is-sent", "flows/web/screens/live.py",
+        "if self._drawn[kind].get(place) != piece", "if piece",
+        "tests/test_screens.py::test_what_is_pushed_is_what_has_changed_and_who_comes_gets_all",
+    ),
+    Mutation(
+        "what-others-named-stays-text", "flows/web/screens/parts.py",
+        "return value if isinstance(value, Html) else Html(escape(str(value)))", "return Html(str(value))",
+        "tests/test_screens.py::test_nothing_that_others_named_becomes_part_of_a_page",
     ),
     # -- watching
     Mutation(
@@ -970,6 +1009,62 @@ MUTATIONS = [
         "half-characters-are-no-plays", "flows/checking.py",
         "if isinstance(value, str) and not value.isascii() and any(", "if value is None and any(",
         "tests/test_fuzz.py::test_only_declared_errors_escape",
+    ),
+    # -- the web service
+    Mutation(
+        "a-revoked-token-lets-nobody-in", "state/access.py",
+        "return not self.revoked and", "return",
+        "tests/test_web.py::test_a_revoked_token_and_its_sessions_are_refused_at_once",
+    ),
+    Mutation(
+        "the-first-token-closes-the-door", "flows/web/access.py",
+        "for name in _FORWARDED]) and not self.store.any()", "for name in _FORWARDED])",
+        "tests/test_web.py::test_on_this_machine_everybody_is_a_viewer_until_there_is_a_token",
+    ),
+    Mutation(
+        "whoever-comes-through-a-proxy-is-not-here", "flows/web/access.py",
+        "not any([name in headers for name in _FORWARDED]) and", "",
+        "tests/test_web.py::test_on_this_machine_everybody_is_a_viewer_until_there_is_a_token",
+    ),
+    Mutation(
+        "public-addresses-need-tokens", "flows/web/access.py",
+        "if not is_loopback(host) and", "if False and",
+        "tests/test_web.py::test_a_public_address_is_refused_without_a_token_that_holds",
+    ),
+    Mutation(
+        "sessions-prove-that-a-page-of-ours-asks", "flows/web/access.py",
+        "if asks.csrf and not hmac", "if False and not hmac",
+        "tests/test_web.py::test_signing_in_and_out",
+    ),
+    Mutation(
+        "other-sites-are-refused", "flows/web/access.py",
+        "if foreign or site not in", "if site not in",
+        "tests/test_web.py::test_what_another_site_sends_is_refused",
+    ),
+    Mutation(
+        "requests-are-limited", "flows/web/limits.py",
+        "taken = left >= 1", "taken = True",
+        "tests/test_web.py::test_requests_and_attempts_to_sign_in_are_limited",
+    ),
+    Mutation(
+        "conditions-are-masked", "flows/web/masking.py",
+        'check.text.partition(" (with ")[0]', "check.text",
+        "tests/test_web.py::test_conditions_are_shown_without_what_they_read",
+    ),
+    Mutation(
+        "a-viewer-gets-no-values", "flows/web/people.py",
+        'if not who.may("agent"):', "if False:",
+        "tests/system/test_web.py::test_no_endpoint_gives_a_viewer_any_value",
+    ),
+    Mutation(
+        "a-look-waits-for-its-record", "flows/web/audit.py",
+        "if told != [True]:", "if False:",
+        "tests/system/test_web.py::test_an_audit_that_cannot_be_written_shows_nothing",
+    ),
+    Mutation(
+        "the-audit-is-kept-for-a-year", "schemas/topics.py",
+        "max(keep, AUDIT_KEPT) if name == AUDIT else keep", "keep",
+        "tests/test_web.py::test_the_audit_is_kept_for_a_year_whatever_else_is",
     ),
 ]  # fmt: skip
 

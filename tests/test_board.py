@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from operators import thresholds
-from operators.board import OPEN, Board, State, Window
+from operators.board import NAMES, OPEN, Board, State, Window
 from operators.figures import bucket
 from schemas.config import Threshold
 from schemas.outputs import Alert, Kpis, Partial
@@ -101,6 +101,26 @@ def test_levels_add_up_over_all_time_and_goals_too() -> None:
     assert now.plays["offer"].goals == {"emitted": {"closed": 2, "converted": 1, "revenue": 9.9}}
 
 
+def test_all_that_has_happened_is_told_beside_the_windows() -> None:
+    counts = {"order": 1, "revenue": 250, "touchpoint/web/Signed Up": 2, "active_minute": 1, "segment/vip": 1}
+    board = board_of(partial(S, {M: counts}), partial(S + 9 * OPEN[60], {M + 1: counts}))
+    told = board.so_far(7)
+    assert (told.seconds, told.start, told.revision, told.clock) == (0, 0, 7, (S + 9 * OPEN[60] + 1) * 1000)
+    assert (told.orders, told.revenue, told.touchpoints) == (2, 5.0, {"web": {"Signed Up": 4}}), "however late"
+    assert (told.customers["active"], told.segments) == (0, {"vip": 2})
+
+
+def test_senders_cannot_make_what_is_remembered_grow() -> None:
+    board = board_of(*[partial(S, {M: {f"touchpoint/web{n}/Signed Up": 1}}) for n in range(NAMES + 5)])
+    assert len(board.state.happened) == NAMES + 1
+    assert board.so_far(0).touchpoints["other"] == {"Signed Up": 5}
+
+
+def test_defects_by_source() -> None:
+    defects = {"defect/web/late": 2, "defect/till/duplicates": 1}
+    assert minute(board_of(partial(S, {M: defects}))).defects == {"web": {"late": 2}, "till": {"duplicates": 1}}
+
+
 def test_plays_and_the_funnel() -> None:
     seen = {"Product Viewed": 100, "Product Added": 40, "Checkout Started": 20, "Order Completed": 25}
     decided = {
@@ -137,6 +157,7 @@ def test_nothing_is_lost_when_it_is_packed() -> None:
     again = Board(state, minutes)
     again.add(partial(S + 1, {M: {"order": 1}}))
     assert again.of_minute(M) == board.of_minute(M)
+    assert again.so_far(1) == board.so_far(1)
 
 
 counts = st.dictionaries(

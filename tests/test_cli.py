@@ -53,6 +53,7 @@ def test_the_commands_are_those_of_the_readme() -> None:
         "identity export", "plays check", "plays apply", "plays list", "plays show", "plays diff", "plays pause",
         "plays resume", "plays schema", "report uplift", "report churn", "models list", "models versions",
         "models show", "models promote", "models rollback", "models release", "triggers consume", "why", "backtest",
+        "rebuild", "dashboard", "tokens create", "tokens list", "tokens revoke",
     }  # fmt: skip
 
 

@@ -151,9 +151,18 @@ def test_lines_hold_back_what_nobody_can_read_but_show_every_play() -> None:
     assert [line for line in written if "welcome" in line] == written[1 : 1 + TRIGGERS_A_SECOND]
     assert any("churn_warning" in line and "timer" in line and "p(leaves) 0.81" in line for line in written)
     assert written[0] == "01:01  running"
+    assert not [line for line in written if "live screens" in line]
     assert (
         f"triggers 10  p50 5 ms  p99 5 ms  dead letters 0  models 0  (and {9 - TRIGGERS_A_SECOND} more" in written[-1]
     )
+
+
+def test_lines_say_once_where_the_screens_are() -> None:
+    figures, written = Figures(url="http://x:8080"), list[str]()
+    lines = Lines(figures, written.append)
+    lines.show()
+    lines.show()
+    assert [line for line in written if "live screens" in line] == ["00:00  live screens: http://x:8080"]
 
 
 @pytest.mark.parametrize(("width", "height"), [(80, 24), (120, 40), (40, 10), (200, 12)])
@@ -161,6 +170,7 @@ def test_the_page_fits_its_terminal(width: int, height: int) -> None:
     figures = full()
     for number in range(2, 60):
         figures.on_trigger(trigger(number, "repeat_view", values={"sku": "[red]x[/]"}), AT + number)
+    figures.url = "http://x:8080"
     figures.lag, figures.clock = {"stitch": 3, "engage": None, "learn": 0}, AT
     console = Console(file=io.StringIO(), record=True, width=width, height=height, force_terminal=True)
     console.print(Page(figures, "a title", console).render(), height=height)
@@ -169,7 +179,16 @@ def test_the_page_fits_its_terminal(width: int, height: int) -> None:
     assert all(len(line) <= width for line in lines)
     if (width, height) == (120, 40):
         page = "\n".join(lines)
-        for text in ("stitch 3  engage -", "3  2 merges", "no_consent 3", "invalid 1", "58 ms", "[red]x[/]", "Ctrl-C"):
+        for text in (
+            "stitch 3  engage -",
+            "3  2 merges",
+            "no_consent 3",
+            "invalid 1",
+            "58 ms",
+            "[red]x[/]",
+            "http://x:8080",
+            "Ctrl-C",
+        ):
             assert text in page
 
 

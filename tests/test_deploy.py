@@ -27,6 +27,7 @@ from tests.image import ROOT, context, instructions
 DEPLOY = ROOT / "deploy"
 COMPOSE = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
 FLOWS = set(next(each for each in run_command.params if each.name == "flow").type.choices) - {"all"}  # type: ignore[attr-defined]
+PROCESSES = FLOWS | {"dashboard"}
 DOCKERFILE = list(instructions((ROOT / "Dockerfile").read_text()))
 DRAIN = Limits().drain_seconds
 
@@ -65,13 +66,14 @@ def test_resources_are_as_kubernetes_takes_them() -> None:
         assert [error.message for error in validator.iter_errors(each)] == [], each["metadata"]["name"]
 
 
-def test_every_flow_is_deployed_and_may_go_one_at_a_time() -> None:
-    assert {name for name, each in COMPOSE["services"].items() if each.get("command", [""])[0] == "run"} == FLOWS
+def test_every_process_is_deployed_and_may_go_one_at_a_time() -> None:
+    commands = {name: each.get("command", [""])[0] for name, each in COMPOSE["services"].items()}
+    assert {name for name, command in commands.items() if command in ("run", "dashboard")} == PROCESSES
     budgets = {each["metadata"]["name"] for each in RESOURCES if each["kind"] == "PodDisruptionBudget"}
     deployments = {each["metadata"]["name"] for each in RESOURCES if each["kind"] == "Deployment"}
-    assert budgets == deployments == {f"touchstream-{flow}" for flow in FLOWS}
+    assert budgets == deployments == {f"touchstream-{name}" for name in PROCESSES}
     scraped = yaml.safe_load((DEPLOY / "prometheus/compose.yml").read_text())["scrape_configs"][0]["dns_sd_configs"][0]
-    assert set(scraped["names"]) == FLOWS
+    assert set(scraped["names"]) == PROCESSES
 
 
 @pytest.mark.parametrize("name", PODS)
@@ -86,7 +88,7 @@ def test_pods_run_without_rights_on_a_file_system_that_cannot_be_written(name: s
     assert not context["allowPrivilegeEscalation"]
     assert {each["name"] for each in container["volumeMounts"]} == {each["name"] for each in pod["volumes"]}
     assert {"requests", "limits"} <= container["resources"].keys()
-    if container["args"][0] == "run":
+    if container["args"][0] in ("run", "dashboard"):
         assert pod["terminationGracePeriodSeconds"] > DRAIN
         paths = {
             each: container[each]["httpGet"]["path"] for each in ("startupProbe", "livenessProbe", "readinessProbe")
@@ -94,12 +96,12 @@ def test_pods_run_without_rights_on_a_file_system_that_cannot_be_written(name: s
         assert paths == {"startupProbe": "/healthz", "livenessProbe": "/healthz", "readinessProbe": "/readyz"}
 
 
-@pytest.mark.parametrize("name", [*FLOWS, "setup"])
+@pytest.mark.parametrize("name", [*PROCESSES, "setup"])
 def test_services_of_compose_run_without_rights_too(name: str) -> None:
     service = COMPOSE["services"][name]
     assert service["read_only"]
     assert service["cap_drop"] == ["ALL"]
-    if name in FLOWS:
+    if name in PROCESSES:
         assert int(service["stop_grace_period"].rstrip("s")) > DRAIN
 
 

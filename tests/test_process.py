@@ -15,6 +15,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.error import HTTPError
 
 import msgspec
@@ -55,7 +56,7 @@ def flow():
 
 
 @contextmanager
-def started(config: Config, **options: float) -> Iterator[Process]:
+def started(config: Config, **options: Any) -> Iterator[Process]:
     hooks = sys.excepthook, sys.unraisablehook, logging.getLogger().handlers, logging.getLogger().level
     running = Process.start("sample", config, **options)
     try:

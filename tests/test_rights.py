@@ -42,9 +42,9 @@ def test_what_scripts_call_is_allowed(role: str, script: str) -> None:
 def test_every_topic_has_a_writer_and_only_flows_and_operators_write_the_log() -> None:
     writers = {topic.name: _who(AclOperation.WRITE, topic.name) for topic in topics(CONFIG)}
     assert [name for name, who in writers.items() if not who] == []
-    assert writers["ts.stitched"] == {"stitch", "engage", "learn", "operator"}
+    assert writers["ts.stitched"] == {"stitch", "engage", "learn", "dashboard", "operator"}
     assert writers["ts.triggers"] == {"engage"}
-    assert writers["ts.commands"] == {"operator"}
+    assert writers["ts.commands"] == {"dashboard", "operator"}
     assert writers["ts.touchpoints"] == {"source", "operator"}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -79,6 +80,15 @@ def test_a_customer_is_active_once_a_second_and_once_a_minute_and_new_once() -> 
 def test_duplicates_are_no_touchpoints() -> None:
     world = flushed(World().feed(viewed(A, "tea", T), viewed(A, "tea", T)).run())
     assert (counted(world)["touchpoint/web/Product Viewed"], counted(world)["duplicates"]) == (1, 1)
+    assert counted(world)["defect/web/duplicates"] == 1
+
+
+def test_defects_are_counted_by_source() -> None:
+    late, prompt = T - 5 * MINUTE - 1, T - 5 * MINUTE
+    world = World().feed(viewed(A, "tea", late, at=T), viewed(A, "pot", prompt, at=T), viewed(B, "cup", T)).run()
+    assert counted(flushed(world))["defect/web/late"] == 1
+    channels = [viewed(A, "a", T), msgspec.structs.replace(viewed(A, "b", T), channel="web")]
+    assert counted(flushed(World().feed(*channels).run()))["defect/web/no_channel"] == 1
 
 
 def test_decisions_are_counted_by_channel_or_code() -> None:

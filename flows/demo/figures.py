@@ -35,7 +35,7 @@ class Latency(NamedTuple):
 @dataclass
 class Figures:
     """``counts`` is engage's account in Redis, ``lag`` the records each flow is behind (None: not known),
-    ``written`` the retailer's own count, known at the end."""
+    ``written`` the retailer's own count, known at the end, ``url`` where the live screens are (empty: not yet)."""
 
     began: float = field(default_factory=time.monotonic)
     phase: str = "starting"
@@ -48,6 +48,7 @@ class Figures:
     lag: dict[str, int | None] = field(default_factory=dict)
     per_second: float = 0.0
     restarts: int = 0
+    url: str = ""
     triggers: Counter[str] = field(default_factory=Counter)
     last: dict[str, Emitted] = field(default_factory=dict)
     emitted: deque[Emitted] = field(default_factory=lambda: deque(maxlen=LISTED))

@@ -23,7 +23,7 @@ class Lines:
         self._second = 0
         self._shown: Counter[str] = Counter()
         self._held_back = 0
-        self._phase = ""
+        self._phase = self._url = ""
 
     def __enter__(self) -> Lines:
         return self
@@ -36,6 +36,9 @@ class Lines:
         if self._figures.phase != self._phase:
             self._phase = self._figures.phase
             self._write(f"{stamp(self._figures)}  {self._phase}")
+        if self._figures.url != self._url:
+            self._url = self._figures.url
+            self._write(f"{stamp(self._figures)}  live screens: {self._url}")
         for each in emitted:
             self._trigger(each)
         second = int(time.monotonic() - self._figures.began)

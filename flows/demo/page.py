@@ -64,7 +64,7 @@ class Page:
             Layout(name="figures", size=FIGURES),
             Layout(dead_letters(self._figures), size=DEAD),
             Layout(triggers(self._figures, rows)),
-            Layout(footer(), size=FOOTER),
+            Layout(footer(self._figures), size=FOOTER),
         )
         layout["figures"].split_row(Layout(flow(self._figures), ratio=1), Layout(plays(self._figures), ratio=1))
         return layout
@@ -154,9 +154,15 @@ def dead_letters(figures: Figures) -> RenderableType:
     return line
 
 
-def footer() -> RenderableType:
-    """What the keys do."""
-    return Text(" Ctrl-C stops the retailer, drains the flows and prints the account", "dim")
+def footer(figures: Figures) -> RenderableType:
+    """Where the live screens are, and what the keys do."""
+    where = (
+        (" live screens: ", "dim"),
+        (figures.url or "starting", f"bold link {figures.url}" if figures.url else "dim"),
+    )
+    line = Text.assemble(*where, ("   Ctrl-C stops the retailer, drains the flows and prints the account", "dim"))
+    line.no_wrap, line.overflow = True, "ellipsis"
+    return line
 
 
 def _lag(figures: Figures) -> str:

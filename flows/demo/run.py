@@ -15,6 +15,7 @@ from flows.demo.feed import Feed, Sampler
 from flows.demo.figures import Emitted, Figures
 from flows.demo.machinery import Flows, Interrupts, Shop, end, erase, servers
 from flows.demo.options import Options
+from flows.demo.screens import Screens
 from flows.status import ENGAGE, STITCH, status
 from schemas.config import Config
 from schemas.errors import TouchstreamError
@@ -64,6 +65,7 @@ class Run:
             admin.create(config)
             plays_control.apply(config, demo_options.plays(self._options))
             self._flows = stack.enter_context(Flows(path, self._folder))
+            self._screens = stack.enter_context(Screens(path, self._folder))
             self._feed = Feed(config, self._figures)
             stack.callback(self._feed.close)
             self._sampler = Sampler(config, self._figures, self._flows.metrics)
@@ -84,6 +86,8 @@ class Run:
         self._sampler.sample()
         self._flows.watch()
         self._figures.restarts = self._flows.restarts
+        self._screens.watch(wanted=bool(self._figures.triggers))
+        self._figures.url = self._screens.url
         self._display.show(emitted)
 
     def _until_ready(self, config: Config) -> None:

@@ -29,13 +29,21 @@ def check_kpis(config: Config, client: redis.Redis) -> tuple[list[str], int]:
     told: Minutes = defaultdict(Counter)
     for number, figures in minutes.items():
         told[number] = Counter(dict(_of_figures(figures)))
-    _add_untold(config, client, told)
+    so_far = Counter(dict(_of_figures(published[0, 0])))
+    untold: Minutes = defaultdict(Counter)
+    _add_untold(config, client, untold)
+    for number, counts in untold.items():
+        told[number] += counts
+        so_far += counts
     expected = _recomputed(config)
+    whole = sum(expected.values(), Counter[tuple[str, ...]]())
     faults = [
         f"minute {number}: told {dict(told[number] - expected[number])}, not {dict(expected[number] - told[number])}"
         for number in sorted({*told, *expected})
         if +told[number] != +expected[number]
     ]
+    if +so_far != +whole:
+        faults.append(f"so far: told {dict(so_far - whole)}, not {dict(whole - so_far)}")
     return faults, len(minutes)
 
 
@@ -54,7 +62,7 @@ def _published(config: Config) -> dict[tuple[int, int], dict[str, Any]]:
     found: dict[tuple[int, int], dict[str, Any]] = {}
     for read in read_topic(config, topic_name(config, KPIS)):
         figures = json.loads(read.value or b"")
-        key = figures["seconds"], figures["start"] // (figures["seconds"] * 1000)
+        key = figures["seconds"], figures["start"] // (figures["seconds"] * 1000 or 1)
         assert read.key == f"{figures['seconds']}/{figures['start']}".encode()
         assert key not in found or found[key]["revision"] < figures["revision"], (key, figures)
         found[key] = figures

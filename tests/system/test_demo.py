@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import urllib.request
 import uuid
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,21 @@ def test_a_run_of_twenty_seconds_closes_and_leaves_nothing(tmp_path: Path) -> No
     assert any("  trigger  welcome" in line for line in lines)
     assert any("The account closes" in line for line in lines)
     check_account(json.loads(lines[-1]))
+    assert left_behind(mark) == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_live_screens_are_there_and_leave_with_the_run(tmp_path: Path) -> None:
+    process, mark = start(tmp_path)
+    assert process.stdout is not None
+    with process:
+        url = next(line.split()[-1] for line in process.stdout if "live screens: " in line)
+        with urllib.request.urlopen(url, timeout=30) as answer:
+            assert "touchstream" in answer.read().decode()
+        process.send_signal(signal.SIGINT)
+        output, errors = process.communicate(timeout=100)
+    assert process.returncode == 0, errors
+    assert "The account closes" in output
     assert left_behind(mark) == []
     assert list(tmp_path.iterdir()) == []
 

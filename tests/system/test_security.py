@@ -31,6 +31,7 @@ from tests.conftest import KEYS
 from tests.messages import START, touchpoint
 from tests.secured import SecureKafka, SecureValkey
 from tests.system.pipeline import Flow, await_
+from tests.system.web import Service
 
 pytestmark = [pytest.mark.flows, pytest.mark.system, pytest.mark.long("security")]
 
@@ -166,6 +167,7 @@ def test_least_rights_are_enough_for_everything(secured: Deployment, running: di
     learned(secured, bob)
     merged = secured.call("operator", "identity", "merge", "member:ann", "member:bob", "--by", "me", "--reason", "same")
     assert "applied" in merged
+    used(secured)
     # It is still no touchpoint, and dead again before the replay has ended: that must not keep it going.
     assert secured.call("operator", "dead-letters", "replay").startswith("1 sent back")
     for command in (
@@ -231,6 +233,24 @@ def test_who_cannot_sign_in_is_told_and_no_secret_is_shown(secured: Deployment) 
         assert (code, out) == (1, ""), section
         assert expected in err
         assert "sentinel" not in err
+
+
+def used(secured: Deployment) -> None:
+    """Let the web service do all that it can."""
+    with Service(secured.folder / "web", secured.folder / "dashboard.yaml") as service:
+        with service.client(service.token("admin")) as admin:
+            assert admin.get("/readyz").json() == {"flow": "dashboard", "ready": True, "why": []}
+            looked = admin.get("/v1/customers/member:ann", headers={"Purpose": "a test"}).json()
+            assert looked["contacts"]["member"] in ("ann", "bob")
+            why = admin.get(f"/v1/customers/{looked['customer']}/why").json()
+            assert (why["play"], why["complete"]) == ("thanks", True)
+            assert [admin.get(f"/v1/{name}").status_code for name in ("plays", "segments", "tokens")] == [200] * 3
+            for verb in ("pause", "resume"):
+                order = {"plays": ["*"], "reason": "a test"}
+                assert admin.post(f"/v1/plays/{verb}", json=order).json()["reached"] == 2
+            two = {"identifiers": ["member:ann", "member:bob"], "reason": "a test"}
+            assert admin.post("/v1/identity/split?wait=30", json=two).status_code == 200
+        assert service.drain() == 0
 
 
 def ended(flow: Flow) -> dict[str, str]:

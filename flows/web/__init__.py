@@ -1,0 +1,1 @@
+"""The web service: live screens, the read API, and who may use them."""
