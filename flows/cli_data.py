@@ -65,8 +65,8 @@ def ingest(file: Any, topic: str | None, at: str, rate: float | None, as_json: b
 def tail(name: str, from_start: bool, count: int | None, end: bool, as_json: bool, path: str | None) -> None:
     """Show the records of an output as they come (read_committed).
 
-    NAME: triggers, decisions, outcomes, segments, scores, identity.changes, audit, alerts, churn.examples, aliases,
-    dead-letters, stitched.
+    NAME: triggers, decisions, outcomes, segments, scores, identity.changes, audit, alerts, kpis, churn.examples,
+    aliases, dead-letters, stitched.
     """
     from flows import tail as tails
 

@@ -20,15 +20,16 @@ from schemas.outputs import (
     Decision,
     Example,
     IdentityChange,
+    Kpis,
     Outcome,
     Score,
     SegmentChange,
     Trigger,
 )
-from schemas.topics import ALIASES, DEAD_LETTERS, OUTPUTS, STITCHED, topic_name
+from schemas.topics import ALIASES, DEAD_LETTERS, KPIS, OUTPUTS, STITCHED, topic_name
 
 #: What can be shown. Sources hold personal values in the clear and are not among them.
-NAMES: Final = (*OUTPUTS, ALIASES, DEAD_LETTERS, STITCHED)
+NAMES: Final = (*OUTPUTS, KPIS, ALIASES, DEAD_LETTERS, STITCHED)
 
 
 def tail(
@@ -126,6 +127,15 @@ def _alert(value: bytes) -> str:
     return f"{clock(it.at)}  {it.kind:12} {it.customer}  {' '.join(it.ids)}  {it.text}"
 
 
+def _figures(value: bytes) -> str:
+    it = _decoded(value, Kpis)
+    window = f"{it.seconds:>2} s" if it.seconds else "in all"
+    touchpoints = sum(sum(types.values()) for types in it.touchpoints.values())
+    sent = sum(sum(play.sent.values()) for play in it.plays.values())
+    said = f"{touchpoints} touchpoints, {it.orders} orders, {it.revenue:.2f}, {sent} messages"
+    return f"{clock(it.start or it.clock)}  {window:6} revision {it.revision:<8} {said}"
+
+
 def _example(value: bytes) -> str:
     if b'"k":"control"' in value[:64]:  # an operator's word to the learn flow
         return _stitched(value)
@@ -154,6 +164,7 @@ _LINES: Final[dict[str, Callable[[bytes], str]]] = {
     "identity.changes": _change,
     "audit": _audit,
     "alerts": _alert,
+    KPIS: _figures,
     ALIASES: _alias,
     "churn.examples": _example,
     DEAD_LETTERS: _dead_letter,
