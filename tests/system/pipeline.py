@@ -147,7 +147,7 @@ class Feeder(threading.Thread):
         #: Records a second; may change.
         self.rate = rate
         #: The log's clock goes by what is sent.
-        self._each = 1_000 * speed / rate
+        self._each = 1_000 * speed / rate if rate else 0.0
         self._ended = threading.Event()
         self._lock = threading.RLock()
         self._made = 0
