@@ -10,7 +10,7 @@ from schemas.config import Config
 from tests.system.bad_input import run
 from tests.system.pipeline import chaotic
 
-pytestmark = pytest.mark.flows
+pytestmark = [pytest.mark.flows, pytest.mark.long("input")]
 
 
 def test_each_record_ends_in_one_place(deployment: Config, tmp_path: Path) -> None:

@@ -90,6 +90,7 @@ def test_a_page_that_is_open_tells_what_happens(window: Window, shop: Shop) -> N
     window.await_text("[data-html=sources]", r"shop 8 .* Product Viewed 6\d %")
 
 
+@pytest.mark.long("pages")
 def test_figures_that_stand_still_are_seen_to(window: Window, shop: Shop) -> None:
     window.go("/")
     window.await_text(".pill", r"No figures for (\d\d+ s|\d min)")
@@ -114,6 +115,7 @@ def test_a_customer_is_found_and_shown_masked(window: Window, shop: Shop) -> Non
     window.shoot("customer")
 
 
+@pytest.mark.long("pages")
 def test_whom_nobody_knows_is_not_found(window: Window, shop: Shop) -> None:
     look_up(window, "member:nobody-knows")
     window.await_text(".answer", "[Nn]obody here")
@@ -125,6 +127,7 @@ def look_up(window: Window, whom: str) -> None:
     window.page.keyboard.press("Enter")
 
 
+@pytest.mark.long("pages")
 def test_keys_reach_everything_and_colours_can_be_switched(window: Window) -> None:
     window.go("/")
     window.page.keyboard.press("Tab")
@@ -139,6 +142,7 @@ def test_keys_reach_everything_and_colours_can_be_switched(window: Window) -> No
     assert colours[0] == colours[2] != colours[1], "light, dark, as the system: light"
 
 
+@pytest.mark.long("pages")
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_everything_fits_on_a_phone(
     browser: Browser, service: Service, shop: Shop, tmp_path: Path, scheme: str
@@ -150,6 +154,7 @@ def test_everything_fits_on_a_phone(
     window.close()
 
 
+@pytest.mark.long("pages")
 def test_an_agent_sees_values_for_a_purpose_that_is_on_record(window: Window, service: Service, shop: Shop) -> None:
     """The last of these: once there was a token, everybody needs one."""
     window.go("/login", "form")

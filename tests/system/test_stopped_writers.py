@@ -25,7 +25,7 @@ from tests.system.pipeline import Feeder, Flow, Pipeline, await_, chaotic
 from tests.system.reading import committed, read_topic
 from tests.system.scenarios.stage import TAKEN
 
-pytestmark = pytest.mark.flows
+pytestmark = [pytest.mark.flows, pytest.mark.long("writers")]
 
 #: Who is shown (``!``: logged in), and when (s).
 Shown = tuple[str, int]

@@ -313,6 +313,7 @@ def test_a_public_address_without_tokens_is_refused(
         assert "tokens create" in service.log
 
 
+@pytest.mark.long("contract")
 @pytest.mark.parametrize(("subject", "promised"), [("any", 25), ("known", 5)])
 def test_schemathesis_finds_nothing(
     service: Service, shop: Shop, clients: Clients, customer: str, subject: str, promised: int
