@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 
 from schemas.config import Identity
 from schemas.policy import Namespace
+from tests.effort import examples
 from tests.system.interleaving import Story, Touch
 
 PROCESSES = 3
 #: Thousands were tried by hand.
-EXAMPLES = 80
+EXAMPLES = examples(80)
 #: What happens, where, and with how many records.
 Act = tuple[str, int, int]
 #: Few people, so that everything collides.
