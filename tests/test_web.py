@@ -208,7 +208,9 @@ def test_roles_contain_each_other() -> None:
 
 
 def door(client: redis.Redis, url: str, base: str = "http://localhost", **settings: object) -> TestClient:
-    return TestClient(service.build(config(url, **settings), client), base_url=base, follow_redirects=False)
+    return TestClient(
+        service.build(config(url, **settings), client, pages=False), base_url=base, follow_redirects=False
+    )
 
 
 def test_nothing_but_the_form_is_reached_without_a_token(client: redis.Redis, redis_server: str) -> None:
@@ -329,7 +331,7 @@ def test_what_was_asked_for_is_in_no_answer_that_refuses(client: redis.Redis, re
 
 def test_redis_away_is_said_so() -> None:
     away = config()
-    answer = TestClient(service.build(away), base_url="http://localhost").get("/v1/plays")
+    answer = TestClient(service.build(away, pages=False), base_url="http://localhost").get("/v1/plays")
     assert (answer.status_code, answer.json()["error"]) == (503, "unavailable")
 
 

@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from importlib.util import find_spec
 from threading import Lock
 from typing import Any, Final
 
@@ -42,8 +41,11 @@ _REST: Final = 2
 _BACKLOG: Final = 1_024
 
 
-def build(config: Config, client: redis.Redis | None = None, process: Process | None = None) -> FastAPI:
-    """The service as an ASGI application; ``client``: its Redis, else one of its own; ``process``: asked for health.
+def build(
+    config: Config, client: redis.Redis | None = None, process: Process | None = None, *, pages: bool = True
+) -> FastAPI:
+    """The service as an ASGI application; ``client``: its Redis, else one of its own; ``process``: asked for health;
+    ``pages``: the live screens, too, of which a process can serve one application alone.
 
     ``app.state.people`` and ``app.state.shop`` are what routes and pages ask.
     """
@@ -56,7 +58,8 @@ def build(config: Config, client: redis.Redis | None = None, process: Process | 
         _add_health(app, process)
     login.install(app, guard, config.dashboard)
     app.mount("/v1", api.build(app.state.people, app.state.shop))
-    _add_screens(app, config)
+    if pages:
+        _add_screens(app, config)
     api.answer_errors(app)  # such as a path with a line break, which nothing takes
     app.add_middleware(Gate, guard=guard, settings=config.dashboard)
     return app
@@ -74,8 +77,6 @@ def _reported(question: Callable[[], Report]) -> Response:
 
 def _add_screens(app: FastAPI, config: Config) -> None:
     """The live pages; they take every path that is not taken before."""
-    if find_spec("flows.web.screens") is None:
-        return
     from flows.web import feed, screens
 
     screens.install(app, feed.Feed(config), config)
