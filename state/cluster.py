@@ -42,13 +42,15 @@ class Cluster(redis.Redis):
         self._clients: dict[Node, Any] = {}
         #: First and last slot, and who holds them; empty if that is not known.
         self._ranges: list[tuple[int, int, Node]] = []
+        #: What nodes have said of single slots: others may not have heard of it yet.
+        self._moved: dict[int, Node] = {}
 
     def execute_command(self, *args: Any, **options: Any) -> Any:
         """One command, at the node of its key."""
         try:
             return self._client_of(args).execute_command(*args, **options)
-        except _MOVED:
-            self.forget()
+        except _MOVED as error:
+            self.forget(error)
             raise
 
     def pipeline(self, transaction: bool = False, shard_hint: Any = None) -> Pipeline:
@@ -61,8 +63,8 @@ class Cluster(redis.Redis):
         at, number = divmod(int(cursor), len(nodes))
         try:
             following, keys = nodes[number].scan(at, match, count)
-        except _MOVED:
-            self.forget()
+        except _MOVED as error:
+            self.forget(error)
             raise
         return (following * len(nodes) + number if following else (number + 1) % len(nodes)), keys
 
@@ -71,9 +73,13 @@ class Cluster(redis.Redis):
         for client in (self._seed, *self._clients.values()):
             client.close()
 
-    def forget(self) -> None:
-        """Slots may lie elsewhere by now."""
+    def forget(self, error: RedisError) -> None:
+        """Slots lie elsewhere by now, or may."""
         self._ranges = []
+        if isinstance(error, MovedError):
+            self._moved[error.slot_id] = (error.host, error.port)
+        else:
+            self._moved.clear()
 
     def by_node(self, commands: Iterable[tuple[Any, ...]]) -> list[tuple[Any, list[int]]]:
         """The nodes that commands go to, each with the places of its commands."""
@@ -88,11 +94,12 @@ class Cluster(redis.Redis):
         if name in _KEYLESS:
             return self._nodes()[0]
         slot = key_slot(self._seed.get_encoder().encode(args[3 if name in _SCRIPTS else 1]))
+        if slot in self._moved:
+            return self._client(self._moved[slot])
         self._look()
         for first, last, node in self._ranges:
             if first <= slot <= last:
                 return self._client(node)
-        self.forget()
         raise ClusterDownError(f"no node of the cluster holds slot {slot}")
 
     def _nodes(self) -> list[Any]:
@@ -142,8 +149,8 @@ class _Spread(Pipeline):
                     pipe.execute_command(*args, **options)
                 for place, reply in zip(places, pipe.execute(raise_on_error), strict=True):
                     replies[place] = reply
-        except _MOVED:
-            self._cluster.forget()
+        except _MOVED as error:
+            self._cluster.forget(error)
             raise
         return replies
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -113,13 +114,22 @@ def test_the_flows_keep_every_promise_while_slots_move(
         feeder = Feeder(config, seed=11, rate=100)
         feeder.start()
         try:
-            store = ShardStore(client, config.prefix)
-            for turn in range(4):
-                await_(lambda n=300 * (turn + 1): pipeline.revive() and pipeline.happened(n), "a stretch of load")  # type: ignore[misc]
-                move_slot(store.key(turn, "shard") if turn < 3 else f"{{{config.prefix}.i}}sources", nodes)
+            store, index = ShardStore(client, config.prefix), f"{{{config.prefix}.i}}sources"
+            for turn, moving in enumerate((*[store.key(shard, "shard") for shard in range(3)], index)):
+                await_(partial(_happened, pipeline, 300 * (turn + 1)), "a stretch of load")
+                move_slot(moving, nodes)
+            await_(partial(_happened, pipeline, 1_500), "more load")
         finally:
             feeder.finish()
         pipeline.rest(feeder.sent)
         verdict = judge(config, pipeline.redis)
     assert verdict.faults == []
     assert pipeline.ends == []
+
+
+def _happened(pipeline: Pipeline, touchpoints: int) -> bool:
+    """Who looks on is told of a move once, too."""
+    try:
+        return pipeline.revive() and pipeline.happened(touchpoints)
+    except MovedError:
+        return False
