@@ -58,7 +58,8 @@ def move_slot(key: str, nodes: list[ClusterNode]) -> None:
     new = (old + 1) % len(nodes)
     nodes[new].ask("CLUSTER SETSLOT", slot, "IMPORTING", ids[old])
     nodes[old].ask("CLUSTER SETSLOT", slot, "MIGRATING", ids[new])
-    while names := nodes[old].ask("CLUSTER GETKEYSINSLOT", slot, 1_000):
+    # As two words: redis-py would take the names, which are bytes, for text.
+    while names := nodes[old].ask("CLUSTER", "GETKEYSINSLOT", slot, 1_000):
         nodes[old].ask("MIGRATE", "127.0.0.1", nodes[new].port, "", 0, 5_000, "KEYS", *names)
     for node in (nodes[new], nodes[old], *nodes):
         node.ask("CLUSTER SETSLOT", slot, "NODE", ids[new])

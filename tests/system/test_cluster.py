@@ -114,11 +114,11 @@ def test_the_flows_keep_every_promise_while_slots_move(
         feeder = Feeder(config, seed=11, rate=100)
         feeder.start()
         try:
-            store = ShardStore(client, config.prefix)
-            for turn, moving in enumerate(store.key(shard, "shard") for shard in range(3)):
+            store, index = ShardStore(client, config.prefix), f"{{{config.prefix}.i}}sources"
+            for turn, moving in enumerate((*[store.key(shard, "shard") for shard in range(3)], index)):
                 await_(partial(_happened, pipeline, 300 * (turn + 1)), "a stretch of load")
                 move_slot(moving, nodes)
-            await_(partial(_happened, pipeline, 1_200), "more load")
+            await_(partial(_happened, pipeline, 1_500), "more load")
         finally:
             feeder.finish()
         pipeline.rest(feeder.sent)
