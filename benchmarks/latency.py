@@ -19,6 +19,7 @@ import msgspec
 from confluent_kafka import Consumer, TopicPartition
 
 from benchmarks.pipeline import Pipeline, pipeline
+from benchmarks.run import alone
 from operators.kafka import client_properties
 from schemas.outputs import Trigger
 from schemas.topics import topic_name
@@ -98,3 +99,7 @@ def _collect(consumer: Consumer, retailer: subprocess.Popen[bytes], seconds: int
 def table(result: Mapping[str, Any]) -> str:
     """A line for each rate."""
     return "\n".join(["  ".join([f"{name} {value}" for name, value in each.items()]) for each in result["rates"]])
+
+
+if __name__ == "__main__":
+    sys.exit(alone("latency"))

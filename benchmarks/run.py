@@ -90,6 +90,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0 if result.get("right", True) else 1
 
 
+def alone(suite: str) -> int:
+    """A suite as a command of its own, each size an option: ``python -m benchmarks.throughput --events 1000000``."""
+    module = import_module(SUITES[suite])
+    parser = argparse.ArgumentParser(
+        prog=f"python -m benchmarks.{suite}", description=module.__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    for name, default in module.SIZES["full"].items():
+        shown = ",".join(map(str, default)) if isinstance(default, list) else default
+        parser.add_argument(f"--{name}", help=f"default: {shown}")
+    parser.add_argument("--json", action="store_true", help="print the result as one line of JSON")
+    options = vars(parser.parse_args())
+    shown = ["--json"] if options.pop("json") else []
+    return main(
+        ["--suite", suite, *shown, *[f"{name}={given}" for name, given in options.items() if given is not None]]
+    )
+
+
 def sized(sizes: Sizes, given: Sequence[str]) -> Sizes:
     """The scale's sizes with those that were given in their place. Raises `ValueError`."""
     found = dict(sizes)

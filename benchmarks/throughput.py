@@ -19,6 +19,7 @@ from typing import Any
 import msgspec
 
 from benchmarks.pipeline import Pipeline, accounted, pipeline
+from benchmarks.run import alone
 from flows import playfile
 from flows.retailer.simulation import Retailer
 from flows.retailer.write import KafkaSink, Summary, write
@@ -142,3 +143,7 @@ def table(result: Mapping[str, Any]) -> str:
     for name, functions in result["profile"].items():
         lines += [f"  {name}:", *[f"    {share:6.1%}  {function}" for share, function in functions[:10]]]
     return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(alone("throughput"))

@@ -44,9 +44,11 @@ def run(
     kafka: KafkaServer | KafkaCluster | None = None,
     valkey: ValkeyServer | None = None,
     seconds: float = 15.0,
+    least: int = 0,
 ) -> dict[str, Any]:
     """One scenario on a fresh deployment; figures, and ``faults``, empty when every promise held. ``kafka`` and
-    ``valkey``: the servers of ``config``, if nobody else uses them."""
+    ``valkey``: the servers of ``config``, if nobody else uses them; ``least``: so many touchpoints are sent, also when the
+    harm is done before."""
     plot = SCENARIOS[scenario]
     config = plot.prepare(config)
     with ExitStack() as stack:
@@ -65,6 +67,7 @@ def run(
             feeder.start()
         try:
             figures = dict(plot.harm(Stage(pipeline, feeder, seed, count, kafka, valkey, front, seconds)))
+            await_(lambda: feeder.sent >= least, "enough load")
         finally:
             feeder.finish()
         faults = figures.pop("faults", [])

@@ -10,7 +10,7 @@ import pytest
 from confluent_kafka import Producer
 from playwright.sync_api import Browser
 
-from flows import admin
+from flows import admin, models_control
 from schemas.config import Config, Dashboard, Metrics
 from schemas.outputs import Alert, Kpis
 from schemas.topics import topic_name
@@ -20,7 +20,7 @@ from tests.servers import KafkaServer
 from tests.system import browser as chromium
 from tests.system import web
 from tests.system.browser import PHONE, Window
-from tests.system.pipeline import Feeder, Pipeline, chaotic
+from tests.system.pipeline import Feeder, Pipeline, await_, chaotic
 from tests.system.web import EMAIL, MASKED, MEMBER, SENTINELS, Service, Shop
 
 pytestmark = [pytest.mark.flows, pytest.mark.system]
@@ -186,9 +186,10 @@ def test_a_busy_shop_on_every_page(browser: Browser, kafka: str, redis_server: s
     ):
         for flow in pipeline.flows:
             flow.start()
-        feeder = Feeder(config, seed=3, rate=60, speed=1_800.0)
+        feeder = Feeder(config, seed=3, rate=60)
         feeder.start()
         try:
+            await_(lambda: bool(models_control.in_force(config, pipeline.redis)), "a model in force")
             shows_everything(browser, f"http://{service.address}", tmp_path)
         finally:
             feeder.finish()
@@ -234,6 +235,7 @@ def shows_everything(browser: Browser, base: str, folder: Path) -> None:
         ("/", "[data-html=triggers]", r"\d ms"),
         ("/plays", "[data-html=plays]", "cart abandoned .* no consent"),
         ("/plays", "[data-html=effect]", r"of \d+"),
+        ("/churn", "[data-html=models]", r"default \d"),
         ("/churn", "[data-html=bands]", "high .* low"),
         ("/quality", "[data-html=dead]", r"not json \d"),
     ):
