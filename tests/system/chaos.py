@@ -47,8 +47,8 @@ def run(
     least: int = 0,
 ) -> dict[str, Any]:
     """One scenario on a fresh deployment; figures, and ``faults``, empty when every promise held. ``kafka`` and
-    ``valkey``: the servers of ``config``, if nobody else uses them; ``least``: so many touchpoints are sent, also when the
-    harm is done before."""
+    ``valkey``: the servers of ``config``, if nobody else uses them; ``least``: so many touchpoints are sent, also when
+    the harm is done before."""
     plot = SCENARIOS[scenario]
     config = plot.prepare(config)
     with ExitStack() as stack:
