@@ -90,6 +90,8 @@ def measure(running: Pipeline, options: argparse.Namespace) -> dict[str, Any]:
         print(f"\r{count:,} done", end="", file=sys.stderr, flush=True)
     print(file=sys.stderr)
     rows = _rows(running, truth, options.from_day)
+    if not rows:
+        sys.exit(f"no grid point from day {options.from_day:g} on has matured: give it more --seconds")
     return {"touchpoints": written["written"], "days": written["days"], **figures(rows)}
 
 

@@ -9,7 +9,8 @@ import msgspec
 import yaml
 
 from flows.checking import Checker, YamlLoader, larger, problem
-from operators.playbook import PlayBook, faults_of
+from operators.playbook import PlayBook
+from operators.playcompiler import faults_of
 from operators.segmentbook import SegmentBook
 from schemas.config import Section
 from schemas.errors import ConfigError

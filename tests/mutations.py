@@ -945,6 +945,22 @@ MUTATIONS = [
         '"zremrangebyscore", "zremrangebyrank", "pexpire",', '"zremrangebyscore", "zremrangebyrank",',
         "tests/test_rights.py::test_what_scripts_call_is_allowed",
     ),
+    # -- data keys
+    Mutation(
+        "keys-that-are-made-are-not-destroyed", "operators/stitching.py",
+        "for kid in change.keys if change.kind == ERASED else ():", "for kid in change.keys:",
+        "tests/system/test_stitching.py",
+    ),
+    Mutation(
+        "keys-that-redis-forgot-are-destroyed-too", "operators/succession.py",
+        "for kid in sorted(keys.difference(change.keys)):", "for kid in ():",
+        "tests/test_undo.py::test_data_keys_made_before_redis_forgot_them_are_destroyed_as_well",
+    ),
+    Mutation(
+        "a-merge-proves-nothing-of-what-is-spent", "operators/scoring.py",
+        "        example.outlooks = ()", "        example.spent = 0",
+        "tests/test_scoring.py::test_a_merge_leaves_nothing_to_compare_with_what_was_expected",
+    ),
     # -- positions, clocks, connections
     Mutation(
         "to-initialise-changes-what-is-lost-alone", "operators/subscription.py",
