@@ -182,7 +182,7 @@ def _messages(file: Path) -> Iterator[Message]:
 
 def _stitch(config: Config, client: redis.Redis, file: Path) -> Counter[str]:
     stitcher = Stitcher(config, IdentityStore(client, config.prefix), lambda: time.time_ns() // 1_000_000)
-    stitcher.positions([("ts.touchpoints", 0)])
+    stitcher.positions.take([("ts.touchpoints", 0)])
     changes: Counter[str] = Counter()
     messages = _messages(file)
     while some := list(islice(messages, BATCH)):

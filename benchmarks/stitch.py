@@ -94,7 +94,7 @@ def _measure(client: redis.Redis, messages: Iterator[Message], options: argparse
         limits=Limits(batch=options.batch),
     )
     stitcher = Stitcher(config, IdentityStore(client, config.prefix), lambda: time.time_ns() // 1_000_000)
-    stitcher.positions([("ts.touchpoints", 0)])
+    stitcher.positions.take([("ts.touchpoints", 0)])
     tally: Counter[str] = Counter()
     _run(stitcher, islice(messages, options.warm), options.batch, tally)
     tally.clear()

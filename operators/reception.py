@@ -20,7 +20,8 @@ from operators.access import raise_if_denied
 from operators.clock import WallClock
 from operators.failpoints import failpoint
 from operators.kafka import Partition
-from operators.stitching import Batch, Lane, Stitcher
+from operators.positions import Lane
+from operators.stitching import Batch, Stitcher
 from operators.subscription import FRESH, Received, Subscription, start
 from operators.transactions import Aborted, Transactions
 from schemas.config import Config
@@ -148,7 +149,7 @@ class Reception:
             self._idle_at = time.monotonic()
             positions = self._subscription.positions()
             behind = self._subscription.behind()
-            self._stitcher.watermarks({each: at for each, at in positions.items() if behind.get(each) == 0})
+            self._stitcher.positions.watermarks({each: at for each, at in positions.items() if behind.get(each) == 0})
 
     def _watch(self, batch: Batch) -> None:
         """Stop when too many of the last records were broken. What was read so far is accounted for."""
@@ -179,7 +180,7 @@ class Reception:
             Transactions.fence(self._config, transactional_id)
         failpoint("stitch.taking_over")
         committed: Mapping[Partition, TopicPartition] = self._subscription.committed()
-        stored, logs = self._stitcher.positions(partitions), self._subscription.logs()
+        stored, logs = self._stitcher.positions.take(partitions), self._subscription.logs()
         committed = self._subscription.committed_for(stored, committed)
         starts: dict[Partition, int] = {}
         fresh: list[TopicPartition] = []
@@ -195,7 +196,7 @@ class Reception:
                 fresh.append(TopicPartition(*partition, begin.floor, FRESH))
             self._accounts[partition] = _read_account(held.metadata)
         if fresh:
-            self._stitcher.begin({(each.topic, each.partition): each.offset for each in fresh})
+            self._stitcher.positions.begin({(each.topic, each.partition): each.offset for each in fresh})
             self._transactions.publish([], fresh, self._subscription.group)
         return starts
 

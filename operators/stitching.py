@@ -2,7 +2,7 @@
 
 The shell around it (consumer, transaction, take-over) calls::
 
-    stitcher.positions(partitions)                      # at take-over: what Redis says, R
+    stitcher.positions.take(partitions)                 # at take-over: what Redis says, R
     batch = stitcher.stitch(messages, committed, ends)  # Redis now holds the batch's links and its R
     ...                                                 # one Kafka transaction: batch.outgoing and the offsets
     stitcher.published(batch)
@@ -14,7 +14,7 @@ so a batch may be stitched again, in whole or in other pieces, as often as it ta
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -23,6 +23,7 @@ import msgspec
 from operators.changes import CREATED, ERASED
 from operators.failpoints import failpoint
 from operators.planning import Planner
+from operators.positions import Lane, Positions
 from operators.reading import NOBODY, Caches, Message, Person, Reader, Touch, found_in
 from operators.resolving import Resolution, Resolver
 from schemas import stitched
@@ -32,7 +33,7 @@ from schemas.errors import RecordFault
 from schemas.outputs import Audit, DeadLetter
 from schemas.stitched import shard_of
 from schemas.topics import AUDIT, DATA_KEYS, DEAD_LETTERS, STITCHED, topic_name
-from state.identity import Held, IdentityStore, Mark, Partition, Set, Source, pack_source, read_source, source_field
+from state.identity import Held, IdentityStore, Mark, Partition, Set, Source, read_source, source_field
 from state.tokens import Tokens
 from state.vault import CACHED_KEYS, DataKey, Vault
 
@@ -74,30 +75,6 @@ class Batch:
 LATE_MS, AHEAD_MS = 300_000, 30_000
 
 
-class Lane(msgspec.Struct):
-    """What a batch holds of a source partition: ``name`` "topic/partition", K, first offset, the offset from which on
-    nobody can have heard of the records (see `Touch`), next offset, the time of the last record (ms), the time up to
-    which all is in the log once the batch is (ms), and how many
-    touchpoints, of them dead and erased ones, and commands were at or above K. Of these touchpoints, with what defect:
-    ``late``, ``incomplete``, ``inconsistent``. ``suppressed``: records below K."""
-
-    name: str
-    k: int
-    first: int
-    sure: int
-    next: int = 0
-    time: int = 0
-    through: int = 0
-    consumed: int = 0
-    dead: int = 0
-    erased: int = 0
-    commands: int = 0
-    suppressed: int = 0
-    late: int = 0
-    incomplete: int = 0
-    inconsistent: int = 0
-
-
 class _Home(msgspec.Struct):
     """Where a customer's records go: customer, record key, shard, and what its values are sealed with."""
 
@@ -129,41 +106,12 @@ class Stitcher:
         self._reader = Reader(config, tokens)
         self._resolver = Resolver(store, Planner(store, self._vault, tokens, self._reader.rules), self._now_us)
         self._home = lru_cache(CACHED_KEYS)(self._find_home)
-        self._sources: dict[Partition, bytes] = {}
-        #: How far this process has read each source, and up to where Redis has forgotten that.
-        self._reached: dict[Partition, int] = {}
-        self._forgotten: dict[Partition, int] = {}
-        #: The time (ms) up to which each source is in the log.
-        self._through: dict[Partition, int] = {}
-        self._highest = 0
+        self.positions = Positions(store, now_ms, log_clock=self._log_clock)
 
     @property
     def caches(self) -> Caches:
         """How often what is remembered was asked for."""
         return {**self._reader.caches, **found_in(homes=self._home), "clusters": self._store.cached}
-
-    def positions(self, partitions: Iterable[Partition]) -> dict[Partition, int]:
-        """R of each partition that has one. To be called for every partition at take-over, and after any error."""
-        wanted = list(partitions)
-        found = self._store.sources(wanted)
-        sources = {source: read_source(packed) for source, packed in found.items()}
-        for source in wanted:
-            self._sources.pop(source, None)
-            reached = self._reached.get(source, 0)
-            if source not in sources or sources[source].position < reached:
-                self._forgotten[source] = max(reached, self._forgotten.get(source, 0))
-        self._sources.update(found)
-        if self._log_clock:
-            self._highest = max([self._highest, *(source.watermark for source in sources.values())])
-        return {partition: source.position for partition, source in sources.items()}
-
-    def begin(self, offsets: Mapping[Partition, int]) -> None:
-        """Put back R where it is beyond that: the log is another one, or is read anew. To be called after `positions`,
-        raises `Conflict` as `stitch` does."""
-        held = {source: self._source(source, at) for source, at in offsets.items()}
-        beyond = {source: at for source, at in offsets.items() if held[source].position > at}
-        if beyond:
-            self._move({source: held[source]._replace(position=at) for source, at in beyond.items()})
 
     def stitch(
         self, messages: Sequence[Message], committed: Mapping[Partition, int], ends: Mapping[Partition, bool]
@@ -183,7 +131,7 @@ class Stitcher:
         if messages:
             touches = self._read(batch, messages, committed, now)
             failpoint("stitch.decoded")
-            self._resolve(batch, touches, self._marks(batch.lanes, ends, now))
+            self._resolve(batch, touches, self.positions.marks(batch.lanes, ends, now))
         return batch
 
     def published(self, batch: Batch) -> None:
@@ -201,21 +149,7 @@ class Stitcher:
         if writes:
             store.write(writes)
         batch.told = {}
-        self._through.update((source, lane.through) for source, lane in batch.lanes.items())
-        again = {source: lane.next for source, lane in batch.lanes.items() if lane.first < lane.k}
-        if again:
-            self._move({source: self._source(source, at)._replace(position=at) for source, at in again.items()})
-
-    def watermarks(self, caught_up: Mapping[Partition, int]) -> dict[Partition, Source]:
-        """Move the watermark of idle, caught-up partitions to now. ``caught_up``: their next offsets, used where
-        Redis has no R yet. Returns them as they stand now. Raises `Conflict`, as `stitch` does, also where nothing
-        moves: of what Redis has forgotten an idle process would else not know."""
-        now = self._highest if self._log_clock else self._now_ms()
-        held = {source: self._source(source, offset) for source, offset in caught_up.items()}
-        moved = {source: each._replace(watermark=max(each.watermark, now)) for source, each in held.items()}
-        if moved:
-            self._move(moved)
-        return moved
+        self.positions.published(batch.lanes)
 
     # -- one batch -----------------------------------------------------------------------------------------
 
@@ -225,19 +159,19 @@ class Stitcher:
         """The valid touchpoints, stamped. Counts, and buries the dead."""
         touches: list[Touch] = []
         lanes, read, log_clock, at = batch.lanes, self._reader.read, self._log_clock, now
+        positions = self.positions
         for message in messages:
             source, offset = (message.topic(), message.partition()), message.offset()
             lane = lanes.get(source)
             if lane is None:
                 k = committed.get(source, 0)
-                sure = max(k, self._forgotten.get(source, 0))
-                lane = lanes[source] = Lane(source_field(source), k, offset, sure)
+                lane = lanes[source] = positions.lane(source_field(source), source, k, offset)
             live = offset >= lane.k
             try:
                 touch = read(message, lane.name)
                 event = touch.event
                 if log_clock:
-                    at = self._see(event.at or self._highest or event.time)
+                    at = positions.see(event.at or positions.highest or event.time)
                 event.at = at
                 lane.time = at if log_clock else event.ts
                 if event.time > at:
@@ -253,7 +187,7 @@ class Stitcher:
                     lane.commands += live
                     lane.consumed -= live
             except RecordFault as fault:
-                lane.time = self._highest or now if log_clock else message.timestamp()[1]
+                lane.time = positions.highest or now if log_clock else message.timestamp()[1]
                 if live:
                     self._bury(batch, message, fault, lane.time if log_clock else now)
                     lane.dead += 1
@@ -262,7 +196,7 @@ class Stitcher:
             else:
                 lane.suppressed += 1
             lane.next = offset + 1
-        self._reached.update((source, lane.next) for source, lane in lanes.items())
+        positions.read(lanes)
         return touches
 
     def _bury(self, batch: Batch, message: Message, fault: RecordFault, at: int) -> None:
@@ -277,9 +211,8 @@ class Stitcher:
             self._emit(batch, shown, self._apply(batch, shown, [] if commands else marks).homes)
         for touch in commands:
             self._obey(batch, touch, marks if touch is commands[-1] else [])
-        for mark in marks:
-            self._sources[mark.source] = mark.moved
-            batch.sources[mark.source] = read_source(mark.moved)
+        self.positions.written(marks)
+        batch.sources.update({mark.source: read_source(mark.moved) for mark in marks})
 
     def _apply(self, batch: Batch, touches: list[Touch], marks: list[Mark]) -> Resolution:
         """Write what touches say, and tell of the clusters that come apart: not all of these are shown."""
@@ -373,44 +306,8 @@ class Stitcher:
         key = f"{letter.topic}/{letter.partition}/{letter.offset}"
         return Outgoing(self._dead_letters, -1, key.encode(), _json(letter))
 
-    # -- time ----------------------------------------------------------------------------------------------
-
     def _now_us(self) -> int:
         return self._now_ms() * 1000
-
-    def _see(self, at: int) -> int:
-        self._highest = max(self._highest, at)
-        return at
-
-    def _marks(self, lanes: Mapping[Partition, Lane], ends: Mapping[Partition, bool], now: int) -> list[Mark]:
-        """How to move R and watermark of the batch's partitions.
-
-        A batch reaches to now where it reaches the end, else to the time of its last record; clamped to now, since
-        producers' clocks are not ours, and never back. The watermark follows when the batch is `published`: a timer
-        that fires before that would overtake what cancels it.
-
-        Below K nobody would read the records again to tell of what they change: R follows when that is `published`.
-        """
-        now = self._highest if self._log_clock else now
-        marks = []
-        for source, lane in lanes.items():
-            held = self._source(source, lane.first)
-            lane.through = now if ends.get(source) else min(lane.time, now)
-            reached = lane.next if lane.first >= lane.k else lane.first
-            moved = Source(max(held.position, reached), max(held.watermark, self._through.get(source, 0)))
-            marks.append(Mark(source, self._sources.get(source, b""), pack_source(moved)))
-        return marks
-
-    def _move(self, sources: Mapping[Partition, Source]) -> None:
-        """Write R and watermark alone."""
-        marks = [Mark(source, self._sources.get(source, b""), pack_source(at)) for source, at in sources.items()]
-        self._store.write([], marks)
-        self._sources.update({mark.source: mark.moved for mark in marks})
-
-    def _source(self, source: Partition, offset: int) -> Source:
-        """What Redis holds of a source; ``offset`` where it holds nothing."""
-        packed = self._sources.get(source)
-        return read_source(packed) if packed else Source(offset, 0)
 
 
 def _judge(lane: Lane, touch: Touch, live: bool) -> None:

@@ -974,7 +974,7 @@ MUTATIONS = [
         "tests/test_start.py::test_a_log_that_ends_before_the_position_is_another_one",
     ),
     Mutation(
-        "timers-wait-for-what-is-on-its-way", "operators/stitching.py",
+        "timers-wait-for-what-is-on-its-way", "operators/positions.py",
         "max(held.watermark, self._through.get(source, 0))", "max(held.watermark, lane.through)",
         "tests/system/test_stitching.py::test_the_watermark_waits_until_what_was_stitched_is_in_the_log",
     ),
@@ -1001,7 +1001,7 @@ MUTATIONS = [
         "tests/test_simulation.py::test_nothing_is_lost_or_doubled_whatever_happens",
     ),
     Mutation(
-        "an-idle-stitch-notices-what-redis-forgot", "operators/stitching.py",
+        "an-idle-stitch-notices-what-redis-forgot", "operators/positions.py",
         "        if moved:\n            self._move(moved)", "        if moved != held:\n            self._move(moved)",
         "tests/test_simulation.py::test_nothing_is_lost_or_doubled_whatever_happens",
     ),

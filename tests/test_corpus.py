@@ -58,7 +58,7 @@ def test_each_is_refused_for_its_reason_or_read() -> None:
 def test_each_ends_in_one_place(unknown: Literal["drop", "seal"]) -> None:
     config = _config(unknown)
     stitcher = Stitcher(config, MemoryIdentity(), lambda: TIME)
-    stitcher.positions([(TOPIC, 0)])
+    stitcher.positions.take([(TOPIC, 0)])
     replay = Replay(config, {}, {}, lambda output: None)
     letters: list[DeadLetter] = []
     account: Counter[str] = Counter()

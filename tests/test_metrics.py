@@ -16,7 +16,8 @@ from flows import metrics_table
 from operators import metrics, observing
 from operators.lag import HUNG, Lag
 from operators.metrics import METRICS, Sampled
-from operators.stitching import AHEAD_MS, LATE_MS, Batch, Lane, Stitcher
+from operators.positions import Lane
+from operators.stitching import AHEAD_MS, LATE_MS, Batch, Stitcher
 from schemas.config import Config
 from schemas.stitched import Change, Record
 from state.connection import connect

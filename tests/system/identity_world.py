@@ -49,7 +49,7 @@ class World:
     def process(self, *partitions: int) -> Stitcher:
         """A process that has taken the partitions over."""
         stitcher = Stitcher(self.config, IdentityStore(self.redis, self.config.prefix), lambda: self.now)
-        stitcher.positions([(TOPIC, each) for each in partitions or (0,)])
+        stitcher.positions.take([(TOPIC, each) for each in partitions or (0,)])
         return stitcher
 
     def publish(self, batch: Batch) -> None:

@@ -116,7 +116,7 @@ class Story:
 
     def _take_over(self, partition: int) -> None:
         self._flights.pop(partition, None)
-        r = self._processes[partition].positions([(TOPIC, partition)]).get((TOPIC, partition), 0)
+        r = self._processes[partition].positions.take([(TOPIC, partition)]).get((TOPIC, partition), 0)
         self._next[partition] = min(r, self._committed[partition])
 
     # -- the end -------------------------------------------------------------------------------------------

@@ -76,7 +76,7 @@ def test_a_large_batch_of_new_people_is_one_write(world: World) -> None:
     partitions: list[Partition] = [(TOPIC, 0)]
     world.run(world.process(), *(message(n, f"device:d{n}", f"member:m{n}", f"cookie:c{n}") for n in range(2_000)))
     assert len(world.stored()[0]) == 6_000
-    assert world.process().positions(partitions) == {(TOPIC, 0): 2_000}
+    assert world.process().positions.take(partitions) == {(TOPIC, 0): 2_000}
 
 
 # -- several processes at the same moment ------------------------------------------------------------------
@@ -125,7 +125,7 @@ def test_who_loses_a_race_reads_again(world: World, call: str) -> None:
     assert batch.rounds == 2
     assert world.stored()[0] == pure([*seed, merge, *late])
     assert {token_text(each): owner for each, owner in world.stored()[0].items()} == folded(world.changes())
-    assert world.process(0).positions([(TOPIC, 0)]) == {(TOPIC, 0): 2}
+    assert world.process(0).positions.take([(TOPIC, 0)]) == {(TOPIC, 0): 2}
 
 
 def _run(world: World, stitcher: Stitcher, *messages: Message) -> None:

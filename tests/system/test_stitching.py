@@ -137,7 +137,7 @@ def test_below_k_links_and_changes_count_but_touchpoints_and_dead_letters_are_no
     lane = batch.lanes[TOPIC, 0]
     assert (lane.consumed, lane.dead, lane.next) == (2, 1, 4)
     assert sum(lane.suppressed for lane in batch.lanes.values()) == 2
-    assert world.process().positions([(TOPIC, 0)]) == {(TOPIC, 0): 4}
+    assert world.process().positions.take([(TOPIC, 0)]) == {(TOPIC, 0): 4}
 
 
 def test_dead_letters_junk_and_product_events(world: World) -> None:
@@ -205,19 +205,19 @@ def test_the_watermark_is_the_last_record_behind_and_now_when_caught_up(world: W
     assert watermark(world, stitcher, message(2, "device:d1"), end=True) == START + 5
     assert watermark(world, stitcher, message(3, "device:d1"), end=True) == NOW
     world.now += 10
-    assert stitcher.watermarks({(TOPIC, 0): 4, (TOPIC, 1): 0}) == {
+    assert stitcher.positions.watermarks({(TOPIC, 0): 4, (TOPIC, 1): 0}) == {
         (TOPIC, 0): Source(4, NOW + 10),
         (TOPIC, 1): Source(0, NOW + 10),
     }
     assert watermark(world, stitcher, Message(4, b"{", ts=NOW + 999_999_999), end=False) == NOW + 10
-    assert world.process().positions([(TOPIC, each) for each in range(3)]) == {(TOPIC, 0): 5, (TOPIC, 1): 0}
+    assert world.process().positions.take([(TOPIC, each) for each in range(3)]) == {(TOPIC, 0): 5, (TOPIC, 1): 0}
 
 
 def test_the_watermark_waits_until_what_was_stitched_is_in_the_log(world: World) -> None:
     stitcher = world.process()
     lost = stitcher.stitch([message(0, "device:d1")], {}, {(TOPIC, 0): True})
     heir = world.process()
-    heir.positions([(TOPIC, 0)])
+    heir.positions.take([(TOPIC, 0)])
     assert watermark(world, heir, message(0, "device:d1"), end=False) == 0
     assert watermark(world, heir, message(1, "device:d1", time=START + 1), end=False) == START
     stitcher.published(lost)
@@ -226,11 +226,11 @@ def test_the_watermark_waits_until_what_was_stitched_is_in_the_log(world: World)
 def test_a_source_that_is_read_anew_begins_where_it_is_read(world: World) -> None:
     world.run(world.process(), *[message(n, "device:d1") for n in range(3)])
     heir = world.process()
-    assert heir.positions([(TOPIC, 0)]) == {(TOPIC, 0): 3}
-    heir.begin({(TOPIC, 0): 1, (TOPIC, 1): 7})
-    assert world.process().positions([(TOPIC, 0), (TOPIC, 1)]) == {(TOPIC, 0): 1}
-    heir.begin({(TOPIC, 0): 2})
-    assert world.process().positions([(TOPIC, 0)]) == {(TOPIC, 0): 1}
+    assert heir.positions.take([(TOPIC, 0)]) == {(TOPIC, 0): 3}
+    heir.positions.begin({(TOPIC, 0): 1, (TOPIC, 1): 7})
+    assert world.process().positions.take([(TOPIC, 0), (TOPIC, 1)]) == {(TOPIC, 0): 1}
+    heir.positions.begin({(TOPIC, 0): 2})
+    assert world.process().positions.take([(TOPIC, 0)]) == {(TOPIC, 0): 1}
 
 
 def test_the_watermark_of_a_log_with_its_own_clock(client: redis.Redis) -> None:
@@ -240,8 +240,8 @@ def test_the_watermark_of_a_log_with_its_own_clock(client: redis.Redis) -> None:
     assert watermark(world, stitcher, *both, end=False) == 0
     assert watermark(world, stitcher, message(2, "device:d1", at=START + 4), end=True) == START + 3
     assert watermark(world, stitcher, message(3, "device:d1", at=START + 4), end=False) == START + 5
-    assert stitcher.watermarks({(TOPIC, 1): 0}) == {(TOPIC, 1): Source(0, START + 5)}
-    assert world.process(0, 1).watermarks({(TOPIC, 1): 0}) == {(TOPIC, 1): Source(0, START + 5)}
+    assert stitcher.positions.watermarks({(TOPIC, 1): 0}) == {(TOPIC, 1): Source(0, START + 5)}
+    assert world.process(0, 1).positions.watermarks({(TOPIC, 1): 0}) == {(TOPIC, 1): Source(0, START + 5)}
 
 
 def test_who_lost_the_partition_can_change_nothing(world: World) -> None:
@@ -250,9 +250,9 @@ def test_who_lost_the_partition_can_change_nothing(world: World) -> None:
     with pytest.raises(Conflict):
         stalled.stitch([message(0, "member:m1")], {}, {})
     with pytest.raises(Conflict):
-        stalled.watermarks({(TOPIC, 0): 1})
+        stalled.positions.watermarks({(TOPIC, 0): 1})
     assert set(world.stored()[0]) == {token("device:d1")}
-    assert stalled.positions([(TOPIC, 0)]) == {(TOPIC, 0): 1}
+    assert stalled.positions.take([(TOPIC, 0)]) == {(TOPIC, 0): 1}
     stalled.stitch([message(1, "member:m1")], {}, {})
 
 
@@ -265,7 +265,7 @@ def test_a_redis_that_forgot_is_noticed_and_taught_again(world: World) -> None:
     restore(world, held)
     with pytest.raises(Conflict):
         stitcher.stitch([message(3, "member:m1", "email:li@mail.cn")], {}, {})
-    assert stitcher.positions([(TOPIC, 0)]) == {(TOPIC, 0): 1}
+    assert stitcher.positions.take([(TOPIC, 0)]) == {(TOPIC, 0): 1}
     last = message(3, "member:m1", "email:li@mail.cn")
     world.run(stitcher, *forgotten, last, committed={(TOPIC, 0): 3})
     assert world.stored()[0] == pure([message(0, "device:d1"), *forgotten, last])
