@@ -113,7 +113,7 @@ def _flows(config: Config) -> Iterator[Role]:
         (
             _reads(config, STITCHED),
             *_flow(config, "engage"),
-            _writes(config, STITCHED, ALIASES, DATA_KEYS, PARTIALS, *OUTPUTS),
+            _writes(config, STITCHED, ALIASES, DATA_KEYS, COMMANDS, PARTIALS, *OUTPUTS),
         ),
         (f"~{{{prefix}.[0-9]*", f"%R~{{{prefix}.i}}sources", *contents),
         (*_FLOW, *_SHARD, "hgetall", "scan"),

@@ -57,6 +57,8 @@ DESCRIPTIONS: Final[dict[str, str]] = {
     "identity.priority": "Namespaces, strongest first, instead of the order of those rules.",
     "identity.namespaces": "Rules of single namespaces instead of those: {phone: {limit: 2, hub: {member: 5}}}.",
     "identity.undo_days": "A merge can be undone for so many days; 0 keeps nothing to undo it with.",
+    "identity.anonymous": "Namespaces whose identifiers tell a device, not a person.",
+    "identity.anonymous_days": "Who is known by those alone and silent for so many days is forgotten; 0: never.",
     "identity.customer_number": "Namespace of your own number of a customer: triggers carry it, sealed. Empty: none.",
     "privacy": "What happens to data nobody has declared.",
     "privacy.unknown_fields": "Fields no schema knows: drop them, or seal them with the customer's data key.",

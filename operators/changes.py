@@ -16,7 +16,8 @@ from schemas import stitched
 from state.tokens import token_text
 
 CREATED, LINKED, MERGED, MOVED, SPLIT_OFF = "created", "linked", "merged", "moved", "split"
-QUARANTINED, RELEASED, REFUSED, ERASED = "quarantined", "released", "refused", "erased"
+QUARANTINED, RELEASED, REFUSED = "quarantined", "released", "refused"
+ERASED, EXPIRED = "erased", "expired"
 #: Why a move is told that is none if all is well.
 AGAIN = "told again"
 
@@ -26,7 +27,8 @@ class Change(NamedTuple):
     ``merged``: customer ``old`` is now ``customer``, whose ``ids`` came along. ``moved``: ``ids`` went from ``old``,
     who goes on without them, to ``customer``; ``split`` if they are all there is to it, ``quarantined`` if they stand
     for no person any more, ``released`` if they do so again (what came meanwhile stays nobody's). ``refused``: ``ids``
-    were not made one of ``customer``, ``why`` says why not. ``erased``: all ``ids`` of ``customer`` were forgotten."""
+    were not made one of ``customer``, ``why`` says why not. ``erased``, ``expired``: all ``ids`` of ``customer`` were
+    forgotten, by command or after a long silence."""
 
     kind: str
     customer: str

@@ -1,4 +1,4 @@
-"""What operators decide of identity, as evidence, and what came of it, in words."""
+"""What operators, and time, decide of identity, as evidence, and what came of it, in words."""
 
 from __future__ import annotations
 
@@ -8,9 +8,14 @@ from itertools import chain
 from typing import NamedTuple
 
 from operators.birth import LOOSE, NOBODY, name
-from operators.evidence import ERASE, MERGE, RELEASE, SEEN, SPENT, SPLIT, Evidence, join, marker
+from operators.evidence import ERASE, LINKS, LOGOUT, MERGE, RELEASE, SEEN, SPENT, SPLIT, Evidence, join, marker
 from operators.partition import Partition
 from schemas.commands import Command
+
+#: Commands that forget customers.
+FORGETS = frozenset(("erase", "expire"))
+#: Facts that go with whoever is forgotten, and concern nobody else.
+_PLAIN = frozenset((SEEN, *LINKS, LOGOUT))
 
 
 class Answer(NamedTuple):
@@ -24,7 +29,7 @@ def said(command: Command, tokens: tuple[bytes, ...]) -> Evidence:
     """The evidence of a command about ``tokens``; of an erasure see `erase`."""
     if command.op == "release":
         return marker(RELEASE, tokens[0], tokens[0], command.time)
-    if command.op == "erase":
+    if command.op in FORGETS:
         return {}
     return marker(MERGE if command.op == "merge" else SPLIT, tokens[0], tokens[1], command.time)
 
@@ -32,10 +37,10 @@ def said(command: Command, tokens: tuple[bytes, ...]) -> Evidence:
 def erase(
     evidence: Evidence, command: Command | None, tokens: tuple[bytes, ...], customers: Mapping[bytes, str]
 ) -> dict[str, list[bytes]]:
-    """Put tombstones into ``evidence`` where ``command`` is an erasure: on ``tokens``, and on all that those hold who
-    hold them now. What was carried out already is not done again, although others may hold them since. Returns who
-    is erased, and their identifiers."""
-    if command is None or command.op != "erase":
+    """Put tombstones into ``evidence`` where ``command`` is to forget: on ``tokens``, and on all that those hold who
+    hold them now; if they are to expire, on what they hold who may. What was carried out already is not done again,
+    although others may hold them since. Returns who is forgotten, and their identifiers."""
+    if command is None or command.op not in FORGETS:
         return {}
     time, known = command.time, [evidence.get((ERASE, token, token)) for token in tokens]
     if all([span is not None and span[1] >= time for span in known]):
@@ -44,9 +49,22 @@ def erase(
     for token, customer in customers.items():
         if customer in gone:
             gone[customer].append(token)
+    if command.op == "expire":
+        gone = {customer: held for customer, held in gone.items() if _silent(evidence, held, tokens, time)}
+        tokens = ()
     for token in {*tokens, *chain.from_iterable(gone.values())}:
         join(evidence, marker(ERASE, token, token, time))
     return gone
+
+
+def _silent(evidence: Evidence, held: Collection[bytes], named: Collection[bytes], time: int) -> bool:
+    """Whether somebody who holds ``held`` may be forgotten without anybody noticing: nothing is known of it after
+    ``time``, nor that is not ``named``, that somebody decided, or that says something of others, too."""
+    return set(held) <= set(named) and all(
+        kind in _PLAIN and last <= time and a in held and b in held
+        for (kind, a, b), (_, last) in evidence.items()
+        if a in held or b in held
+    )
 
 
 def stamps(evidence: Evidence) -> dict[bytes, int]:
@@ -71,7 +89,7 @@ def spend(evidence: Evidence, names: AbstractSet[str], before: Mapping[bytes, in
 
 def answer_to(command: Command, tokens: tuple[bytes, ...], after: Partition, gone: Collection[str]) -> Answer:
     """What came of ``command``."""
-    if command.op == "erase":
+    if command.op in FORGETS:
         return Answer("", sorted(gone))
     named = tokens[:1] if command.op == "release" else tokens[:2]
     customers = [after.customers[token] for token in named if token in after.customers]

@@ -21,6 +21,7 @@ from operators import (
     progress,
     scoring,
     segments,
+    silence,
     tally,
     windows,
     yearly,
@@ -73,6 +74,7 @@ class Engage:
         self._outcomes = Outcomes(config)
         self._scorer = scoring.Scorer(config, models)
         self._segments = segments.Segments(config)
+        self._silence = silence.Silence(config)
         self._partials = topic_name(config, PARTIALS)
         self.signals = Signals(config, books, self._decider, self._schedule, self._advance)
         self._handlers: dict[type, Callable[..., None]] = {
@@ -138,6 +140,8 @@ class Engage:
                 self.signals.end(shard, profile)
             elif timer.kind == "undo":
                 self._succession.forget_parts(shard, profile)
+            elif timer.kind == silence.TIMER:
+                self._silence.look(shard, profile, watermark)
             elif timer.kind == segments.TIMER:
                 woken += self._segments.timed(shard, profile, book, timer.due)
             elif timer.kind != progress.HELD:
@@ -295,6 +299,7 @@ class Engage:
     def _schedule(self, shard: Shard, profile: Profile) -> None:
         """Tell the index the customer's earliest timer, if it moved, and the levels its band."""
         tally.level(shard, profile)
+        self._silence.follow(shard, profile)
         due: int | None = None
         if profile.parks:
             due = min([park.until for park in profile.parks])
@@ -311,6 +316,8 @@ class Engage:
 
     def _change(self, shard: Shard, change: Change, raw: bytes) -> None:
         self._succession.change(shard, change)
+        if change.customer not in shard.profiles:
+            return  # it has expired
         # By its name: a hand-over has put an alias in the profile's place.
         self._settle(shard, shard.profile(change.customer))
         self._schedule(shard, shard.profile(change.customer))

@@ -270,7 +270,7 @@ class Engagement:
         if customers and due is not None:
             metrics.TIMER_LATENESS.observe(max(0, shard.state.at - due) / 1000)
             failpoint("engage.firing")
-        wanted = ["c:" + each for each in customers if each not in shard.profiles]
+        wanted = ["c:" + each for each in shard.unread(customers)]
         wanted += ["x:" + each for each in customers if each not in shard.examples]
         self._fetch({shard.number: wanted})
         self._fetch_parts({shard.number: customers})
@@ -287,7 +287,7 @@ class Engagement:
         failpoint("engage.stepping")
         page = self._engage.signals.page(shard, step, self._store.interested(shard.number, step.product))
         customers = [customer for _, customer in page]
-        self._fetch({shard.number: ["c:" + each for each in customers if each not in shard.profiles]})
+        self._fetch({shard.number: ["c:" + each for each in shard.unread(customers)]})
         self._fetch_parts({shard.number: customers})
         self._engage.signals.work(shard, step, page)
 
@@ -324,7 +324,8 @@ class Engagement:
 
     def _commit(self, shard: Shard) -> Commit:
         entities: dict[str, bytes | None] = {
-            "c:" + customer: pack(shard.profiles[customer]) for customer in sorted(shard.changed)
+            "c:" + customer: pack(profile) if (profile := shard.profiles.get(customer)) is not None else None
+            for customer in sorted(shard.changed)
         }
         for customer in sorted(shard.changed_examples):
             examples = shard.examples.get(customer)

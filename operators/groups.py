@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from operators.changes import ERASED, MERGED, REFUSED, Change, changes, displaced, forgotten
+from operators.changes import ERASED, EXPIRED, MERGED, REFUSED, Change, changes, displaced, forgotten
 from operators.clusters import heir, lives_in, move_times, newer_logout
 from operators.commands import Answer, answer_to, erase, said, spend, stamps
 from operators.evidence import KINDS, LINKS, LOGOUT, Evidence, Fact, Sighting, facts_of, join, marker, tombstones
@@ -88,7 +88,7 @@ class Joined(NamedTuple):
     """Everything known in a group once it is joined.
 
     ``before``, ``after``: whose its identifiers were and are; ``keys`` as they are now, without those in ``destroyed``,
-    which go with the customers that are erased; ``pending``: changes of before, and ``changes`` what changes now;
+    which go with the customers that are forgotten; ``pending``: changes of before, and ``changes`` what changes now;
     ``cause``: the touch that mattered; ``apart``: whether the evidence may have to be kept in several clusters.
     """
 
@@ -116,7 +116,8 @@ def join_up(group: Group, rules: Rules) -> Joined:
     used = stamps(evidence)
     gone = erase(evidence, command, named, before)
     destroyed = _destroy(keys, gone)
-    if gone and command is not None:
+    expired = command is not None and command.op == "expire"
+    if gone and command is not None and not expired:
         dead = {*gone, *[key.kid.rpartition(".")[0] for key in chain(*destroyed.values())]}
         spend(evidence, dead, used, command.time)
         pending = [msgspec.structs.replace(each, contacts=[]) if each.customer in gone else each for each in pending]
@@ -124,7 +125,8 @@ def join_up(group: Group, rules: Rules) -> Joined:
     before = {token: customer for token, customer in before.items() if customer not in gone}
     after, apart = _partition(evidence, rules)
     before |= {hub: after.customers[hub] for hub in group.hubs}
-    made = [Change(ERASED, customer, tuple(sorted(tokens))) for customer, tokens in gone.items()]
+    kind = EXPIRED if expired else ERASED
+    made = [Change(kind, customer, tuple(sorted(tokens))) for customer, tokens in gone.items()]
     made += changes(before, after.customers, keys, _nobody(group), after.nobody)
     if not all([visit.sure for visit in group.visits]):
         made += forgotten(_people(after), [*pending, *made])

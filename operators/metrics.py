@@ -51,7 +51,7 @@ LABELS: Final = {
     "dimension": "completeness, validity, consistency, timeliness, uniqueness",
     "flow": "stitch, engage, learn, kpis, dashboard, or rewards (the other half of the learn process)",
     "kind": "of a take-over: fresh (first start), crash (R >= K), rollback (R < K: Redis lost its last moments); "
-    "of an identity change: created, linked, merged, moved, split, quarantined, released, refused, erased; "
+    "of an identity change: created, linked, merged, moved, split, quarantined, released, refused, erased, expired; "
     "of an alert: what it is about",
     "key": "the customers that a churn model is of, as in `churn.keys`; `default`: all",
     "measure": "examples, base_rate, auc, average_precision, log_loss, brier, ece",
@@ -278,7 +278,18 @@ IDLE: Final = Sampled(
 #: What these labels can be. A counter is to be there, at 0, before its first count: else nobody sees that come.
 KINDS: Final[dict[Counter, tuple[str, ...]]] = {
     ALERTS: ("quarantined", "play_error", "model_drift", "model_broken", "model_promoted"),
-    IDENTITY_CHANGES: ("created", "linked", "merged", "moved", "split", "quarantined", "released", "refused", "erased"),
+    IDENTITY_CHANGES: (
+        "created",
+        "linked",
+        "merged",
+        "moved",
+        "split",
+        "quarantined",
+        "released",
+        "refused",
+        "erased",
+        "expired",
+    ),
 }
 
 

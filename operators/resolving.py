@@ -46,7 +46,10 @@ class Resolver:
 
     def resolve(self, touches: Sequence[Touch], marks: Sequence[Mark]) -> Resolution:
         """Write what ``touches`` say and find the cluster of each person. Those not live were stitched before Redis
-        was rolled back. A command comes alone. Raises `Conflict`, `redis.RedisError`."""
+        was rolled back. A command comes alone, or with others of those who expire.
+
+        Raises `Conflict`, `redis.RedisError`.
+        """
         visits = _visits(touches)
         made: Counter[str] = Counter()
         effects: Counter[str] = Counter()
@@ -86,7 +89,7 @@ class Resolver:
         places = store.places({token for visit in strangers for token in visit.sighting.tokens})
         held |= store.clusters({place for place in places.values() if place not in held})
         for visit in strangers:
-            _drop_late(visit, places, held)
+            _drop_vain(visit, places, held)
             visit.look(_place_of(visit, places, held), rules)
         return _groups([visit for visit in visits if visit.touches and not visit.known], places, held)
 
@@ -117,9 +120,12 @@ def _visits(touches: Sequence[Touch]) -> list[Visit]:
     return list(visits.values())
 
 
-def _drop_late(visit: Visit, places: dict[bytes, bytes], held: dict[bytes, Held]) -> None:
-    """Let go of the touches from before an erasure of one of their identifiers."""
-    if visit.person.command is None:
+def _drop_vain(visit: Visit, places: dict[bytes, bytes], held: dict[bytes, Held]) -> None:
+    """Let go of the touches from before an erasure of one of their identifiers, and of who has expired before."""
+    command = visit.person.command
+    if command is not None and command.op == "expire" and places.keys().isdisjoint(visit.sighting.tokens):
+        visit.touches = []
+    elif command is None:
         homes = [(token, held.get(places.get(token, b""))) for token in visit.sighting.tokens]
         erased = max([home.cluster.erased_at(token) for token, home in homes if home is not None], default=-1)
         if erased >= visit.sighting.first:

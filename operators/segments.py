@@ -28,7 +28,7 @@ from state.profile import Profile
 
 #: The kind of the timer.
 TIMER: Final = "segment"
-MERGE, SPLIT, DEFINITION, ERASED = "merge", "split", "definition", "erased"
+MERGE, SPLIT, DEFINITION, ERASED, EXPIRED = "merge", "split", "definition", "erased", "expired"
 
 
 class Cause(NamedTuple):

@@ -6,6 +6,7 @@ Plain data. Reading it from Redis and writing it back is the business of `operat
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterable
 
 import msgspec
 
@@ -111,6 +112,16 @@ class Shard:
         self.changed[customer] = None
         return profile
 
+    def forget(self, customer: str) -> None:
+        """Nothing is known of a customer any more: what comes now finds a new one."""
+        self.timers.set(customer, None)
+        del self.profiles[customer]
+        self.changed[customer] = None
+
+    def unread(self, customers: Iterable[str]) -> list[str]:
+        """Those of ``customers`` of whom Redis may know something that is not here."""
+        return [each for each in customers if each not in self.profiles and each not in self.changed]
+
     def open_examples(self, customer: str) -> list[OpenExample]:
         """The customer's open learning examples, marked as changed."""
         self.changed_examples.add(customer)
@@ -158,7 +169,8 @@ class Shard:
     def settle(self, cached: int) -> None:
         """After the commit: nothing is changed any more, and at most ``cached`` profiles stay."""
         for customer in self.changed:
-            self.profiles.move_to_end(customer)
+            if customer in self.profiles:
+                self.profiles.move_to_end(customer)
         self.stored = self.r
         self.changed.clear()
         self.changed_examples.clear()

@@ -20,7 +20,7 @@ from functools import lru_cache
 
 import msgspec
 
-from operators.changes import CREATED, ERASED
+from operators.changes import CREATED, ERASED, EXPIRED
 from operators.failpoints import failpoint
 from operators.planning import Planner
 from operators.positions import Lane, Positions
@@ -33,8 +33,21 @@ from schemas.errors import RecordFault
 from schemas.outputs import Audit, DeadLetter
 from schemas.stitched import shard_of
 from schemas.topics import AUDIT, DATA_KEYS, DEAD_LETTERS, STITCHED, topic_name
-from state.identity import Held, IdentityStore, Mark, Partition, Set, Source, read_source, source_field
-from state.tokens import Tokens
+from state.identity import (
+    ANY,
+    DELETED,
+    Cluster,
+    Held,
+    IdentityStore,
+    Mark,
+    Partition,
+    Set,
+    Source,
+    Write,
+    read_source,
+    source_field,
+)
+from state.tokens import Tokens, token_text
 from state.vault import CACHED_KEYS, DataKey, Vault
 
 _json = msgspec.json.encode
@@ -135,21 +148,25 @@ class Stitcher:
         return batch
 
     def published(self, batch: Batch) -> None:
-        """The batch's records are in Kafka for good: its changes are no longer pending.
+        """The batch's records are in Kafka for good: its changes are no longer pending, and who has expired is gone.
 
         If another process wrote a cluster meanwhile its changes stay pending and are published once more. Raises
         `Conflict`, as `stitch` does.
         """
-        store, now = self._store, self._now_us()
-        writes = []
-        for held in batch.told.values():
-            cluster = msgspec.structs.replace(held.cluster, pending=[])
-            key, stamp = store.cluster_key(held.id), store.stamp(max(held.version + 1, now))
-            writes.append([Set(key, held.stamp, store.pack(stamp, cluster))])
-        if writes:
-            store.write(writes)
+        now = self._now_us()
+        if writes := [self._cleared(held, now) for held in batch.told.values()]:
+            self._store.write(writes)
         batch.told = {}
         self.positions.published(batch.lanes)
+
+    def _cleared(self, held: Held, now: int) -> Write:
+        """The write after which a cluster has nothing to tell any more, or is not there."""
+        store, key = self._store, self._store.cluster_key(held.id)
+        if _expired(held.cluster):
+            places = [Set(store.identifier_key(token), ANY, DELETED) for token in held.cluster.ids]
+            return [Set(key, held.stamp, DELETED), *places]
+        stamp = store.stamp(max(held.version + 1, now))
+        return [Set(key, held.stamp, store.pack(stamp, msgspec.structs.replace(held.cluster, pending=[])))]
 
     # -- one batch -----------------------------------------------------------------------------------------
 
@@ -204,13 +221,17 @@ class Stitcher:
         batch.faults[fault.reason] += 1
 
     def _resolve(self, batch: Batch, touches: list[Touch], marks: list[Mark]) -> None:
-        """Touchpoints together, then commands one by one; R moves with the last."""
+        """Touchpoints together, then who expires, then commands one by one; R moves with the last."""
         commands = [touch for touch in touches if touch.person.command is not None]
         shown = [touch for touch in touches if touch.person.command is None] if commands else touches
         if shown or not commands:
             self._emit(batch, shown, self._apply(batch, shown, [] if commands else marks).homes)
-        for touch in commands:
-            self._obey(batch, touch, marks if touch is commands[-1] else [])
+        expiring = [touch for touch in commands if touch.event.type == "expire"]
+        others = [touch for touch in commands if touch.event.type != "expire"]
+        if expiring:
+            self._expire(batch, expiring, [] if others else marks)
+        for touch in others:
+            self._obey(batch, touch, marks if touch is others[-1] else [])
         self.positions.written(marks)
         batch.sources.update({mark.source: read_source(mark.moved) for mark in marks})
 
@@ -223,6 +244,11 @@ class Stitcher:
         for held in resolution.apart:
             self._tell(batch, held, touches[0].event.at)
         return resolution
+
+    def _expire(self, batch: Batch, touches: list[Touch], marks: list[Mark]) -> None:
+        """Forget who is still anonymous and silent. Who is not is asked for again in time; the changes tell who is."""
+        for held in self._apply(batch, touches, marks).homes.values():
+            self._tell(batch, held, touches[0].event.at)
 
     def _obey(self, batch: Batch, touch: Touch, marks: list[Mark]) -> None:
         """Carry out a command, and say what came of it."""
@@ -292,7 +318,7 @@ class Stitcher:
             batch.changed.add(change.id)
             if change.kind == CREATED and (key := home.cluster.keys.get(change.customer)):
                 batch.outgoing.append(Outgoing(self._data_keys, -1, key.kid.encode(), key.wrapped))
-            for kid in change.keys if change.kind == ERASED else ():
+            for kid in change.keys if change.kind in (ERASED, EXPIRED) else ():
                 batch.outgoing.append(Outgoing(self._data_keys, -1, kid.encode(), None))
             # A merge concerns two shards: one hands over, the other waits for it.
             for customer in (change.old, change.new) if change.old and change.new else (change.customer,):
@@ -308,6 +334,12 @@ class Stitcher:
 
     def _now_us(self) -> int:
         return self._now_ms() * 1000
+
+
+def _expired(cluster: Cluster) -> bool:
+    """Whether there is nothing to a cluster but identifiers of who has expired."""
+    told = {token for change in cluster.pending if change.kind == EXPIRED for token in change.ids}
+    return bool(told) and all([token_text(token) in told for token in cluster.ids]) and set(cluster.owners) == {-1}
 
 
 def _judge(lane: Lane, touch: Touch, live: bool) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 import msgspec
 
 from operators import fold, join, parts, scoring, segments, tally
-from operators.changes import AGAIN, CREATED, ERASED, MERGED, MOVED, QUARANTINED, REFUSED, SPLIT_OFF
+from operators.changes import AGAIN, CREATED, ERASED, EXPIRED, MERGED, MOVED, QUARANTINED, REFUSED, SPLIT_OFF
 from operators.identity_outputs import IdentityOutputs
 from operators.outcomes import Outcomes
 from operators.plays import DAY
@@ -57,6 +57,8 @@ class Succession:
         profile, leaves = shard.profile(change.customer), change.customer == change.old
         if change.kind == ERASED:
             self._erase(shard, profile, change)
+        elif change.kind == EXPIRED:
+            self._expire(shard, profile, change)
         elif change.kind == MERGED:
             self._hand_over(shard, profile, change) if leaves else self._expect(shard, profile, change)
         elif change.id not in profile.changes and not profile.erased and change.version >= profile.alias_version:
@@ -285,8 +287,7 @@ class Succession:
         """Forget all there is; what is still on its way for this customer will find nobody."""
         if profile.erased:
             return
-        customer, examples = profile.customer, shard.open_examples(profile.customer)
-        keys = {*change.keys, *[join.kid_of(customer, key) for key in profile.keys]}
+        customer = profile.customer
         counts = {
             "identifiers": len(change.ids),
             "contacts": len(profile.contacts),
@@ -294,24 +295,37 @@ class Succession:
             "decisions": len(profile.decided),
             "timers": len(profile.timers),
             "open_goals": len(profile.goals),
-            "open_examples": len(examples),
+            "open_examples": len(shard.open_examples(customer)),
             "waiting_touchpoints": len(profile.parked),
-            "data_keys": len(keys),
+            "data_keys": len(_keys(profile, change)),
         }
-        self._segments.withdraw(shard, profile, segments.ERASED)
+        self._withdraw(shard, profile, change, segments.ERASED)
+        shard.profiles[customer] = Profile(customer, erased=change.time, due=profile.due)
+        self._outputs.change(shard, msgspec.structs.replace(change, ids=[]))
+        self._outputs.alias(shard, customer, "", change.version, change.time)
+        self._outputs.receipt(shard, change, counts)
+
+    def _expire(self, shard: Shard, profile: Profile, change: Change) -> None:
+        """Forget who has been silent for long, but for whoever has come back, or is told of once more."""
+        if profile.alias or profile.erased or profile.touched > change.time:
+            return
+        if profile.ids:
+            self._outputs.change(shard, change)
+        self._withdraw(shard, profile, change, segments.EXPIRED)
+        shard.forget(profile.customer)
+
+    def _withdraw(self, shard: Shard, profile: Profile, change: Change, why: str) -> None:
+        """Take a customer who is to be forgotten out of everything it is counted in, and destroy its data keys: stitch
+        knows and destroys the latest; of those that it made before Redis forgot them only the log has told."""
+        for kid in sorted(_keys(profile, change).difference(change.keys)):
+            self._outputs.destroy(shard, kid)
+        self._segments.withdraw(shard, profile, why)
         tally.withdraw(shard, profile)
         shard.count("erased", len(profile.parked))
         shard.count("customers", 0 if profile.alias else -1)
         _forget_goals(shard, profile)
-        examples.clear()
+        shard.open_examples(profile.customer).clear()
         self.forget_parts(shard, profile)
-        shard.profiles[customer] = Profile(customer, erased=change.time, due=profile.due)
-        # Stitch knows and destroys the latest; of those that it made before Redis forgot them only the log has told.
-        for kid in sorted(keys.difference(change.keys)):
-            self._outputs.destroy(shard, kid)
-        self._outputs.change(shard, msgspec.structs.replace(change, ids=[]))
-        self._outputs.alias(shard, customer, "", change.version, change.time)
-        self._outputs.receipt(shard, change, counts)
 
     # -- out -------------------------------------------------------------------------------------------------
 
@@ -338,6 +352,11 @@ class Succession:
     def _send(self, shard: Shard, record: Event | Absorb) -> None:
         partition = shard_of(record.customer, self._shards)
         shard.emit(self._stitched, partition, record.customer, stitched.encode(record))
+
+
+def _keys(profile: Profile, change: Change) -> set[str]:
+    """The data keys that go with a customer."""
+    return {*change.keys, *[join.kid_of(profile.customer, key) for key in profile.keys]}
 
 
 def _forget_goals(shard: Shard, profile: Profile) -> None:

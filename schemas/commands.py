@@ -1,4 +1,4 @@
-"""What an operator decides of identity, as it goes through Kafka: in order, audited, and again in every replay.
+"""What is decided of identity by an operator, or by time, as it goes through Kafka: in order, and again in a replay.
 
 Identifiers travel as tokens, so that the topic holds no personal value; who writes a command has the index key.
 """
@@ -12,16 +12,16 @@ import msgspec
 from schemas.errors import MALFORMED, RecordFault
 from schemas.touchpoint import MAX_TIME, MIN_TIME, Key, Text
 
-Op = Literal["merge", "split", "release", "erase"]
+Op = Literal["merge", "split", "release", "erase", "expire"]
 #: How many identifiers each operation needs at least.
-NEEDS: dict[Op, int] = {"merge": 2, "split": 2, "release": 1, "erase": 1}
+NEEDS: dict[Op, int] = {"merge": 2, "split": 2, "release": 1, "erase": 1, "expire": 1}
 
 
 class Command(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """``merge`` the first two of ``ids`` into one customer, ``split`` them for good, ``release`` the first, a hub, from
-    quarantine (the others are of the people it has met, whose evidence is looked at again), or ``erase`` the customers
-    who hold any of them. ``time`` (ms) is when it was decided: what happened later is not concerned. ``by`` and
-    ``reason`` are kept in the clear."""
+    quarantine (the others are of the people it has met, whose evidence is looked at again), ``erase`` the customers
+    who hold any of them, or let them ``expire``: engage says that of who is anonymous and silent. ``time`` (ms) is when
+    it was decided: what happened later is not concerned. ``by`` and ``reason`` are kept in the clear."""
 
     id: Key
     op: Op
@@ -32,6 +32,7 @@ class Command(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 _decoder = msgspec.json.Decoder(Command)
+encode = msgspec.json.Encoder().encode
 
 
 def decode(raw: bytes) -> Command:

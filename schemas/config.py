@@ -93,7 +93,8 @@ class Identity(Section):
     all) sub-addresses and dots of an address do not matter. ``rules`` is a policy of
     `schemas.policy`, of which ``namespaces`` replaces single namespaces and ``priority``, if given, the order. A merge
     can be undone for ``undo_days``. ``customer_number``: the namespace of the retailer's own number of a customer,
-    which travels with triggers, sealed."""
+    which travels with triggers, sealed. Who is known by identifiers of the namespaces ``anonymous`` alone and has been
+    silent for ``anonymous_days`` is forgotten (0: nobody is)."""
 
     default_country: Annotated[str, msgspec.Meta(pattern=r"^[A-Z]{2}$")] = "CN"
     blocked: tuple[str, ...] = ()
@@ -106,6 +107,8 @@ class Identity(Section):
     namespaces: dict[str, Namespace] = {}
     undo_days: Annotated[int, msgspec.Meta(ge=0, le=3650)] = 30
     customer_number: str | None = "member"
+    anonymous: tuple[str, ...] = ("device", "cookie", "advertising_id", "household")
+    anonymous_days: Annotated[int, msgspec.Meta(ge=0, le=3650)] = 0
 
     def policy(self) -> Policy:
         """The policy that these settings make."""

@@ -171,7 +171,7 @@ class Outcome(msgspec.Struct, omit_defaults=True):
 
 class IdentityChange(msgspec.Struct, omit_defaults=True):
     """One change of who is who, as applied: ``created``, ``linked``, ``merged``, ``moved``, ``split``,
-    ``quarantined``, ``released``, ``refused`` (``why``: the reason) or ``erased``; identifiers as tokens;
+    ``quarantined``, ``released``, ``refused`` (``why``: the reason), ``erased`` or ``expired``; identifiers as tokens;
     ``touchpoint``: the token of the event that brought it about, or the id of an operator's command; ``policy``: the
     version of the identity policy that said so."""
 

@@ -78,15 +78,16 @@ class Contact(msgspec.Struct, array_like=True):
 
 
 class Change(Record, tag="change"):
-    """An identity change. ``kind``: created, linked, merged, moved, split, quarantined, released, refused or erased.
+    """An identity change. ``kind``: created, linked, merged, moved, split, quarantined, released, refused, erased or
+    expired.
 
     A merge goes to both shards: the copy with ``customer == old`` makes that shard hand over, the copy
     with ``customer == new`` makes the other wait. ``version`` orders the alias register of ``old``. What moved goes
     to both as well: identifiers leave ``old``, whose state stays, and join ``new``. So does what was split off: ``new``
     waits for the part of the state of ``old`` that is its own.
-    ``ids`` are the tokens that joined (refused: that were not made one, ``why`` says why not; erased: that were
-    forgotten); ``keys`` the data key that was made (created), or those that are destroyed (erased); ``contacts`` their
-    sealed values where triggers carry them.
+    ``ids`` are the tokens that joined (refused: that were not made one, ``why`` says why not; erased, expired:
+    that were forgotten); ``keys`` the data key that was made (created), or those that are destroyed (erased, expired);
+    ``contacts`` their sealed values where triggers carry them.
     ``touchpoint`` is what brought it about, or the command; ``policy``: the version of the identity policy.
     """
 

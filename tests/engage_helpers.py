@@ -246,7 +246,7 @@ class World:
             shard.timers.fill(ordered[:limit], limit)
 
     def _fetch(self, shard: Shard, customer: str, *, examples: bool) -> None:
-        if customer not in shard.profiles and (stored := self.entities.get("c:" + customer)) is not None:
+        if shard.unread([customer]) and (stored := self.entities.get("c:" + customer)) is not None:
             shard.profiles[customer] = unpack(stored)
         if examples and customer not in shard.examples:
             shard.examples[customer] = self.examples(customer)
@@ -276,7 +276,9 @@ class World:
 
     def _commit(self, shard: Shard) -> None:
         for customer in shard.changed:
-            self.entities["c:" + customer] = pack(shard.profiles[customer])
+            self.entities.pop("c:" + customer, None)
+            if customer in shard.profiles:
+                self.entities["c:" + customer] = pack(shard.profiles[customer])
         for customer in shard.changed_examples:
             self.entities["x:" + customer] = pack(shard.examples[customer])
         for customer in shard.changed_parts:

@@ -744,7 +744,7 @@ MUTATIONS = [
     ),
     Mutation(
         "who-is-erased-leaves", "operators/succession.py",
-        "        self._segments.withdraw(shard, profile, segments.ERASED)\n", "",
+        "        self._segments.withdraw(shard, profile, why)\n", "",
         "tests/test_segments.py::test_who_is_erased_leaves",
     ),
     Mutation(
@@ -948,7 +948,7 @@ MUTATIONS = [
     # -- data keys
     Mutation(
         "keys-that-are-made-are-not-destroyed", "operators/stitching.py",
-        "for kid in change.keys if change.kind == ERASED else ():", "for kid in change.keys:",
+        "for kid in change.keys if change.kind in (ERASED, EXPIRED) else ():", "for kid in change.keys:",
         "tests/system/test_stitching.py",
     ),
     Mutation(

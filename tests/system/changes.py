@@ -56,7 +56,7 @@ def fold(changes: Iterable[IdentityChange]) -> Folded:
     register: dict[str, tuple[int, str]] = {}
     for change in changes:
         here = (change.version, change.customer if change.kind in PLACING else NOBODY)
-        if change.kind not in (*PLACING, "erased"):
+        if change.kind not in (*PLACING, "erased", "expired"):
             continue
         for token in change.ids:
             places[token] = max(places.get(token, here), here)

@@ -156,7 +156,7 @@ def folded(changes: list[Change]) -> dict[str, str]:
         known.add(change.id)
         if change.kind == "merged" and change.new:
             owner = {token: change.new if holder == change.old else holder for token, holder in owner.items()}
-        elif change.kind == "erased":
+        elif change.kind in ("erased", "expired"):
             owner = {token: holder for token, holder in owner.items() if holder != change.customer}
         elif change.kind != "refused":
             owner |= dict.fromkeys(change.ids, change.new or change.customer)
