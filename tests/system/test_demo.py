@@ -50,7 +50,7 @@ def check_account(account: dict[str, Any]) -> None:
 def test_a_run_of_twenty_seconds_closes_and_leaves_nothing(tmp_path: Path) -> None:
     process, mark = start(tmp_path, "--seconds", "20", "--json")
     output, errors = process.communicate(timeout=150)
-    assert process.returncode == 0, errors
+    assert process.returncode == 0, output + errors
     lines = output.splitlines()
     assert any("  trigger  welcome" in line for line in lines)
     assert any("The account closes" in line for line in lines)
@@ -68,7 +68,7 @@ def test_live_screens_are_there_and_leave_with_the_run(tmp_path: Path) -> None:
             assert "touchstream" in answer.read().decode()
         process.send_signal(signal.SIGINT)
         output, errors = process.communicate(timeout=100)
-    assert process.returncode == 0, errors
+    assert process.returncode == 0, output + errors
     assert "The account closes" in output
     assert left_behind(mark) == []
     assert list(tmp_path.iterdir()) == []
@@ -83,7 +83,7 @@ def test_ctrl_c_drains_and_prints_the_account(tmp_path: Path) -> None:
                 break
         process.send_signal(signal.SIGINT)
         output, errors = process.communicate(timeout=100)
-    assert process.returncode == 0, errors
+    assert process.returncode == 0, output + errors
     check_account(json.loads(output.splitlines()[-1]))
     assert left_behind(mark) == []
     assert list(tmp_path.iterdir()) == []
@@ -112,7 +112,7 @@ def test_real_servers_are_used_and_left_clean(tmp_path: Path, kafka: str, redis_
 
     process, mark = start(tmp_path, "--seconds", "8", "--json", "--kafka", kafka, "--redis", redis_server)
     output, errors = process.communicate(timeout=150)
-    assert process.returncode == 0, errors
+    assert process.returncode == 0, output + errors
     check_account(json.loads(output.splitlines()[-1]))
     assert left_behind(mark) == []
     admin = admin_client(new_config(kafka, redis_server))

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
+import msgspec
 import pytest
 import redis
+from confluent_kafka import Producer
 
 from operators.birth import customer_id
 from operators.stitching import Stitcher
-from schemas.config import Identity
-from schemas.topics import COMMANDS, topic_name
-from state.tokens import token_text
-from tests.messages import START, message
+from schemas.config import Config, Identity
+from schemas.topics import COMMANDS, DATA_KEYS, topic_name
+from state.tokens import Tokens, token_text
+from tests.messages import START, message, touchpoint
 from tests.system.identity_world import World, command, folded, restore, snapshot, token
+from tests.system.pipeline import Pipeline, await_, chaotic
+from tests.system.reading import read_topic
 
 DAY = 86_400_000
 #: The commands say that nothing was heard since then.
@@ -142,3 +149,41 @@ def test_a_name_is_that_of_the_oldest_identifier(world: World) -> None:
     world.run(stitcher, command(world, "expire", "device:a", "cookie:a", time=SILENT))
     world.run(stitcher, message(2, "device:a", time=SILENT + 100 * DAY))
     assert world.stored()[0][token("device:a")] == customer_id(token_text(token("device:a")))
+
+
+@pytest.mark.flows
+@pytest.mark.long("expiry")
+def test_silence_is_noticed_and_ends_in_both_flows(deployment: Config, tmp_path: Path) -> None:
+    """By the clock of the log, through Kafka and back: two visitors and a member come once, one visitor comes back."""
+    config = msgspec.structs.replace(chaotic(deployment), identity=Identity(anonymous_days=30))
+    producer = Producer({"bootstrap.servers": config.kafka.bootstrap})
+
+    def send(*who: str, day: int, number: int) -> None:
+        raw = touchpoint(number, *who, time=START + day * DAY, at=START + day * DAY)
+        producer.produce(topic_name(config, "touchpoints"), raw, "", 0)
+        assert producer.flush(30) == 0
+
+    def kept() -> set[str]:
+        """Whose identifiers are in the index."""
+        tokens = Tokens(bytes.fromhex(config.keys.index))
+        names = {f"device:{each}" for each in ("a", "b", "m")}
+        keys = {f"{{{config.prefix}.i}}".encode() + tokens.identifier(*name.split(":")): name for name in names}
+        return {name for key, name in keys.items() if pipeline.redis.exists(key)}
+
+    with Pipeline(tmp_path, config, ("stitch", "engage")) as pipeline:
+        for flow in pipeline.flows:
+            flow.start()
+        for number, who in enumerate((("device:a",), ("device:b",), ("!member:m", "device:m"))):
+            send(*who, day=0, number=number)
+        send("device:b", day=20, number=3)
+        await_(lambda: kept() == {"device:a", "device:b", "device:m"}, "all to be known")
+        send("device:m", day=31, number=4)
+        await_(lambda: kept() == {"device:b", "device:m"}, "the silent visitor to expire")
+        send("device:m", day=60, number=5)
+        await_(lambda: kept() == {"device:m"}, "the other one to expire as well")
+        await_(lambda: len(list(pipeline.redis.scan_iter(f"{{{config.prefix}.*}}c:*"))) == 1, "their profiles to go")
+        pipeline.drain()
+    changes = [json.loads(read.value or b"") for read in read_topic(config, topic_name(config, "identity.changes"))]
+    assert sorted(change["kind"] for change in changes) == ["created", "created", "created", "expired", "expired"]
+    destroyed = [read.key for read in read_topic(config, topic_name(config, DATA_KEYS)) if not read.value]
+    assert len(destroyed) == 2
