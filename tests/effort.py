@@ -9,7 +9,7 @@ from hypothesis import settings
 
 #: Whether the gate runs.
 GATE: Final = "TOUCHSTREAM_CI_RUN" in os.environ
-_MOST: Final = 40 if GATE else 1_000_000
+_MOST: Final = 20 if GATE else 1_000_000
 
 
 def examples(promised: int) -> int:

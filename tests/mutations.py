@@ -961,6 +961,37 @@ MUTATIONS = [
         "        example.outlooks = ()", "        example.spent = 0",
         "tests/test_scoring.py::test_a_merge_leaves_nothing_to_compare_with_what_was_expected",
     ),
+    # -- silence
+    Mutation(
+        "who-is-known-is-not-forgotten", "operators/silence.py",
+        "all([token.partition(", "any([token.partition(",
+        "tests/test_silence.py::test_who_is_known_is_never_forgotten",
+    ),
+    Mutation(
+        "touchpoints-put-silence-off", "operators/silence.py",
+        "if heard + self._ms <= watermark:", "if heard:",
+        "tests/test_silence.py::test_every_touchpoint_puts_it_off",
+    ),
+    Mutation(
+        "who-was-seen-since-does-not-expire", "operators/commands.py",
+        "kind in _PLAIN and last <= time and", "kind in _PLAIN and",
+        "tests/system/test_expiry.py::test_who_is_not_as_silent_as_it_seemed_stays",
+    ),
+    Mutation(
+        "who-is-bound-to-others-does-not-expire", "operators/commands.py",
+        "kind in _PLAIN and last <= time and a in held and b in held", "last <= time",
+        "tests/system/test_expiry.py::test_whose_identifiers_say_something_of_others_stays",
+    ),
+    Mutation(
+        "who-has-expired-leaves-nothing", "operators/stitching.py",
+        "if _expired(held.cluster):", "if False:",
+        "tests/system/test_expiry.py::test_who_is_silent_is_gone_from_the_index_and_its_key_is_destroyed",
+    ),
+    Mutation(
+        "who-comes-back-has-not-expired", "operators/succession.py",
+        "profile.erased or profile.touched > change.time:", "profile.erased:",
+        "tests/test_silence.py::test_who_comes_back_is_somebody_new_and_news_of_the_former_end_are_ignored",
+    ),
     # -- positions, clocks, connections
     Mutation(
         "to-initialise-changes-what-is-lost-alone", "operators/subscription.py",

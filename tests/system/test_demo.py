@@ -59,6 +59,7 @@ def test_a_run_of_twenty_seconds_closes_and_leaves_nothing(tmp_path: Path) -> No
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.long("demo")
 def test_live_screens_are_there_and_leave_with_the_run(tmp_path: Path) -> None:
     process, mark = start(tmp_path)
     assert process.stdout is not None
@@ -104,6 +105,7 @@ def test_ctrl_c_before_it_runs_ends_it_at_once(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.long("demo")
 def test_real_servers_are_used_and_left_clean(tmp_path: Path, kafka: str, redis_server: str) -> None:
     import redis as client
 
