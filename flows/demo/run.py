@@ -118,15 +118,17 @@ class Run:
             self._look()
             self._unstick()
 
-    def _unstick(self) -> None:
-        """Start the flows again when they stand still; shown as restarts."""
+    def _unstick(self) -> bool:
+        """Start the flows again when they stand still; shown as restarts. Whether it was done."""
         now, finished = time.monotonic(), self._figures.finished
         if finished != self._moved[1]:
             self._moved = (now, finished)
         still = now - self._moved[0]
-        if still > STALL_SECONDS and still * self._options.rate >= STALL_TOUCHPOINTS:
+        stalled = still > STALL_SECONDS and still * self._options.rate >= STALL_TOUCHPOINTS
+        if stalled:
             self._moved = (now, finished)
             self._flows.restart()
+        return stalled
 
     def _finish(self, shop: Shop, config: Config) -> Account:
         """Stop the source, let everything arrive, drain, settle."""
@@ -148,6 +150,7 @@ class Run:
         while not done() and time.monotonic() - moved_at < still_seconds:
             if watch:
                 self._look()
+                moved_at = time.monotonic() if self._unstick() else moved_at
             else:
                 self._display.show(self._feed.poll(WAIT))
             now = self._figures.finished + self._figures.triggers.total()
