@@ -18,6 +18,8 @@ from state.tokens import token_text
 CREATED, LINKED, MERGED, MOVED, SPLIT_OFF = "created", "linked", "merged", "moved", "split"
 QUARANTINED, RELEASED, REFUSED = "quarantined", "released", "refused"
 ERASED, EXPIRED = "erased", "expired"
+#: Nothing is left of the customer.
+FORGOTTEN = frozenset((ERASED, EXPIRED))
 #: Why a move is told that is none if all is well.
 AGAIN = "told again"
 

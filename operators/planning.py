@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from operators.changes import CREATED, ERASED, EXPIRED, MERGED, REFUSED, Change
+from operators.changes import CREATED, FORGOTTEN, MERGED, REFUSED, Change
 from operators.clusters import cluster_of, lives_in
 from operators.commands import Answer
 from operators.evidence import Effect, Evidence
@@ -150,7 +150,7 @@ class Planner:
             version=version,
             time=joined.cause.time,
             ids=texts,
-            contacts=[] if change.kind in (MERGED, REFUSED, ERASED, EXPIRED) else self._contacts(change, joined),
+            contacts=[] if change.kind in (MERGED, REFUSED, *FORGOTTEN) else self._contacts(change, joined),
             old=change.old,
             new=change.customer if change.old else None,
             touchpoint=joined.cause.event.eid,
@@ -177,4 +177,4 @@ def _keys_of(change: Change, joined: Joined) -> list[str]:
     """The data key that a change makes, or those that it destroys."""
     if change.kind == CREATED:
         return [joined.keys[change.customer].kid]
-    return [key.kid for key in joined.destroyed.get(change.customer, ())] if change.kind in (ERASED, EXPIRED) else []
+    return [key.kid for key in joined.destroyed.get(change.customer, ())] if change.kind in FORGOTTEN else []

@@ -20,7 +20,7 @@ from functools import lru_cache
 
 import msgspec
 
-from operators.changes import CREATED, ERASED, EXPIRED
+from operators.changes import CREATED, EXPIRED, FORGOTTEN
 from operators.failpoints import failpoint
 from operators.planning import Planner
 from operators.positions import Lane, Positions
@@ -318,7 +318,7 @@ class Stitcher:
             batch.changed.add(change.id)
             if change.kind == CREATED and (key := home.cluster.keys.get(change.customer)):
                 batch.outgoing.append(Outgoing(self._data_keys, -1, key.kid.encode(), key.wrapped))
-            for kid in change.keys if change.kind in (ERASED, EXPIRED) else ():
+            for kid in change.keys if change.kind in FORGOTTEN else ():
                 batch.outgoing.append(Outgoing(self._data_keys, -1, kid.encode(), None))
             # A merge concerns two shards: one hands over, the other waits for it.
             for customer in (change.old, change.new) if change.old and change.new else (change.customer,):

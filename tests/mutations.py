@@ -948,7 +948,7 @@ MUTATIONS = [
     # -- data keys
     Mutation(
         "keys-that-are-made-are-not-destroyed", "operators/stitching.py",
-        "for kid in change.keys if change.kind in (ERASED, EXPIRED) else ():", "for kid in change.keys:",
+        "for kid in change.keys if change.kind in FORGOTTEN else ():", "for kid in change.keys:",
         "tests/system/test_stitching.py::test_a_data_key_is_published_before_its_first_use",
     ),
     Mutation(

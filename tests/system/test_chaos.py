@@ -78,36 +78,36 @@ def test_four_processes_stitch_customers_that_are_scattered_over_all_partitions(
     assert min(result["changes"][kind] for kind in ("merged", "moved", "refused")) > 10
 
 
-def case(scenario: str, group: str, *happened: str) -> Any:
+def case(scenario: str, *happened: str) -> Any:
     """A scenario that takes less than a minute; ``happened``: figures that are not 0 if it has done harm."""
-    return pytest.param(scenario, happened, id=scenario, marks=pytest.mark.long(group))
+    return pytest.param(scenario, happened, id=scenario, marks=pytest.mark.long(scenario))
 
 
 @pytest.mark.system
 @pytest.mark.parametrize(
     ("scenario", "happened"),
     [
-        case("flushed", "redis-lost", "stopped", "restored"),
-        case("failover", "redis-lost", "failovers", "behind"),
-        case("full", "redis-refuses", "refused"),
-        case("reset", "redis-refuses", "cuts"),
-        case("scripts", "redis-slow", "unknown_scripts"),
-        case("frozen", "redis-slow", "back_after"),
-        case("crash", "kafka-down", "crashes"),
-        case("outage", "kafka-down", "outages"),
-        case("slow", "kafka-slow", "freezes"),
-        case("timed-out", "kafka-slow", "hung"),
-        case("large", "kafka-changed", "refused"),
-        case("widened", "kafka-changed", "partitions"),
-        case("resharded", "kafka-changed", "said"),
-        case("unread", "kafka-lost", "said"),
-        case("recreated", "kafka-lost", "said"),
-        case("drains", "drains", "drains"),
-        case("backlog", "time", "reminded"),
-        case("stepped", "time", "said"),
-        case("crowd", "load", "of_one_customer"),
-        case("burst", "load", "sent"),
-        case("catch-up", "load", "backlog"),
+        case("flushed", "stopped", "restored"),
+        case("failover", "failovers", "behind"),
+        case("full", "refused"),
+        case("reset", "cuts"),
+        case("scripts", "unknown_scripts"),
+        case("frozen", "back_after"),
+        case("crash", "crashes"),
+        case("outage", "outages"),
+        case("slow", "freezes"),
+        case("timed-out", "hung"),
+        case("large", "refused"),
+        case("widened", "partitions"),
+        case("resharded", "said"),
+        case("unread", "said"),
+        case("recreated", "said"),
+        case("drains", "drains"),
+        case("backlog", "reminded"),
+        case("stepped", "said"),
+        case("crowd", "of_one_customer"),
+        case("burst", "sent"),
+        case("catch-up", "backlog"),
     ],
 )
 def test_nothing_is_lost_and_nothing_done_twice(

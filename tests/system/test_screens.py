@@ -176,7 +176,7 @@ def test_an_agent_sees_values_for_a_purpose_that_is_on_record(window: Window, se
 # -- a busy shop, and a broker that goes ------------------------------------------------------------------------
 
 
-@pytest.mark.long("screens")
+@pytest.mark.long("busy")
 def test_a_busy_shop_on_every_page(browser: Browser, kafka: str, redis_server: str, tmp_path: Path) -> None:
     config = chaotic(new_config(kafka, redis_server))
     admin.create(config)
