@@ -18,8 +18,8 @@ from state.profile import Profile
 
 #: The kind of timer.
 TIMER = "silence"
-#: When somebody was last heard of is known to the second.
-_SECOND = 1_000
+#: When somebody was last heard of is known to the second (ms).
+_PRECISION = 1_000
 
 
 class Silence:
@@ -33,16 +33,15 @@ class Silence:
     def follow(self, shard: Shard, profile: Profile) -> None:
         """Watch whoever is anonymous and not watched yet."""
         if self._ms and self._anonymous(profile) and all([timer.kind != TIMER for timer in profile.timers]):
-            fold.set_timer(profile, TIMER, "", (profile.touched or shard.state.at) + self._ms)
+            fold.set_timer(profile, TIMER, "", (profile.touched or shard.state.at) + _PRECISION + self._ms)
 
     def look(self, shard: Shard, profile: Profile, watermark: int) -> None:
         """Ask stitch to forget a customer, if it is anonymous and has been silent for so long."""
         if not self._anonymous(profile):
             return
-        heard = profile.touched
-        if heard + self._ms <= watermark:
-            time = heard + _SECOND - 1
-            command = Command(id=f"expire/{profile.customer}/{heard}", op="expire", ids=profile.ids, time=time)
+        since, heard = watermark - self._ms, profile.touched + _PRECISION
+        if heard <= since:
+            command = Command(id=f"expire/{profile.customer}/{since}", op="expire", ids=profile.ids, time=since)
             shard.emit(self._commands, -1, command.id, commands.encode(command))
             heard = watermark
         fold.set_timer(profile, TIMER, "", heard + self._ms)

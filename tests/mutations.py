@@ -969,7 +969,7 @@ MUTATIONS = [
     ),
     Mutation(
         "touchpoints-put-silence-off", "operators/silence.py",
-        "if heard + self._ms <= watermark:", "if heard:",
+        "if heard <= since:", "if heard:",
         "tests/test_silence.py::test_every_touchpoint_puts_it_off",
     ),
     Mutation(

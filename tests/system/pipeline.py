@@ -89,6 +89,12 @@ class Flow:
         return self.process is not None and self.process.poll() is not None
 
     @property
+    def up(self) -> bool:
+        """Whether it has said that it has started, and so listens to signals."""
+        said = self.logged('"started"')
+        return self.process is not None and bool(said) and said[-1]["pid"] == self.process.pid
+
+    @property
     def stopped(self) -> bool:
         """Whether it stands still until SIGCONT."""
         return self.process is not None and psutil.Process(self.process.pid).status() == psutil.STATUS_STOPPED

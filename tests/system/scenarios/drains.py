@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from schemas.config import Config
-from tests.system.pipeline import Flow
+from tests.system.pipeline import Flow, await_
 from tests.system.scenarios.stage import Stage
 
 #: How long a drain may take (seconds), and how much longer until the process is gone.
@@ -74,6 +74,7 @@ def _all_work(stage: Stage) -> None:
     for flow in stage.pipeline.flows:
         if flow.dead:
             flow.start()
+    await_(lambda: all(flow.up for flow in stage.pipeline.flows), "all to have started")
     stage.commits()
 
 
