@@ -5,8 +5,12 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from confluent_kafka import Consumer, KafkaException, Producer
+
 from schemas.config import Config, Kafka
 
+#: What is only asked to see whether somebody is there may take so long (seconds).
+ANSWER_SECONDS = 2.0
 #: A partition of a topic.
 Partition = tuple[str, int]
 
@@ -15,6 +19,15 @@ def client_properties(config: Config) -> dict[str, Any]:
     """What every Kafka client of the deployment shares; the client id names the process to who asks the broker."""
     own = {"bootstrap.servers": config.kafka.bootstrap, "client.id": f"{config.prefix}-{os.getpid()}"}
     return {**own, **_security(config.kafka), **config.kafka.properties}
+
+
+def answers(client: Consumer | Producer) -> bool:
+    """Whether the broker answers anything."""
+    try:
+        client.list_topics(timeout=ANSWER_SECONDS)
+    except KafkaException:
+        return False
+    return True
 
 
 def _security(kafka: Kafka) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from math import inf
 from typing import Any, NamedTuple, Protocol, cast
 
@@ -16,8 +17,9 @@ from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaError, 
 
 from operators import metrics
 from operators.access import raise_if_denied
-from operators.kafka import Partition, client_properties, group_id
+from operators.kafka import Partition, answers, client_properties, group_id
 from operators.lag import Lag
+from operators.watchdog import Watchdog
 from schemas.config import Config
 from schemas.errors import PositionError
 
@@ -67,6 +69,8 @@ PASSING = frozenset(
 )
 
 
+#: How long committed offsets may take (seconds) while the broker answers: a dead owner's transaction ends far sooner.
+COMMITTED_SECONDS = 30.0
 #: Heartbeats in a session.
 HEARTBEATS = 20
 #: What is said of a partition that this client has not heard of.
@@ -126,6 +130,7 @@ class Subscription:
                 "log_level": 3,
             }
         )
+        self._watchdog = Watchdog("committed", COMMITTED_SECONDS, partial(answers, self._consumer))
         metrics.LAG_RECORDS.source(self._lag_records)
         metrics.LAG_SECONDS.source(self._lag_seconds)
         metrics.STABLE_AGE.source(self._stable_age)
@@ -239,12 +244,13 @@ class Subscription:
     def committed(self) -> dict[Partition, TopicPartition]:
         """The group's committed offsets of the assigned partitions; waits for pending transactions."""
         asked = [TopicPartition(*partition) for partition in self.partitions]
-        while asked:
-            try:
-                return {(each.topic, each.partition): each for each in self._consumer.committed(asked, timeout=15)}
-            except KafkaException as error:
-                if error.args[0].code() not in PASSING and not error.args[0].retriable():
-                    raise
+        with self._watchdog:
+            while asked:
+                try:
+                    return {(each.topic, each.partition): each for each in self._consumer.committed(asked, timeout=15)}
+                except KafkaException as error:
+                    if error.args[0].code() not in PASSING and not error.args[0].retriable():
+                        raise
         return {}
 
     def logs(self) -> dict[Partition, tuple[int, int]]:

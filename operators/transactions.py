@@ -16,7 +16,8 @@ from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, KafkaError, KafkaExceptio
 from operators import metrics
 from operators.access import Complaints, raise_if_denied
 from operators.failpoints import failpoint
-from operators.kafka import client_properties
+from operators.kafka import answers, client_properties
+from operators.watchdog import Watchdog
 from schemas import stitched
 from schemas.config import Config
 from schemas.errors import AccessDenied, ClockSkew, TouchstreamError
@@ -57,6 +58,8 @@ class Fenced(TouchstreamError):
 
 #: How long one step of a transaction is tried again (seconds). The broker gives the transaction itself up far sooner.
 PATIENCE = 60.0
+#: How long offsets may take (seconds) while the broker answers otherwise; so long it keeps a transaction.
+OFFSETS_SECONDS = 10.0
 #: What says that a trigger's value is a CloudEvent, whole (Kafka protocol binding of CloudEvents 1.0, structured mode).
 CLOUD_EVENT = [("content-type", b"application/cloudevents+json; charset=UTF-8")]
 #: How often the broker's clock is compared with ours (seconds).
@@ -90,6 +93,7 @@ class Transactions:
         self._seconds = metrics.BATCH_SECONDS.labels(flow, "publish")
         self._published = lru_cache(partial(metrics.RECORDS_PUBLISHED.labels, flow))
         self._producer = self._connect(config, self.id)
+        self._watchdog = Watchdog("send_offsets_to_transaction", OFFSETS_SECONDS, partial(answers, self._producer))
         metrics.PRODUCER_QUEUE.source(self._queue)
         if self._stitched is not None:
             self._compare_first(self._stitched)
@@ -139,7 +143,8 @@ class Transactions:
             self._produce(outputs)
             failpoint(f"{self._flow}.before_offsets")
             if offsets:
-                self._retry(producer.send_offsets_to_transaction, list(offsets), group, 10)
+                with self._watchdog:
+                    self._retry(producer.send_offsets_to_transaction, list(offsets), group, OFFSETS_SECONDS)
             self._retry(producer.commit_transaction, 10)
         except KafkaException as error:
             self._failed.inc(len(outputs))
