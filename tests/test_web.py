@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+
 import msgspec
 import pytest
 import redis
@@ -292,6 +294,15 @@ def test_requests_and_attempts_to_sign_in_are_limited(client: redis.Redis, redis
     assert int(called.get("/v1/me", headers=anna).headers["retry-after"]) <= 21
     assert called.get("/v1/me", headers=bert).status_code == 200
     assert [called.post("/login", data={"token": "x"}).status_code for _ in range(3)] == [401, 401, 429]
+
+
+def test_no_answer_waits_for_its_head_to_be_acknowledged() -> None:
+    with (
+        service.listen(Dashboard(port=0)) as listening,
+        socket.create_connection(listening.getsockname()),
+        listening.accept()[0] as accepted,
+    ):
+        assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 def test_every_answer_carries_the_headers_that_browsers_heed(client: redis.Redis, redis_server: str) -> None:

@@ -86,7 +86,7 @@ def serve(config: Config) -> int:
     """Serve until SIGTERM; the exit code of the process. Raises `ConfigError` before it listens."""
     with connect(config) as client:
         access.refuse_open(config, client)
-    with _listen(config.dashboard) as listening:
+    with listen(config.dashboard) as listening:
         process = Process.start(NAME, config, cycles=True)
         process.judge(_Servers(config).problems)
         _hush()
@@ -99,14 +99,18 @@ def serve(config: Config) -> int:
     return 0
 
 
-def _listen(settings: Dashboard) -> socket.socket:
+def listen(settings: Dashboard) -> socket.socket:
     """The address, taken. Raises `ConfigError` where it cannot be had."""
     try:
         family = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0][0]
-        return socket.create_server((settings.host, settings.port), family=family, backlog=_BACKLOG)
+        listening = socket.create_server((settings.host, settings.port), family=family, backlog=_BACKLOG)
     except OSError as error:
         where = f"{settings.host}:{settings.port}"
         raise ConfigError([f"dashboard: cannot listen on {where}: {error.strerror}; choose another port"]) from error
+    # Connections inherit it. Else the body of an answer waits 40 ms for the client to acknowledge its head: asyncio
+    # sees to that only for sockets that say they are TCP, which accepted ones do not.
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listening
 
 
 def _tls(settings: Dashboard) -> dict[str, Any]:
