@@ -3,7 +3,7 @@
 Everybody active is scored every day. A silence is *warned of* on the first day that its score reaches the threshold,
 and *lasts* if no order follows within the horizon. The threshold is fixed on silences that begin in one period, as the
 lowest one that keeps the precision asked for there, and tested on those of the next. Of warnings with so many days left
-only the score nearest to that moment counts: so of all who reach it with 3 and with 7 days left .84 and .66 stay silent,
+only the score nearest to that moment counts: of all who reach it with 3 and with 7 days left .84 and .66 stay silent,
 as a counter of silent days is known to be right (.84, .65). The counter, the rule that everybody has, is a score too.
 """
 
