@@ -71,6 +71,8 @@ class Flow:
         self.log = folder / f"{name}-{number}.log"
         self.armed = ""
         self.started_at = 0.0
+        #: Where its code is, if not here.
+        self.tree: Path | None = None
         self.environment = {**os.environ, "TOUCHSTREAM_CONFIG": str(config_file), LOG: str(folder / "failpoints")}
         # Both ways to run a flow.
         shell = ["-m", "flows.cli", "run", name] if number % 2 == 0 else ["-m", "bytewax.run", f"flows.{name}"]
@@ -82,7 +84,7 @@ class Flow:
         self.armed, self.started_at = armed, time.monotonic()
         with self.log.open("ab") as log:
             environment = {**self.environment, ARMED: armed}
-            self.process = subprocess.Popen(self._command, env=environment, stdout=log, stderr=log)
+            self.process = subprocess.Popen(self._command, cwd=self.tree, env=environment, stdout=log, stderr=log)
 
     @property
     def dead(self) -> bool:

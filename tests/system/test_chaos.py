@@ -108,6 +108,7 @@ def case(scenario: str, *happened: str) -> Any:
         case("crowd", "of_one_customer"),
         case("burst", "sent"),
         case("catch-up", "backlog"),
+        case("upgrade", "mixtures"),
     ],
 )
 def test_nothing_is_lost_and_nothing_done_twice(

@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 from schemas.config import Config
 from tests.system import bad_input
 from tests.system.pipeline import FLOWS
-from tests.system.scenarios import broker, clock, drains, kills, load, members, store
+from tests.system.scenarios import broker, clock, drains, kills, load, members, store, versions
 from tests.system.scenarios.stage import Stage
 
 #: What stitches and engages.
@@ -36,6 +36,7 @@ SCENARIOS: Final[Mapping[str, Scenario]] = {
     "scattered": Scenario(kills.scattered, ("stitch",) * 4 + ("engage",) * 2, scattered=True),
     "zombie": Scenario(members.zombie, FLOWS),
     "rebalance": Scenario(members.rebalance, FLOWS),
+    "upgrade": Scenario(versions.upgrade, FLOWS),
     "rollback": Scenario(store.rollback, FLOWS),
     "flushed": Scenario(store.flushed),
     "full": Scenario(store.full),
