@@ -54,8 +54,9 @@ def _goes_on(stage: Stage, flow: Flow, before: float) -> bool:
 
 def _tree(folder: Path) -> Path:
     """The code of the version before."""
-    archive = subprocess.run(["git", "-C", str(ROOT), "archive", BEFORE], check=True, capture_output=True).stdout
-    with tarfile.open(fileobj=io.BytesIO(archive)) as files:
+    archived = subprocess.run(["git", "-C", str(ROOT), "archive", BEFORE], capture_output=True)
+    assert archived.returncode == 0, f"the version before is missing here (git fetch --unshallow): {archived.stderr!r}"
+    with tarfile.open(fileobj=io.BytesIO(archived.stdout)) as files:
         files.extractall(folder, filter="data")
     return folder
 
