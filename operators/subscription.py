@@ -73,8 +73,17 @@ PASSING = frozenset(
 COMMITTED_SECONDS = 30.0
 #: Heartbeats in a session.
 HEARTBEATS = 20
-#: What is said of a partition that this client has not heard of.
-_UNHEARD = frozenset({KafkaError._UNKNOWN_PARTITION, KafkaError.UNKNOWN_TOPIC_OR_PART})
+#: What is said of a partition that this client has not heard of, or that has no leader just now.
+_UNSETTLED = frozenset(
+    {
+        KafkaError._UNKNOWN_PARTITION,
+        KafkaError.UNKNOWN_TOPIC_OR_PART,
+        KafkaError.LEADER_NOT_AVAILABLE,
+        KafkaError.NOT_LEADER_FOR_PARTITION,
+    }
+)
+#: How long the ends of logs may take, and how long to wait before they are asked for again (seconds).
+OFFSETS_SECONDS, SETTLE_SECONDS = 15.0, 0.05
 #: How often a running loop looks up where it stands, and librdkafka tells of offsets (seconds).
 LOOK_EVERY, TELL_EVERY = 1.0, 5.0
 
@@ -261,20 +270,25 @@ class Subscription:
         return {each: (first[each], end[each]) for each in self.partitions}
 
     def _offsets(self, where: int) -> dict[Partition, int]:
-        found = self._ask_offsets(where)
-        if any([each.error is not None and each.error.code() in _UNHEARD for each in found]):
-            # A partition was added, and whoever has assigned it heard of it before.
-            for topic in self._topics:
-                self._consumer.list_topics(topic, timeout=15)
-            found = self._ask_offsets(where)
+        """Waits for partitions that are between two leaders, or were added and assigned by who heard of it before."""
+        deadline = time.monotonic() + OFFSETS_SECONDS
+        while True:
+            try:
+                return self._ask_offsets(where)
+            except KafkaException as error:
+                if error.args[0].code() not in _UNSETTLED or time.monotonic() > deadline:
+                    raise
+            for topic in self._topics:  # hears of them
+                self._consumer.list_topics(topic, timeout=OFFSETS_SECONDS)
+            time.sleep(SETTLE_SECONDS)
+
+    def _ask_offsets(self, where: int) -> dict[Partition, int]:
+        asked = [TopicPartition(*partition, where) for partition in self.partitions]
+        found = self._consumer.offsets_for_times(asked, timeout=OFFSETS_SECONDS) if asked else []
         for each in found:
             if each.error is not None:
                 raise KafkaException(each.error)
         return {(each.topic, each.partition): int(each.offset) for each in found}
-
-    def _ask_offsets(self, where: int) -> list[TopicPartition]:
-        asked = [TopicPartition(*partition, where) for partition in self.partitions]
-        return self._consumer.offsets_for_times(asked, timeout=15) if asked else []
 
     def committed_for(
         self, held: Collection[Partition], committed: Mapping[Partition, TopicPartition]

@@ -26,3 +26,12 @@ def test_logs_are_told_from_what_is_still_there_to_their_end(deployment: Config)
     assert subscription.logs() == {(topic, 0): (0, 4), (topic, 1): (3, 4), (topic, 2): (0, 0)}
     subscription.partitions = []
     subscription.close()
+
+
+def test_partitions_just_created_are_waited_for(deployment: Config) -> None:
+    topic = topic_name(deployment, "identity.changes")
+    subscription = Subscription(deployment, "engage", [topic], dict, lambda partitions, clean: None)
+    subscription.partitions = [(topic, 0), (topic, 1)]
+    assert subscription.logs() == {(topic, 0): (0, 0), (topic, 1): (0, 0)}
+    subscription.partitions = []
+    subscription.close()
