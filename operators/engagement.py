@@ -20,7 +20,8 @@ from operators.failpoints import failpoint
 from operators.ownership import Ownership
 from operators.playbook import PlayBook
 from operators.shard import Shard, state_of
-from operators.subscription import Received, Start, Subscription
+from operators.starting import Start
+from operators.subscription import Received, Subscription
 from operators.timers import KEPT
 from operators.visits import Visits
 from schemas import stitched

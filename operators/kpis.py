@@ -12,7 +12,8 @@ from operators import thresholds
 from operators.board import OPEN, Board, State, Window
 from operators.figures import MINUTE
 from operators.ownership import Ownership
-from operators.subscription import Received, Start, Subscription
+from operators.starting import Start
+from operators.subscription import Received, Subscription
 from schemas.config import Config
 from schemas.outputs import Alert, Kpis, Partial
 from schemas.topics import ALERTS, KPIS, PARTIALS, topic_name

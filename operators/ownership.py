@@ -19,7 +19,8 @@ from operators import metrics
 from operators.access import raise_if_denied
 from operators.failpoints import failpoint, failpoint_within
 from operators.kafka import Partition
-from operators.subscription import FRESH, Received, Start, Subscription, start
+from operators.starting import FRESH, Start, start
+from operators.subscription import Received, Subscription
 from operators.transactions import Aborted, Transactions
 from schemas.config import Config
 from schemas.errors import Conflict, PositionError
@@ -128,7 +129,8 @@ class Ownership:
         self._k_at = time.monotonic()
         if not outputs and not extra and not ahead:
             return
-        offsets = [TopicPartition(self._topic, shard, r) for shard, r in ahead.items()]
+        topic_id = self.subscription.topic_id(self._topic)
+        offsets = [TopicPartition(self._topic, shard, r, topic_id) for shard, r in ahead.items()]
         self._transactions.publish([*outputs, *extra], offsets, self.subscription.group)
         self._k.update(ahead)
         failpoint(f"{self._flow}.before_clear")
@@ -154,11 +156,12 @@ class Ownership:
         stored, logs = self._store.read(numbers), self.subscription.logs()
         begun = [(self._topic, number) for number, held in zip(numbers, stored, strict=True) if held.r is not None]
         committed = self.subscription.committed_for(begun, committed)
-        starts = {}
+        starts, topic_id = {}, self.subscription.topic_id(self._topic)
         for number, held in zip(numbers, stored, strict=True):
             partition = (self._topic, number)
-            first, end = logs[partition]
-            starts[number] = start(partition, committed[partition], held.r, first, end, initialise=self._initialise)
+            (first, end), k = logs[partition], committed[partition]
+            renewed = k.metadata not in (None, "", FRESH, topic_id)
+            starts[number] = start(partition, k, held.r, first, end, renewed=renewed, initialise=self._initialise)
             self._commits.taken(starts[number].kind)
         self._republish(starts, stored)
         # After K: a shard with K alone begins anew, one with R alone has lost K.
@@ -175,8 +178,9 @@ class Ownership:
             for output in held.outbox
             if output.offset >= each.floor
         ]
+        topic_id = self.subscription.topic_id(self._topic)
         offsets = [
-            TopicPartition(self._topic, number, max(each.offset, each.floor), FRESH if each.kind == FRESH else "")
+            TopicPartition(self._topic, number, max(each.offset, each.floor), FRESH if each.kind == FRESH else topic_id)
             for number, each in starts.items()
         ]
         failpoint(f"{self._flow}.republishing")

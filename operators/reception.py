@@ -21,8 +21,9 @@ from operators.clock import WallClock
 from operators.failpoints import failpoint
 from operators.kafka import Partition
 from operators.positions import Lane
+from operators.starting import FRESH, start
 from operators.stitching import Batch, Stitcher
-from operators.subscription import FRESH, Received, Subscription, start
+from operators.subscription import Received, Subscription
 from operators.transactions import Aborted, Transactions
 from schemas.config import Config
 from schemas.errors import Conflict, SourceGoneMad
@@ -38,12 +39,14 @@ IDLE_EVERY = 0.2
 
 
 class Account(msgspec.Struct, omit_defaults=True):
-    """Touchpoints consumed, of them dead and erased, and commands of a source partition, up to its committed offset."""
+    """Touchpoints consumed, of them dead and erased, and commands of a source partition, up to its committed offset;
+    the id of its topic."""
 
     consumed: int = 0
     dead: int = 0
     erased: int = 0
     commands: int = 0
+    topic: str = ""
 
     def add(self, lane: Lane) -> None:
         """Count what a batch holds."""
@@ -187,14 +190,22 @@ class Reception:
         self._k, self._accounts = {}, {}
         for partition in partitions:
             held = committed[partition]
-            first, end = logs[partition]
-            begin = start(partition, held, stored.get(partition), first, end, initialise=self._initialise)
+            (first, end), account, topic_id = (
+                logs[partition],
+                _read_account(held.metadata),
+                self._subscription.topic_id(partition[0]),
+            )
+            renewed = account.topic not in ("", topic_id)
+            begin = start(
+                partition, held, stored.get(partition), first, end, renewed=renewed, initialise=self._initialise
+            )
+            account.topic = topic_id
             self._commits.taken(begin.kind)
             starts[partition] = min(begin.offset, begin.floor)
             self._k[partition] = begin.floor
             if begin.kind == FRESH:
                 fresh.append(TopicPartition(*partition, begin.floor, FRESH))
-            self._accounts[partition] = _read_account(held.metadata)
+            self._accounts[partition] = account
         if fresh:
             self._stitcher.positions.begin({(each.topic, each.partition): each.offset for each in fresh})
             self._transactions.publish([], fresh, self._subscription.group)

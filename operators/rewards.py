@@ -12,7 +12,8 @@ import redis
 from operators.beliefs import Beliefs
 from operators.clock import WallClock
 from operators.ownership import Ownership
-from operators.subscription import Received, Start, Subscription
+from operators.starting import Start
+from operators.subscription import Received, Subscription
 from schemas import stitched
 from schemas.config import Config
 from schemas.outputs import Outcome

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from math import inf
-from typing import Any, NamedTuple, Protocol, cast
+from typing import Any, Protocol, TypeVar, cast
 
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
@@ -19,6 +19,7 @@ from operators import metrics
 from operators.access import raise_if_denied
 from operators.kafka import Partition, answers, client_properties, group_id
 from operators.lag import Lag
+from operators.topicids import TopicIds
 from operators.watchdog import Watchdog
 from schemas.config import Config
 from schemas.errors import PositionError
@@ -82,8 +83,9 @@ _UNSETTLED = frozenset(
         KafkaError.NOT_LEADER_FOR_PARTITION,
     }
 )
-#: How long the ends of logs may take, and how long to wait before they are asked for again (seconds).
-OFFSETS_SECONDS, SETTLE_SECONDS = 15.0, 0.05
+#: How long it may take until partitions are settled, and how long to wait before asking again (seconds).
+SETTLED_SECONDS, SETTLE_SECONDS = 15.0, 0.05
+Answer = TypeVar("Answer")
 #: How often a running loop looks up where it stands, and librdkafka tells of offsets (seconds).
 LOOK_EVERY, TELL_EVERY = 1.0, 5.0
 
@@ -139,6 +141,7 @@ class Subscription:
                 "log_level": 3,
             }
         )
+        self._ids = TopicIds(config, self._topics)
         self._watchdog = Watchdog("committed", COMMITTED_SECONDS, partial(answers, self._consumer))
         metrics.LAG_RECORDS.source(self._lag_records)
         metrics.LAG_SECONDS.source(self._lag_seconds)
@@ -149,7 +152,8 @@ class Subscription:
 
     def poll(self, limit: int, wait: float) -> list[Received]:
         """Up to ``limit`` messages; waits up to ``wait`` seconds for the first. Raises `PositionError` when a
-        position is out of the log's range and `KafkaException` for what will not pass."""
+        position is out of the log's range, or a topic has become another, and `KafkaException` for what will not
+        pass."""
         self._come_round()
         # consume() waits its whole timeout for a full batch: take what is there, else wait for one.
         messages: list[Message] = self._consumer.consume(limit, 0)
@@ -177,6 +181,8 @@ class Subscription:
         self._lag.come_round(now)
         if now - self._looked_at >= LOOK_EVERY and not self.stale:
             self._looked_at = now
+            if self.partitions:
+                self._ids.look()
             self._lag.note(self.behind(), now)
 
     @property
@@ -241,6 +247,7 @@ class Subscription:
     def _again(self) -> None:
         """Take all assigned partitions over, go on from there; what was fetched ahead is thrown away."""
         started = time.monotonic()
+        self._settled(self._ids.take)
         starts = self._take()
         self._consumer.assign([TopicPartition(*partition, offset) for partition, offset in starts.items()])
         self._ended.clear()
@@ -266,25 +273,31 @@ class Subscription:
         """Of each assigned partition the first offset still in its log, and the one after its last record; in two
         requests: asked for one by one, those of 64 took longer than all the rest of a take-over. Raises
         `KafkaException`."""
-        first, end = self._offsets(OFFSET_BEGINNING), self._offsets(OFFSET_END)
+        first = self._settled(partial(self._ask_offsets, OFFSET_BEGINNING))
+        end = self._settled(partial(self._ask_offsets, OFFSET_END))
         return {each: (first[each], end[each]) for each in self.partitions}
 
-    def _offsets(self, where: int) -> dict[Partition, int]:
-        """Waits for partitions that are between two leaders, or were added and assigned by who heard of it before."""
-        deadline = time.monotonic() + OFFSETS_SECONDS
+    def topic_id(self, topic: str) -> str:
+        """Of which topic by the name of ``topic`` the partitions were taken over."""
+        return self._ids.held[topic]
+
+    def _settled(self, ask: Callable[[], Answer]) -> Answer:
+        """An answer about partitions, some of which may be between two leaders, or have been added and assigned by who
+        heard of it before."""
+        deadline = time.monotonic() + SETTLED_SECONDS
         while True:
             try:
-                return self._ask_offsets(where)
+                return ask()
             except KafkaException as error:
                 if error.args[0].code() not in _UNSETTLED or time.monotonic() > deadline:
                     raise
             for topic in self._topics:  # hears of them
-                self._consumer.list_topics(topic, timeout=OFFSETS_SECONDS)
+                self._consumer.list_topics(topic, timeout=SETTLED_SECONDS)
             time.sleep(SETTLE_SECONDS)
 
     def _ask_offsets(self, where: int) -> dict[Partition, int]:
         asked = [TopicPartition(*partition, where) for partition in self.partitions]
-        found = self._consumer.offsets_for_times(asked, timeout=OFFSETS_SECONDS) if asked else []
+        found = self._consumer.offsets_for_times(asked, timeout=SETTLED_SECONDS) if asked else []
         for each in found:
             if each.error is not None:
                 raise KafkaException(each.error)
@@ -353,55 +366,3 @@ class Subscription:
 
 def _partition(message: Message) -> Partition:
     return cast(str, message.topic()), cast(int, message.partition())
-
-
-class Start(NamedTuple):
-    """Where a partition starts: at ``offset``; outputs born of inputs below ``floor`` are in Kafka already;
-    ``kind`` is fresh, crash or rollback (Redis lost its last moments: R < K)."""
-
-    offset: int
-    floor: int
-    kind: str
-
-
-#: Metadata of a group's very first offset, before anything was processed.
-FRESH = "fresh"
-
-
-def start(
-    partition: Partition, committed: TopicPartition, r: int | None, first: int, end: int, *, initialise: bool
-) -> Start:
-    """Where to start a partition, from K (``committed``), R, and the first and the next offset of the log.
-
-    Raises `PositionError` where R or K is missing although the other is not, or the log does not reach from one to the
-    other; with ``initialise`` it starts as near as it can instead, where a position is lost at the first record. What
-    is not lost stays as it is: a process meets this again whenever partitions change hands.
-    """
-    k = committed.offset if committed.offset >= 0 else None
-    where = f"{partition[0]}/{partition[1]}"
-    if r is None and (k is None or committed.metadata == FRESH):
-        offset = first if k is None else max(k, first)
-        return Start(offset, offset, FRESH)
-    if r is None or k is None:
-        gone, held = ("Redis", "Kafka's consumer group") if r is None else ("Kafka's consumer group", "Redis")
-        again = ", make it again with 'touchstream rebuild'" if r is None else ""
-        lost = (
-            f"the position is missing in {gone} but not in {held}: state was lost. Restore it from a backup{again}, or "
-            "start anew from the beginning of the log"
-        )
-    elif max(r, k) > end:
-        lost = (
-            f"offset {max(r, k)} is needed but the log ends at {end}: it has lost records, or is another log than it "
-            "was. Bring the old one back, or start anew from the beginning of this one"
-        )
-    elif min(r, k) < first and not initialise:
-        raise PositionError(
-            f"{where}: offset {min(r, k)} is needed but the log starts at {first}: records were deleted before they "
-            "were read. Restore them, or go on without them with --initialise."
-        )
-    else:
-        r, k = max(r, first), max(k, first)
-        return Start(r, k, "rollback" if r < k else "crash")
-    if not initialise:
-        raise PositionError(f"{where}: {lost} with --initialise.")
-    return Start(first, first, FRESH)

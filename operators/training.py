@@ -16,7 +16,8 @@ from operators.clock import WallClock
 from operators.contest import SERVED, Contest, Noticed, Published, Said
 from operators.learning import Learning, progress_of
 from operators.ownership import Ownership
-from operators.subscription import Received, Start, Subscription
+from operators.starting import Start
+from operators.subscription import Received, Subscription
 from schemas import stitched
 from schemas.config import Config
 from schemas.outputs import Alert, Example

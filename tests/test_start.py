@@ -7,7 +7,7 @@ from confluent_kafka import OFFSET_INVALID, TopicPartition
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from operators.subscription import FRESH, Start, start
+from operators.starting import FRESH, Start, start
 from schemas.errors import PositionError
 
 PARTITION = ("ts.stitched", 3)
@@ -18,9 +18,15 @@ def committed(k: int | None, metadata: str = "") -> TopicPartition:
 
 
 def begin(
-    k: int | None, r: int | None, first: int = 0, metadata: str = "", initialise: bool = False, end: int = 50
+    k: int | None,
+    r: int | None,
+    first: int = 0,
+    metadata: str = "",
+    initialise: bool = False,
+    end: int = 50,
+    renewed: bool = False,
 ) -> Start:
-    return start(PARTITION, committed(k, metadata), r, first, end, initialise=initialise)
+    return start(PARTITION, committed(k, metadata), r, first, end, renewed=renewed, initialise=initialise)
 
 
 def test_a_new_deployment_starts_at_the_beginning_of_the_log() -> None:
@@ -61,6 +67,14 @@ def test_a_log_that_ends_before_the_position_is_another_one(k: int, r: int) -> N
         begin(k, r, end=13)
     assert begin(k, r, first=3, initialise=True, end=13) == Start(3, 3, "fresh")
     assert begin(k, r, end=14).offset == r
+
+
+@pytest.mark.parametrize(("k", "r"), [(14, 10), (10, 14), (10, 10)])
+def test_a_topic_that_was_created_again_stops(k: int, r: int) -> None:
+    """However long its log is."""
+    with pytest.raises(PositionError, match=r"ts\.stitched/3: the topic was deleted and created again.*--initialise"):
+        begin(k, r, renewed=True)
+    assert begin(k, r, first=3, initialise=True, renewed=True) == Start(3, 3, "fresh")
 
 
 @pytest.mark.parametrize(("k", "r"), [(5, None), (None, 5)])

@@ -22,7 +22,7 @@ import redis
 from greenlet import GreenletExit, getcurrent, greenlet
 
 from flows import plays_control
-from operators import engagement, ownership, reception, subscription, transactions
+from operators import engagement, ownership, reception, subscription, topicids, transactions
 from operators.engagement import Engagement
 from operators.kafka import group_id
 from operators.playbook import PlayBook
@@ -32,7 +32,7 @@ from schemas.config import Config, Identity, Keys, Topics
 from schemas.topics import COMMANDS, STITCHED, inputs, topic_name, topics
 from state.identity import IdentityStore, read_source
 from state.shards import ShardStore
-from tests.simulation.clients import Consumer, Producer
+from tests.simulation.clients import Admin, Consumer, Producer
 from tests.simulation.log import Entry, Log
 from tests.simulation.plans import Plan
 from tests.simulation.store import Client, Store
@@ -189,6 +189,7 @@ class World:
         """Everything below the flows is ours; what is random follows from the seed."""
         with ExitStack() as stack:
             for target, name, ours in (
+                (topicids, "AdminClient", lambda properties: Admin()),
                 (subscription, "Consumer", partial(self._made, Consumer)),
                 (transactions, "Producer", partial(self._made, Producer)),
                 (reading, "Consumer", partial(self._made, Consumer)),

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from functools import partial
+
+import pytest
 from confluent_kafka import Producer, TopicPartition
 
 from flows import admin
 from operators.kafka import client_properties
 from operators.subscription import Subscription
+from operators.topicids import TopicIds
 from schemas.config import Config
+from schemas.errors import PositionError
 from schemas.topics import topic_name
+from tests.system.pipeline import await_
 
 
 def test_logs_are_told_from_what_is_still_there_to_their_end(deployment: Config) -> None:
@@ -35,3 +41,24 @@ def test_partitions_just_created_are_waited_for(deployment: Config) -> None:
     assert subscription.logs() == {(topic, 0): (0, 0), (topic, 1): (0, 0)}
     subscription.partitions = []
     subscription.close()
+
+
+def test_a_topic_that_was_deleted_and_created_again_is_another_one(deployment: Config) -> None:
+    topic, other = topic_name(deployment, "identity.changes"), topic_name(deployment, "stitched")
+    ids = TopicIds(deployment, [topic, other])
+    ids.take()
+    before = dict(ids.held)
+    client = admin.admin_client(deployment)
+    client.delete_topics([topic])[topic].result()
+    await_(lambda: topic not in client.partitions(), "the topic to go")
+    admin.create(deployment)
+    with pytest.raises(PositionError, match=f"{topic}: the topic was deleted and created again"):
+        await_(partial(_nothing_is_wrong_with, ids), "the broker to tell")
+    ids.take()
+    assert ids.held[topic] != before[topic]
+    assert ids.held[other] == before[other]
+
+
+def _nothing_is_wrong_with(ids: TopicIds) -> bool:
+    ids.look()
+    return False

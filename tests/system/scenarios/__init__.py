@@ -53,6 +53,7 @@ SCENARIOS: Final[Mapping[str, Scenario]] = {
     "resharded": Scenario(broker.resharded, judged=False),
     "unread": Scenario(broker.unread, judged=False),
     "recreated": Scenario(broker.recreated, judged=False),
+    "refilled": Scenario(broker.refilled, judged=False, prepare=broker.unhurried),
     "quorum": Scenario(broker.quorum, cluster=True),
     "input": Scenario(lambda stage: bad_input.feed(stage.pipeline), ("stitch", "engage"), judged=False, idle=True),
     "crowd": Scenario(load.crowd),

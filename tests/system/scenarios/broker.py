@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import msgspec
-from confluent_kafka import OFFSET_END, ElectionType, TopicPartition
+from confluent_kafka import OFFSET_END, ElectionType, Producer, TopicPartition
 from confluent_kafka.admin import (
     AlterConfigOpType,
     ConfigEntry,
@@ -17,7 +17,7 @@ from confluent_kafka.admin import (
 )
 
 from flows import admin
-from operators.kafka import group_id
+from operators.kafka import client_properties, group_id
 from schemas.config import Config
 from schemas.topics import DEAD_LETTERS, STITCHED, topic_name
 from tests.system.pipeline import Flow, await_
@@ -172,13 +172,43 @@ def recreated(stage: Stage) -> dict[str, Any]:
     config = stage.pipeline.config
     topic = topic_name(config, config.topics.sources[0])
     stage.commits()
-    # A log that has grown beyond the old position cannot be told from the old one.
     stage.feeder.finish()
+    _recreate(config, topic)
+    return _all_stop(stage, "stitch", topic)
+
+
+def unhurried(config: Config) -> Config:
+    """Whoever stands still while a topic is made anew is not taken for dead."""
+    return msgspec.structs.replace(config, kafka=msgspec.structs.replace(config.kafka, session_timeout_ms=30_000))
+
+
+def refilled(stage: Stage) -> dict[str, Any]:
+    """A source is deleted and created again, and has more records than the old one before anybody sees it: nobody goes
+    on at the old position, by which records would be passed over without a sign."""
+    config, flows = stage.pipeline.config, stage.pipeline.of("stitch")
+    topic = topic_name(config, config.topics.sources[0])
+    stage.commits()
+    stage.feeder.finish()
+    positions = _positions(config, "stitch")
+    for flow in flows:
+        flow.signal(signal.SIGSTOP)
+    _recreate(config, topic)
+    producer = Producer(client_properties(config))
+    for partition, position in positions.items():
+        for number in range(3 * position + 100):
+            producer.produce(topic, b"%d" % number, partition=partition)
+            producer.poll(0)
+    producer.flush()
+    for flow in flows:
+        flow.signal(signal.SIGCONT)
+    return _all_stop(stage, "stitch", topic)
+
+
+def _recreate(config: Config, topic: str) -> None:
     client = admin.admin_client(config)
     client.delete_topics([topic])[topic].result()
     await_(lambda: topic not in client.partitions(), "the topic to go")
     admin.create(config)
-    return _all_stop(stage, "stitch", topic)
 
 
 def _all_stop(stage: Stage, name: str, words: str) -> dict[str, Any]:
