@@ -26,7 +26,8 @@ class TopicIds:
     """Of the topics that a process reads: ``held``, by topic, as they were when partitions were taken over."""
 
     def __init__(self, config: Config, topics: Sequence[str]) -> None:
-        self._admin = AdminClient(client_properties(config))
+        # Of a broker that is away the consumer tells.
+        self._admin = AdminClient({**client_properties(config), "log_level": 0})
         self._topics = topics
         self._asked: Mapping[str, Future[TopicDescription]] = {}
         self.held: dict[str, str] = {}
