@@ -994,15 +994,25 @@ MUTATIONS = [
     ),
     # -- positions, clocks, connections
     Mutation(
-        "to-initialise-changes-what-is-lost-alone", "operators/subscription.py",
+        "to-initialise-changes-what-is-lost-alone", "operators/starting.py",
         "if r is None and (k is None or committed.metadata == FRESH):",
         "if initialise or (r is None and (k is None or committed.metadata == FRESH)):",
         "tests/test_start.py::test_to_initialise_changes_nothing_where_nothing_is_lost",
     ),
     Mutation(
-        "a-log-that-ends-too-early-stops", "operators/subscription.py",
+        "a-log-that-ends-too-early-stops", "operators/starting.py",
         "elif max(r, k) > end:", "elif max(r, k) > end + 1:",
         "tests/test_start.py::test_a_log_that_ends_before_the_position_is_another_one",
+    ),
+    Mutation(
+        "a-topic-made-anew-stops-at-a-take-over", "operators/starting.py",
+        "elif renewed:", "elif renewed and not k:",
+        "tests/test_start.py::test_a_topic_that_was_created_again_stops",
+    ),
+    Mutation(
+        "a-topic-made-anew-stops-who-reads-it", "operators/topicids.py",
+        "!= self.held[topic]:", "!= self.held[topic] and not answer.done():",
+        "tests/system/test_subscription.py::test_a_topic_that_was_deleted_and_created_again_is_another_one",
     ),
     Mutation(
         "timers-wait-for-what-is-on-its-way", "operators/positions.py",
