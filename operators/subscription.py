@@ -17,12 +17,12 @@ from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaError, 
 
 from operators import metrics
 from operators.access import raise_if_denied
-from operators.kafka import Partition, answers, client_properties, group_id
+from operators.kafka import ANSWER_SECONDS, Partition, answers, client_properties, group_id
 from operators.lag import Lag
 from operators.topicids import TopicIds
 from operators.watchdog import Watchdog
 from schemas.config import Config
-from schemas.errors import PositionError
+from schemas.errors import PositionError, TouchstreamError
 
 log = logging.getLogger(__name__)
 
@@ -72,6 +72,9 @@ PASSING = frozenset(
 
 #: How long committed offsets may take (seconds) while the broker answers: a dead owner's transaction ends far sooner.
 COMMITTED_SECONDS = 30.0
+#: How long it may take to be assigned partitions, or none (seconds), while the broker answers. A group waits until the
+#: sessions of its dead end; a consumer whose coordinator was away may wait for ever (librdkafka's issue 5511).
+JOINED_SECONDS = 60.0
 #: Heartbeats in a session.
 HEARTBEATS = 20
 #: What is said of a partition that this client has not heard of, or that has no leader just now.
@@ -88,6 +91,10 @@ SETTLED_SECONDS, SETTLE_SECONDS = 15.0, 0.05
 Answer = TypeVar("Answer")
 #: How often a running loop looks up where it stands, and librdkafka tells of offsets (seconds).
 LOOK_EVERY, TELL_EVERY = 1.0, 5.0
+
+
+class Unassigned(TouchstreamError):
+    """This member of a group waits for its partitions in vain."""
 
 
 class Subscription:
@@ -117,6 +124,7 @@ class Subscription:
         self._lag = Lag()
         self._looked_at = 0.0
         self._closed = False
+        self._left_at = time.monotonic()
         self._consumer = Consumer(
             {
                 **client_properties(config),
@@ -152,8 +160,8 @@ class Subscription:
 
     def poll(self, limit: int, wait: float) -> list[Received]:
         """Up to ``limit`` messages; waits up to ``wait`` seconds for the first. Raises `PositionError` when a
-        position is out of the log's range, or a topic has become another, and `KafkaException` for what will not
-        pass."""
+        position is out of the log's range, or a topic has become another, `Unassigned` when it waits for partitions in
+        vain, and `KafkaException` for what will not pass."""
         self._come_round()
         # consume() waits its whole timeout for a full batch: take what is there, else wait for one.
         messages: list[Message] = self._consumer.consume(limit, 0)
@@ -177,6 +185,8 @@ class Subscription:
 
     def _come_round(self) -> None:
         """Say that all that was read is done."""
+        if self.group is None:
+            self._await_assignment()
         now = time.time()
         self._lag.come_round(now)
         if now - self._looked_at >= LOOK_EVERY and not self.stale:
@@ -184,6 +194,15 @@ class Subscription:
             if self.partitions:
                 self._ids.look()
             self._lag.note(self.behind(), now)
+
+    def _await_assignment(self) -> None:
+        if time.monotonic() - self._left_at > JOINED_SECONDS:
+            if self.answers(ANSWER_SECONDS):
+                raise Unassigned(
+                    f"no partitions were assigned for {JOINED_SECONDS:.0f} s although the broker answers: leaving, "
+                    "a new process gets further"
+                )
+            self._left_at = time.monotonic()  # while the broker is away, nobody can do better
 
     @property
     def problem(self) -> str:
@@ -338,9 +357,15 @@ class Subscription:
     def close(self) -> None:
         """Leave the group."""
         self._closed = True
-        self._consumer.close()
+        try:
+            self._consumer.close()
+        except SystemError as error:
+            # The client's, at a callback while it leaves. Nothing is lost by it: the session ends by itself.
+            log.warning("the group was not left in order", extra={"error": str(error)})
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        if self._closed:  # who leaves takes nothing
+            return
         metrics.REBALANCES.labels(self._flow).inc()
         self.partitions = [(each.topic, each.partition) for each in partitions]
         self.group = consumer.consumer_group_metadata()
@@ -359,6 +384,7 @@ class Subscription:
 
     def _drop(self, consumer: Consumer, *, clean: bool) -> None:
         dropped, self.partitions, self.group, self.stale = self.partitions, [], None, False
+        self._left_at = time.monotonic()
         # Before the partitions are given back: the next owner would else find our mark, and fence us alive.
         self._let_go(dropped, clean)
         consumer.unassign()

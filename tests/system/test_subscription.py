@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from functools import partial
 
+import msgspec
 import pytest
 from confluent_kafka import Producer, TopicPartition
 
 from flows import admin
+from operators import subscription
 from operators.kafka import client_properties
-from operators.subscription import Subscription
+from operators.subscription import Subscription, Unassigned
 from operators.topicids import TopicIds
 from schemas.config import Config
 from schemas.errors import PositionError
@@ -26,21 +28,21 @@ def test_logs_are_told_from_what_is_still_there_to_their_end(deployment: Config)
     client = admin.admin_client(deployment)  # named: the answers go with the client
     for future in client.delete_records([TopicPartition(topic, 1, 3)]).values():
         future.result()
-    subscription = Subscription(deployment, "engage", [topic], dict, lambda partitions, clean: None)
-    assert subscription.logs() == {}  # a member that stands by
-    subscription.partitions = [(topic, number) for number in range(3)]
-    assert subscription.logs() == {(topic, 0): (0, 4), (topic, 1): (3, 4), (topic, 2): (0, 0)}
-    subscription.partitions = []
-    subscription.close()
+    member = Subscription(deployment, "engage", [topic], dict, lambda partitions, clean: None)
+    assert member.logs() == {}  # a member that stands by
+    member.partitions = [(topic, number) for number in range(3)]
+    assert member.logs() == {(topic, 0): (0, 4), (topic, 1): (3, 4), (topic, 2): (0, 0)}
+    member.partitions = []
+    member.close()
 
 
 def test_partitions_just_created_are_waited_for(deployment: Config) -> None:
     topic = topic_name(deployment, "identity.changes")
-    subscription = Subscription(deployment, "engage", [topic], dict, lambda partitions, clean: None)
-    subscription.partitions = [(topic, 0), (topic, 1)]
-    assert subscription.logs() == {(topic, 0): (0, 0), (topic, 1): (0, 0)}
-    subscription.partitions = []
-    subscription.close()
+    member = Subscription(deployment, "engage", [topic], dict, lambda partitions, clean: None)
+    member.partitions = [(topic, 0), (topic, 1)]
+    assert member.logs() == {(topic, 0): (0, 0), (topic, 1): (0, 0)}
+    member.partitions = []
+    member.close()
 
 
 def test_a_topic_that_was_deleted_and_created_again_is_another_one(deployment: Config) -> None:
@@ -62,3 +64,21 @@ def test_a_topic_that_was_deleted_and_created_again_is_another_one(deployment: C
 def _nothing_is_wrong_with(ids: TopicIds) -> bool:
     ids.look()
     return False
+
+
+def test_who_waits_for_partitions_in_vain_leaves(deployment: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(subscription, "JOINED_SECONDS", 0.0)
+    member = Subscription(
+        deployment, "engage", [topic_name(deployment, "stitched")], dict, lambda partitions, clean: None
+    )
+    with pytest.raises(Unassigned, match="although the broker answers"):
+        member.poll(1, 0.0)
+    member.close()
+
+
+def test_who_waits_for_a_broker_that_is_away_stays(deployment: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(subscription, "JOINED_SECONDS", 0.0)
+    away = msgspec.structs.replace(deployment, kafka=msgspec.structs.replace(deployment.kafka, bootstrap="127.0.0.1:1"))
+    member = Subscription(away, "engage", [topic_name(away, "stitched")], dict, lambda partitions, clean: None)
+    assert member.poll(1, 0.0) == []
+    member.close()
