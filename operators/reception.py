@@ -190,11 +190,9 @@ class Reception:
         self._k, self._accounts = {}, {}
         for partition in partitions:
             held = committed[partition]
-            (first, end), account, topic_id = (
-                logs[partition],
-                _read_account(held.metadata),
-                self._subscription.topic_id(partition[0]),
-            )
+            first, end = logs[partition]
+            account = _read_account(held.metadata)
+            topic_id = self._subscription.topic_id(partition[0])
             renewed = account.topic not in ("", topic_id)
             begin = start(
                 partition, held, stored.get(partition), first, end, renewed=renewed, initialise=self._initialise

@@ -162,6 +162,8 @@ class Subscription:
         """Up to ``limit`` messages; waits up to ``wait`` seconds for the first. Raises `PositionError` when a
         position is out of the log's range, or a topic has become another, `Unassigned` when it waits for partitions in
         vain, and `KafkaException` for what will not pass."""
+        if self.group is None:
+            self._await_assignment()
         self._come_round()
         # consume() waits its whole timeout for a full batch: take what is there, else wait for one.
         messages: list[Message] = self._consumer.consume(limit, 0)
@@ -185,8 +187,6 @@ class Subscription:
 
     def _come_round(self) -> None:
         """Say that all that was read is done."""
-        if self.group is None:
-            self._await_assignment()
         now = time.time()
         self._lag.come_round(now)
         if now - self._looked_at >= LOOK_EVERY and not self.stale:
