@@ -42,7 +42,7 @@ def export(config: Config, client: redis.Redis, identifier: str, *, history: boo
     lookup = Lookup(config, client)
     _, held = lookup.seen(identifier)
     shown = show(config, client, identifier)
-    profile = lookup.profile(shown.customer) or Profile(shown.customer)
+    profile = lookup.own(shown.customer)
     keys = Keys(config, held.cluster, profile.customer)
     examples, parts = _beside(config, client, profile)
     return Export(

@@ -50,16 +50,25 @@ class Lookup:
             raise NoCustomer(f"{text!r} has never been seen in this deployment (prefix {self._config.prefix})")
         return found, found.held
 
+    def own(self, customer: str) -> Profile:
+        """What is remembered under this very id, which identity gives somebody now. Nothing while it still leads to
+        whom it was split from: that is another's, and the flows have not caught up."""
+        profile = self._remembered(customer)
+        return profile if profile is not None and not profile.alias else Profile(customer)
+
     def profile(self, customer: str) -> Profile | None:
         """What is remembered of a customer, whatever its name is now; None if nothing is."""
         for _ in range(MAX_HOPS):
-            shard = shard_of(customer, self._config.topics.shards)
-            (packed,) = self._shards.load({shard: ["c:" + customer]})[shard]
-            profile = unpack(packed) if packed is not None else None
+            profile = self._remembered(customer)
             if profile is None or not profile.alias:
                 return profile
             customer = profile.alias
         raise TouchstreamError(f"{customer}: more than {MAX_HOPS} aliases; the flows have not caught up")
+
+    def _remembered(self, customer: str) -> Profile | None:
+        shard = shard_of(customer, self._config.topics.shards)
+        (packed,) = self._shards.load({shard: ["c:" + customer]})[shard]
+        return unpack(packed) if packed is not None else None
 
     def _of_value(self, text: str) -> Meant:
         name, _, value = text.partition(":")

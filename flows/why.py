@@ -116,8 +116,10 @@ class Why:
         """Whom an id, old or new, or ``namespace:value`` means; None for an id that no customer has."""
         if ":" in subject:
             meant, held = self._lookup.seen(subject)
-            subject = held.cluster.partition().get(meant.token, "")
-        profile = self._lookup.profile(subject)
+            customer = held.cluster.partition().get(meant.token)
+            profile = self._lookup.own(customer) if customer else None
+        else:
+            profile = self._lookup.profile(subject)
         if profile is not None and profile.erased:
             text = f"customer {subject} was erased ({rfc3339(profile.erased)}); nothing is kept of it"
             raise NoCustomer(text, erased=True)

@@ -47,7 +47,7 @@ class People:
         shown = tell(self._lookup, meant, held, "this customer", short(meant.token))
         profile = meant.profile
         if profile is None or profile.customer != shown.customer:
-            profile = self._lookup.profile(shown.customer) or Profile(shown.customer)
+            profile = self._lookup.own(shown.customer)
         clear = self._unmasks(who, profile.customer, purpose, "customer")
         return _customer(shown, profile, self._contacts(held.cluster, profile, clear=clear), clear=clear)
 

@@ -226,7 +226,9 @@ def test_operators_merge_split_and_erase_and_it_is_on_record(shop: Shop, clients
     one = operator.get("/v1/customers/member:ann").json()["customer"]
     assert operator.get("/v1/customers/member:bob").json()["customer"] == one
     assert operator.post("/v1/identity/split?wait=30", json=order).status_code == 200
-    assert operator.get("/v1/customers/member:bob").json()["customer"] != one
+    two = {operator.get(f"/v1/customers/member:{name}").json()["customer"] for name in ("ann", "bob")}
+    assert len(two) == 2  # the elder keeps the name: either, of the same millisecond
+    assert one in two
     erasure = {"identifier": "member:bob", "reason": "request 8"}
     assert operator.post("/v1/identity/erase?wait=30", json=erasure).status_code == 200
     gone = operator.get("/v1/customers/member:bob")
