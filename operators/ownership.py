@@ -86,7 +86,7 @@ class Ownership:
             messages = self.subscription.poll(limit, wait)
             self._consumed.inc(len(messages))
             return messages
-        except (redis.RedisError, Aborted) as error:
+        except (Conflict, redis.RedisError, Aborted) as error:
             self.stumble(error)
             # Redis being away passes: try again with the next poll, which also answers the group.
             time.sleep(0.1)
@@ -163,12 +163,28 @@ class Ownership:
             renewed = k.metadata not in (None, "", FRESH, topic_id)
             starts[number] = start(partition, k, held.r, first, end, renewed=renewed, initialise=self._initialise)
             self._commits.taken(starts[number].kind)
+        stored = self._put_back(starts, stored)
         self._republish(starts, stored)
         # After K: a shard with K alone begins anew, one with R alone has lost K.
         stored = self._begin(starts, stored)
         for number, held in zip(numbers, stored, strict=True):
             self._opened(number, starts[number], held)
         return {(self._topic, number): each.offset for number, each in starts.items()}
+
+    def _put_back(self, starts: Mapping[int, Start], stored: Sequence[Stored]) -> list[Stored]:
+        """Begin shards of another log anew in Redis, too, before K says that they are begun: whoever comes in between
+        would else take the old R for one of this log."""
+        back = {
+            number: Commit(number, held.r, each.offset, held.state, {}, {}, {}, held.outbox)
+            for (number, each), held in zip(starts.items(), stored, strict=True)
+            if each.kind == FRESH and held.r not in (None, each.offset)
+        }
+        if back:
+            self._store.commit([*back.values()], self._token, time.time_ns() // 1_000_000)
+        return [
+            held._replace(r=back[number].r) if number in back else held
+            for number, held in zip(starts, stored, strict=True)
+        ]
 
     def _republish(self, starts: Mapping[int, Start], stored: Sequence[Stored]) -> None:
         """Publish the outbox entries that Kafka lacks, bring K up to R, write the first K of a fresh shard."""
