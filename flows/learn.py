@@ -39,9 +39,9 @@ class Turns:
         self._turn = next(self._turns)
         return self._turn.poll(wait)
 
-    def learn(self, messages: list[Received]) -> list[Commit]:
+    def sum_up(self, messages: list[Received]) -> list[Commit]:
         """Learn it."""
-        return self._turn.learn(messages)
+        return self._turn.sum_up(messages)
 
     def commit(self, commits: list[Commit]) -> None:
         """Commit it."""
@@ -67,6 +67,6 @@ def flow() -> Dataflow:
     )
     dataflow = Dataflow(FLOW)
     examples = op.input("examples", dataflow, BatchSource(running.polls(turns, WAIT), running.draining))
-    learned = op.map("learn", examples, running.timed("learn", turns.learn))
+    learned = op.map("learn", examples, running.timed("learn", turns.sum_up))
     op.output("commit", learned, BatchSink(running.timed("commit", turns.commit), turns.close))
     return dataflow

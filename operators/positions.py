@@ -71,12 +71,20 @@ class Positions:
             self.highest = max([self.highest, *(source.watermark for source in sources.values())])
         return {partition: source.position for partition, source in sources.items()}
 
-    def begin(self, offsets: Mapping[Partition, int]) -> None:
-        """Put back R where it is beyond that: the log is another one, or is read anew. To be called after `take`."""
+    def put_back(self, offsets: Mapping[Partition, int]) -> None:
+        """Put back R where it is beyond that: the log is another one, or is read anew. To be called after `take`, and
+        before K says so."""
         held = {source: self._source(source, at) for source, at in offsets.items()}
         beyond = {source: at for source, at in offsets.items() if held[source].position > at}
         if beyond:
             self._move({source: held[source]._replace(position=at) for source, at in beyond.items()})
+
+    def begin(self, offsets: Mapping[Partition, int]) -> None:
+        """Write the first R of sources that have none, long before there is a batch: one whose first batch Redis loses
+        would else look like one that has lost everything. To be called after K is there: R alone has lost K."""
+        fresh = {source: Source(at, 0) for source, at in offsets.items() if source not in self._sources}
+        if fresh:
+            self._move(fresh)
 
     def lane(self, name: str, source: Partition, k: int, first: int) -> Lane:
         """A lane that begins at offset ``first``."""

@@ -205,8 +205,10 @@ class Reception:
                 fresh.append(TopicPartition(*partition, begin.floor, FRESH))
             self._accounts[partition] = account
         if fresh:
-            self._stitcher.positions.begin({(each.topic, each.partition): each.offset for each in fresh})
+            offsets = {(each.topic, each.partition): each.offset for each in fresh}
+            self._stitcher.positions.put_back(offsets)
             self._transactions.publish([], fresh, self._subscription.group)
+            self._stitcher.positions.begin(offsets)
         return starts
 
     def _let_go(self, partitions: list[Partition], clean: bool) -> None:

@@ -120,6 +120,7 @@ class Subscription:
         self.group: Any = None
         self.partitions: list[Partition] = []
         self.stale = False
+        self._starts: Mapping[Partition, int] = {}
         self._ended: set[Partition] = set()
         self._lag = Lag()
         self._looked_at = 0.0
@@ -267,7 +268,7 @@ class Subscription:
         """Take all assigned partitions over, go on from there; what was fetched ahead is thrown away."""
         started = time.monotonic()
         self._settled(self._ids.take)
-        starts = self._take()
+        starts = self._starts = self._take()
         self._consumer.assign([TopicPartition(*partition, offset) for partition, offset in starts.items()])
         self._ended.clear()
         self.stale = False
@@ -330,13 +331,15 @@ class Subscription:
         return committed if all([committed[each].offset >= 0 for each in held]) else self.committed()
 
     def positions(self) -> dict[Partition, int]:
-        """The next offset to be read of each assigned partition, where known."""
+        """The next offset to be read of each partition that was taken over."""
         asked = [TopicPartition(*partition) for partition in self.partitions]
-        return {
+        read = {
             (each.topic, each.partition): int(each.offset)
             for each in self._consumer.position(asked)
             if each.offset >= 0
         }
+        # Of a partition that nothing was read from yet the client knows none, also at its end.
+        return {**{each: self._starts[each] for each in self.partitions if each in self._starts}, **read}
 
     def behind(self) -> dict[Partition, int]:
         """Records between the next to be read and the last known end, per assigned partition where known.
@@ -384,6 +387,7 @@ class Subscription:
 
     def _drop(self, consumer: Consumer, *, clean: bool) -> None:
         dropped, self.partitions, self.group, self.stale = self.partitions, [], None, False
+        self._starts = {}
         self._left_at = time.monotonic()
         # Before the partitions are given back: the next owner would else find our mark, and fence us alive.
         self._let_go(dropped, clean)

@@ -7,6 +7,7 @@ point of each shard's log. The state of the key K lies in Redis under ``k:K``, a
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 import msgspec
 import redis
@@ -15,16 +16,15 @@ from operators import metrics, quality
 from operators.clock import WallClock
 from operators.contest import SERVED, Contest, Noticed, Published, Said
 from operators.learning import Learning, progress_of
-from operators.ownership import Ownership
-from operators.starting import Start
-from operators.subscription import Received, Subscription
+from operators.subscription import Received
+from operators.summing import Summed, Summing
 from schemas import stitched
 from schemas.config import Config
 from schemas.outputs import Alert, Example
 from schemas.stitched import Control
 from schemas.topics import ALERTS, MODELS, STITCHED, topic_name
 from state.contents import ContentStore
-from state.shards import Commit, Output, ShardStore, Stored
+from state.shards import Commit, Output, Stored
 
 FLOW = "learn"
 #: How often (seconds) metrics of models are brought up to date.
@@ -34,39 +34,29 @@ _example = msgspec.json.Decoder(Example)
 _control = msgspec.json.Decoder(Control)
 
 
-class Training:
-    """The learners, if this process owns the examples; an empty shell otherwise."""
+class Training(Summing[Learning]):
+    """The learners, if this process owns the examples."""
 
     def __init__(self, config: Config, client: redis.Redis, *, initialise: bool = False) -> None:
-        self._config = config
+        super().__init__(config, FLOW, "churn.examples", 1, client, initialise=initialise)
         self._now_ms = WallClock(config)
         self._models = ContentStore(client, config.prefix, MODELS)
-        self._topic = topic_name(config, "churn.examples")
-        self._store = ShardStore(client, config.prefix, FLOW)
-        self._learning: dict[int, Learning] = {}
-        self._starts: dict[int, Start] = {}
-        self._stored: dict[int, int | None] = {}
         self._shown_at = 0.0
-        self._ownership = Ownership(
-            config, FLOW, self._topic, self._store, self._open, self._drop, initialise=initialise
-        )
-        self._ownership.check_partitions(1)
 
-    def poll(self, wait: float) -> list[Received]:
-        """The next matured examples."""
-        return self._ownership.poll(self._config.limits.batch, wait)
+    def commit(self, commits: list[Commit]) -> None:
+        """Commit what was learned and announce new models."""
+        super().commit(commits)
+        if time.monotonic() - self._shown_at >= SHOWN_EVERY:
+            self._show()
 
-    def learn(self, messages: list[Received]) -> list[Commit]:
-        """Learn a batch; what is to be committed for it. Empty if Redis failed."""
-        try:
-            return self._learn(messages) if messages else []
-        except redis.RedisError as error:
-            self._ownership.stumble(error)
-            return []
+    def _opened(self, number: int, stored: Stored) -> Learning:
+        keys = progress_of(stored.state).keys
+        packed = self._store.load({number: [suffix(key) for key in keys]}).get(number, [])
+        found = {key: raw for key, raw in zip(keys, packed, strict=True) if raw is not None}
+        return Learning(self._config.churn, stored.state, found)
 
-    def _learn(self, messages: list[Received]) -> list[Commit]:
-        number = messages[0].partition()
-        learning, outbox = self._learning[number], list[Output]()
+    def _add(self, number: int, messages: Sequence[Received]) -> Summed:
+        learning, outbox = self._sums[number], list[Output]()
         for message in messages:
             offset = message.offset()
             # As in `stitched`, what is about no customer has no key.
@@ -75,35 +65,7 @@ class Training:
             else:
                 said = learning.on_example(_example.decode(message.value()), offset)
             outbox += [output for each in said for output in self._outputs(offset, each, learning.progress.clock)]
-        floor = self._starts[number].floor
-        return [
-            Commit(
-                shard=number,
-                expected=self._stored[number],
-                r=messages[-1].offset() + 1,
-                state=learning.state(),
-                entities={suffix(key): packed for key, packed in learning.changed().items()},
-                timers={},
-                counters={"learned": len(messages)},
-                outbox=[output for output in outbox if output.offset >= floor],
-            )
-        ]
-
-    def commit(self, commits: list[Commit]) -> None:
-        """Commit what was learned and announce new models."""
-        if self._ownership.commit(commits):
-            self._stored.update((commit.shard, commit.r) for commit in commits)
-            if time.monotonic() - self._shown_at >= SHOWN_EVERY:
-                self._show()
-
-    @property
-    def subscriptions(self) -> list[Subscription]:
-        """What it reads."""
-        return [self._ownership.subscription]
-
-    def close(self) -> None:
-        """Leave cleanly."""
-        self._ownership.close()
+        return Summed(learning.state(), outbox, {suffix(key): packed for key, packed in learning.changed().items()})
 
     def _outputs(self, offset: int, said: Said, clock: int) -> list[Output]:
         """An alert; or a model, stored, its record on the compacted topic, and its activation in every shard."""
@@ -122,20 +84,9 @@ class Training:
     def _show(self) -> None:
         """How good the models are, as metrics."""
         self._shown_at = time.monotonic()
-        for learning in self._learning.values():
+        for learning in self._sums.values():
             for contest in learning.contests.values():
                 _show(contest)
-
-    def _open(self, number: int, start: Start, stored: Stored) -> None:
-        keys = progress_of(stored.state).keys
-        packed = self._store.load({number: [suffix(key) for key in keys]}).get(number, [])
-        found = {key: raw for key, raw in zip(keys, packed, strict=True) if raw is not None}
-        self._learning[number] = Learning(self._config.churn, stored.state, found)
-        self._starts[number] = start
-        self._stored[number] = stored.r
-
-    def _drop(self) -> None:
-        self._learning.clear()
 
 
 def activations(config: Config, offset: int, key: str, version: str, at: int) -> list[Output]:

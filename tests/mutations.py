@@ -1015,6 +1015,28 @@ MUTATIONS = [
         "tests/system/test_subscription.py::test_a_topic_that_was_deleted_and_created_again_is_another_one",
     ),
     Mutation(
+        "a-partition-of-which-nothing-was-read-has-a-position", "operators/subscription.py",
+        "if each in self._starts}, **read}", "if each in read}, **read}",
+        "tests/system/test_subscription.py::test_a_partition_of_which_nothing_was_read_has_a_position",
+    ),
+    Mutation(
+        "shards-of-another-log-are-put-back-in-redis", "operators/ownership.py",
+        "if each.kind == FRESH and held.r not in (None, each.offset)", "if each.kind == FRESH and held.r == -1",
+        "tests/system/test_ownership.py::"
+        "test_who_begins_anew_leaves_no_position_of_the_old_log_to_who_comes_next",
+    ),
+    Mutation(
+        "a-source-has-a-position-before-its-first-batch", "operators/positions.py",
+        "for source, at in offsets.items() if source not in self._sources}\n        if fresh:",
+        "for source, at in offsets.items() if source not in self._sources}\n        if not fresh:",
+        "tests/system/test_stitching.py::test_a_source_has_a_position_before_its_first_batch",
+    ),
+    Mutation(
+        "nothing-is-shown-of-whom-one-was-split-from", "flows/identity_lookup.py",
+        "if profile is not None and not profile.alias else", "if profile is not None else",
+        "tests/system/test_identity_show.py::test_nothing_of_another_is_shown_of_who_was_split_from_it",
+    ),
+    Mutation(
         "timers-wait-for-what-is-on-its-way", "operators/positions.py",
         "max(held.watermark, self._through.get(source, 0))", "max(held.watermark, lane.through)",
         "tests/system/test_stitching.py::test_the_watermark_waits_until_what_was_stitched_is_in_the_log",

@@ -227,10 +227,19 @@ def test_a_source_that_is_read_anew_begins_where_it_is_read(world: World) -> Non
     world.run(world.process(), *[message(n, "device:d1") for n in range(3)])
     heir = world.process()
     assert heir.positions.take([(TOPIC, 0)]) == {(TOPIC, 0): 3}
-    heir.positions.begin({(TOPIC, 0): 1, (TOPIC, 1): 7})
+    heir.positions.put_back({(TOPIC, 0): 1, (TOPIC, 1): 7})
     assert world.process().positions.take([(TOPIC, 0), (TOPIC, 1)]) == {(TOPIC, 0): 1}
-    heir.positions.begin({(TOPIC, 0): 2})
+    heir.positions.put_back({(TOPIC, 0): 2})
     assert world.process().positions.take([(TOPIC, 0)]) == {(TOPIC, 0): 1}
+
+
+def test_a_source_has_a_position_before_its_first_batch(world: World) -> None:
+    world.run(world.process(), *[message(n, "device:d1") for n in range(3)])
+    first = world.process(0, 1)
+    first.positions.begin({(TOPIC, 0): 0, (TOPIC, 1): 7})
+    assert world.process().positions.take([(TOPIC, 0), (TOPIC, 1)]) == {(TOPIC, 0): 3, (TOPIC, 1): 7}
+    world.run(first, message(7, "device:d1", part=1))
+    assert world.process().positions.take([(TOPIC, 1)]) == {(TOPIC, 1): 8}
 
 
 def test_the_watermark_of_a_log_with_its_own_clock(client: redis.Redis) -> None:

@@ -10,7 +10,7 @@ from confluent_kafka import Producer, TopicPartition
 
 from flows import admin
 from operators import subscription
-from operators.kafka import client_properties
+from operators.kafka import Partition, client_properties
 from operators.subscription import Subscription, Unassigned
 from operators.topicids import TopicIds
 from schemas.config import Config
@@ -33,6 +33,22 @@ def test_logs_are_told_from_what_is_still_there_to_their_end(deployment: Config)
     member.partitions = [(topic, number) for number in range(3)]
     assert member.logs() == {(topic, 0): (0, 4), (topic, 1): (3, 4), (topic, 2): (0, 0)}
     member.partitions = []
+    member.close()
+
+
+def test_a_partition_of_which_nothing_was_read_has_a_position(deployment: Config) -> None:
+    """Its client knows of none, also at the end, and time would stand still there until something comes."""
+    topic = topic_name(deployment, "stitched")
+    producer = Producer(client_properties(deployment))
+    for _ in range(3):
+        producer.produce(topic, b"x", partition=0)
+    producer.flush()
+    starts: dict[Partition, int] = {
+        (topic, number): 3 if number == 0 else 0 for number in range(deployment.topics.shards)
+    }
+    member = Subscription(deployment, "engage", [topic], lambda: starts, lambda partitions, clean: None)
+    await_(lambda: member.poll(1, 0.05) == [] and set(member.behind().values()) == {0}, "the ends to be reached")
+    assert member.positions() == starts
     member.close()
 
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterable
 from random import Random
 from typing import Any
 
 import redis
 
 from tests.servers import ValkeyServer
-from tests.system.pipeline import Flow, await_
+from tests.system.pipeline import await_
 from tests.system.scenarios.stage import Stage, takeovers
 
 #: Longer than clients of Redis wait for an answer (seconds).
@@ -77,9 +76,7 @@ def full(stage: Stage) -> dict[str, Any]:
             client.config_set("maxmemory", 0)
 
         client.config_set("maxmemory-policy", "noeviction")
-        # While no touchpoint is stitched, who engages may have nothing to write that could be refused.
-        seconds = [_turn(stage, 2, harm, stage.pipeline.of("stitch")) for _ in range(stage.count)]
-    stage.commits()
+        seconds = [_turn(stage, 2, harm) for _ in range(stage.count)]
     return {"refused": refused, "back_after": seconds}
 
 
@@ -146,9 +143,9 @@ def failover(stage: Stage) -> dict[str, Any]:
     return {"failovers": 2 * stage.count, "back_after": seconds, "behind": takeovers(stage.pipeline, "rollback")}
 
 
-def _turn(stage: Stage, seconds: float, harm: Any, flows: Iterable[Flow] | None = None) -> float:
+def _turn(stage: Stage, seconds: float, harm: Any) -> float:
     stage.load(seconds)
-    return stage.survives(harm, flows)
+    return stage.survives(harm)
 
 
 def _follow(replica: ValkeyServer, primary: ValkeyServer) -> None:
