@@ -17,7 +17,7 @@ from confluent_kafka import KafkaException
 from flows.identity_commands import now
 from operators.playbook import PlayBook
 from operators.shard import state_of
-from operators.transactions import Transactions
+from operators.transactions import Aborted, Transactions
 from schemas import stitched
 from schemas.config import Config, Section
 from schemas.errors import TouchstreamError
@@ -126,5 +126,7 @@ def publish(config: Config, name: str, outputs: Sequence[Output]) -> None:
     """Write records, all or none, as the command ``name``. Raises `TouchstreamError`."""
     try:
         Transactions(config, name).publish([*outputs], [], None)
+    except Aborted as error:
+        raise TouchstreamError(f"Kafka did not take it in time: {error}; nothing was changed, try again") from None
     except KafkaException as error:
         raise TouchstreamError(f"Kafka did not take it: {error.args[0].str()}; nothing was changed") from None

@@ -117,12 +117,12 @@ def timed_out(stage: Stage) -> dict[str, Any]:
 
 
 #: Brokers look for transactions that have taken too long every ten seconds.
-_GIVEN_UP = 13.0
+_GIVEN_UP = 15.0
 
 
 def patient(config: Config) -> Config:
     """Transactions are given up long before those who have begun them."""
-    kafka = msgspec.structs.replace(config.kafka, session_timeout_ms=45_000, transaction_timeout_ms=1_000)
+    kafka = msgspec.structs.replace(config.kafka, session_timeout_ms=45_000, transaction_timeout_ms=3_000)
     return msgspec.structs.replace(config, kafka=kafka)
 
 
