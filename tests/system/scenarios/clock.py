@@ -129,6 +129,7 @@ def stepped(stage: Stage) -> dict[str, Any]:
             victim.start()
     stage.commits()
     faults = [f"{who} ended on: {text}" for who, text in said.items() if "clock" not in text]
+    stage.feeder.finish()  # a topic that is written to has no end to be read to
     return {"said": said, "faults": faults + _check_stamps(stage.pipeline.config)}
 
 
