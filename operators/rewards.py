@@ -31,6 +31,8 @@ _outcome = msgspec.json.Decoder(Outcome)
 class Rewards(Summing[Beliefs]):
     """The tallies of the partitions that this process owns."""
 
+    counter = "learned"
+
     def __init__(self, config: Config, client: redis.Redis, *, initialise: bool = False) -> None:
         super().__init__(config, NAME, "outcomes", outcome_partitions(config), client, initialise=initialise)
         self._now_ms = WallClock(config)

@@ -339,7 +339,7 @@ class Subscription:
             if each.offset >= 0
         }
         # Of a partition that nothing was read from yet the client knows none, also at its end.
-        return {**{each: self._starts[each] for each in self.partitions if each in self._starts}, **read}
+        return {**self._starts, **read}
 
     def behind(self) -> dict[Partition, int]:
         """Records between the next to be read and the last known end, per assigned partition where known.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Generic, NamedTuple, TypeVar
+from typing import ClassVar, Generic, NamedTuple, TypeVar
 
 import redis
 
@@ -28,10 +28,10 @@ class Summed(NamedTuple):
 
 
 class Summing(ABC, Generic[Sum]):
-    """The sums of the partitions that this process owns; an empty shell without any. ``counter``: of what it has
-    summed up."""
+    """The sums of the partitions that this process owns; an empty shell without any. ``counter``: under which name it
+    counts what it has summed up."""
 
-    counter = "learned"
+    counter: ClassVar[str]
 
     def __init__(
         self, config: Config, flow: str, topic: str, partitions: int, client: redis.Redis, *, initialise: bool

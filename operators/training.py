@@ -37,6 +37,8 @@ _control = msgspec.json.Decoder(Control)
 class Training(Summing[Learning]):
     """The learners, if this process owns the examples."""
 
+    counter = "learned"
+
     def __init__(self, config: Config, client: redis.Redis, *, initialise: bool = False) -> None:
         super().__init__(config, FLOW, "churn.examples", 1, client, initialise=initialise)
         self._now_ms = WallClock(config)

@@ -1016,7 +1016,7 @@ MUTATIONS = [
     ),
     Mutation(
         "a-partition-of-which-nothing-was-read-has-a-position", "operators/subscription.py",
-        "if each in self._starts}, **read}", "if each in read}, **read}",
+        "return {**self._starts, **read}", "return read",
         "tests/system/test_subscription.py::test_a_partition_of_which_nothing_was_read_has_a_position",
     ),
     Mutation(
