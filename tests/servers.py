@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 #: Not 4.3.1, the latest: after a hard stop it leaves transactions open for ever (KAFKA-20734; docs/decisions.md).
-KAFKA_VERSION = os.environ.get("TOUCHSTREAM_TEST_KAFKA", "4.2.1")
+KAFKA_VERSION = os.environ.get("TOUCHSTREAM_TEST_KAFKA_VERSION", "4.2.1")
 FILES = Path(__file__).parent / "kafka"
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "touchstream"
 
