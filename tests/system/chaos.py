@@ -62,7 +62,7 @@ def run(
             flow.start()
         for flow in pipeline.flows:
             await_(lambda flow=flow: bool(flow.logged(TAKEN)), f"{flow.name} to start")  # type: ignore[misc]
-        feeder = Feeder(config, seed, rate, scattered=plot.scattered)
+        feeder = Feeder(config, seed, rate, people=plot.people(count), scattered=plot.scattered)
         if not plot.idle:
             feeder.start()
         try:

@@ -18,6 +18,8 @@ from typing import Any, NamedTuple
 START_MS = 1_767_225_600_000
 #: Header of every input record: ``good`` or ``bad``.
 EXPECT = "expect"
+#: How many people are there at a time.
+PEOPLE = 24
 CHANNELS = ("email", "sms", "wechat")
 #: Touchpoints of one person before another takes the place.
 LIFE = 60
@@ -41,6 +43,8 @@ class Fed(NamedTuple):
 
 
 class _Person:
+    __slots__ = ("age", "allows", "devices", "neighbour", "number", "roams", "second_login")
+
     def __init__(self, rng: Random, number: int, neighbour: int, shares: float) -> None:
         self.number = number
         self.neighbour = neighbour
@@ -63,7 +67,7 @@ class _Person:
 class Feed:
     """Makes records one after the other; the same seed makes the same ones."""
 
-    def __init__(self, seed: int, people: int = 24, *, scattered: bool = False) -> None:
+    def __init__(self, seed: int, people: int = PEOPLE, *, scattered: bool = False) -> None:
         self._rng, self._reports = Random(seed), Random(f"{seed}/reports")
         self._scattered = scattered
         self._people: list[_Person] = []

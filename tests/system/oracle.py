@@ -16,9 +16,10 @@ from __future__ import annotations
 import json
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from hashlib import blake2b
+from itertools import chain
 from typing import Any
 from uuid import UUID, uuid5
 
@@ -47,7 +48,7 @@ from tests.messages import Message
 from tests.system.changes import check_changes
 from tests.system.feed import EXPECT
 from tests.system.promises import check_promises, check_segments
-from tests.system.reading import Read, committed, read_topic, scan
+from tests.system.reading import Read, Topic, committed, scan
 from tests.system.replay import Replay, differences
 
 _CUSTOMERS = UUID("5f3b6c1e-8d0a-5b7e-9c44-2f6d1a7e0b93")
@@ -63,20 +64,18 @@ class Verdict:
 
 def judge(config: Config, client: redis.Redis) -> Verdict:
     """Judge a deployment that has been drained."""
-    inputs = [read for name in config.topics.sources for read in read_topic(config, topic_name(config, name))]
-    good = [read for read in inputs if (EXPECT, b"good") in read.headers]
-    bad = [read for read in inputs if (EXPECT, b"good") not in read.headers]
-    replay = Replay(config, client, read_topic(config, topic_name(config, STITCHED)))
-    people = Union(config, good)
+    inputs = Inputs(config)
+    replay = Replay(config, client, Topic(config, topic_name(config, STITCHED)))
+    people = Union(config, inputs.good())
     if config.identity.rules != "union":
-        people.divide(config, good)
+        people.divide(config, inputs.good())
     verdict = Verdict()
-    verdict.faults += _check_positions(good, replay)
-    verdict.faults += _check_dead(config, bad)
-    verdict.faults += _check_account(config, replay, len(inputs), len(bad))
+    verdict.faults += _check_positions(inputs, replay)
+    verdict.faults += _check_dead(config, inputs.bad)
+    verdict.faults += _check_account(config, replay, inputs)
     verdict.faults += _check_partition(people, config, client, replay)
     verdict.faults += _check_aliases(people, replay)
-    verdict.faults += _check_orders(config, good, replay)
+    verdict.faults += _check_orders(config, inputs, replay)
     named = {record.customer for record in _events(replay) if record.ids}
     faults, kinds = check_changes(config, client, people.customer, named)
     verdict.faults += faults
@@ -85,21 +84,46 @@ def judge(config: Config, client: redis.Redis) -> Verdict:
     verdict.faults += _check_headers(config)
     verdict.faults += check_segments(config, [each for shard in replay.shards for each in shard.profiles.values()])
     returned = {each.customer for shard in replay.shards for each in shard.profiles.values() if each.lives}
-    verdict.faults += check_promises(config, good, people.token_of, people.customer, triggers, people.divided, returned)
-    verdict.figures = {**_figures(inputs, bad, replay, people, triggers), "changes": kinds}
+    verdict.faults += check_promises(
+        config, inputs.good(), people.token_of, people.customer, triggers, people.divided, returned
+    )
+    verdict.figures = {**_figures(inputs, replay, people, triggers), "changes": kinds}
     return verdict
+
+
+class Inputs:
+    """All that was sent. ``count``: of how many records; ``bad``: those that are none to be stitched."""
+
+    def __init__(self, config: Config) -> None:
+        self._topics = [Topic(config, topic_name(config, name)) for name in config.topics.sources]
+        self.count, self.bad = 0, list[Read]()
+        for read in self._all():
+            self.count += 1
+            if not _is_good(read):
+                self.bad.append(read)
+
+    def good(self) -> Iterator[Read]:
+        """The touchpoints, read from the topic each time: there may be millions."""
+        return filter(_is_good, self._all())
+
+    def _all(self) -> Iterator[Read]:
+        return chain.from_iterable(self._topics)
+
+
+def _is_good(read: Read) -> bool:
+    return (EXPECT, b"good") in read.headers
 
 
 def _check_headers(config: Config) -> list[str]:
     """Triggers say that they are CloudEvents."""
-    published = read_topic(config, topic_name(config, "triggers"))
+    published = Topic(config, topic_name(config, "triggers"))
     return [f"trigger {read.key!r} has headers {read.headers}" for read in published if read.headers != CLOUD_EVENT]
 
 
 class Union:
     """Who is who by plain union-find over all good input. Tokens are texts."""
 
-    def __init__(self, config: Config, good: list[Read]) -> None:
+    def __init__(self, config: Config, good: Iterable[Read]) -> None:
         self._key = bytes.fromhex(config.keys.index)
         self._country = config.identity.default_country
         self._junk = Junk(config.identity.blocked)
@@ -119,7 +143,7 @@ class Union:
             token: str(uuid5(_CUSTOMERS, min(group, key=self._age))) for group in self.groups for token in group
         }
 
-    def divide(self, config: Config, good: list[Read]) -> None:
+    def divide(self, config: Config, good: Iterable[Read]) -> None:
         """What is connected is not always one person: let the pure function, over all input, say who is who."""
         reader = Reader(config, Tokens(self._key))
         evidence: Evidence = {}
@@ -167,10 +191,10 @@ class Union:
         return self.first[token], ns.encode() + b":" + _unbase64(text)
 
 
-def _check_positions(good: list[Read], replay: Replay) -> list[str]:
+def _check_positions(inputs: Inputs, replay: Replay) -> list[str]:
     """(a) Every valid input once in ``stitched``."""
     actual = Counter(record.src for record in _events(replay) if not record.hops)
-    expected = Counter(f"{read.topic}/{read.partition}/{read.offset}" for read in good)
+    expected = Counter(f"{read.topic}/{read.partition}/{read.offset}" for read in inputs.good())
     return differences("touchpoints in stitched", expected, actual)
 
 
@@ -179,13 +203,13 @@ def _check_dead(config: Config, bad: list[Read]) -> list[str]:
     box = DeadLetterBox(bytes.fromhex(config.keys.dead_letters))
     expected = Counter((read.topic, read.partition, read.offset, read.key, read.value) for read in bad)
     actual: Counter[Any] = Counter()
-    for read in read_topic(config, topic_name(config, DEAD_LETTERS)):
+    for read in Topic(config, topic_name(config, DEAD_LETTERS)):
         original = box.open(msgspec.json.decode(read.value or b"", type=DeadLetter).sealed)
         actual[original.topic, original.partition, original.offset, original.key, original.value] += 1
     return differences("dead letters", expected, actual)
 
 
-def _check_account(config: Config, replay: Replay, consumed: int, dead: int) -> list[str]:
+def _check_account(config: Config, replay: Replay, inputs: Inputs) -> list[str]:
     """Consumed = applied + duplicates + erased + dead, each as the deployment itself counted it."""
     counted: Counter[str] = Counter()
     for name in config.topics.sources:
@@ -196,6 +220,7 @@ def _check_account(config: Config, replay: Replay, consumed: int, dead: int) -> 
     total = sum((Counter(shard.counters) for shard in replay.shards), Counter())
     done = total["applied"] + total["duplicates"] + total["erased"]
     faults = []
+    consumed, dead = inputs.count, len(inputs.bad)
     for name, value in (("consumed", consumed), ("dead", dead)):
         if counted[name] != value:
             faults.append(f"account: {name} is {counted[name]}, expected {value}")
@@ -247,13 +272,13 @@ def _check_aliases(people: Union, replay: Replay) -> list[str]:
     return faults
 
 
-def _check_orders(config: Config, good: list[Read], replay: Replay) -> list[str]:
+def _check_orders(config: Config, inputs: Inputs, replay: Replay) -> list[str]:
     """No state is lost or doubled in merges: the orders that all profiles know are those that were applied. These are
     all that were sent; one sent twice counts twice only if its customers were two at the time."""
     known = sum(each.behaviour.orders for shard in replay.shards for each in shard.profiles.values())
-    scores = [json.loads(value or b"{}") for _, value in replay.outputs(topic_name(config, "scores")).elements()]
+    scores = (json.loads(value or b"{}") for _, value in replay.outputs(topic_name(config, "scores")).elements())
     applied = sum(score.get("at_purchase", False) for score in scores)
-    events = [json.loads(read.value or b"{}") for read in good]
+    events = (json.loads(read.value or b"{}") for read in inputs.good())
     sent = [event["id"] for event in events if event["type"] == "Order Completed"]
     if known == applied and len(set(sent)) <= applied <= len(sent):
         return []
@@ -283,17 +308,15 @@ def _changes(replay: Replay) -> Iterator[Change]:
             yield record
 
 
-def _figures(
-    inputs: list[Read], bad: list[Read], replay: Replay, people: Union, triggers: list[dict[str, Any]]
-) -> dict[str, Any]:
+def _figures(inputs: Inputs, replay: Replay, people: Union, triggers: list[dict[str, Any]]) -> dict[str, Any]:
     total: Counter[str] = sum((Counter(shard.counters) for shard in replay.shards), Counter())
     kept = ("applied", "duplicates", "erased", "forwarded", "absorbed", "identity_merged", "activations")
     return {
-        "consumed": len(inputs),
-        "dead": len(bad),
+        "consumed": inputs.count,
+        "dead": len(inputs.bad),
         **{name: total[name] for name in kept},
         "customers": len(people.groups),
-        "records": len(replay.log),
+        "records": replay.records,
         "triggers": dict(Counter(each["data"]["play"] for each in triggers)),
     }
 

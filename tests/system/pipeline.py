@@ -29,7 +29,7 @@ from schemas.topics import COMMANDS, STITCHED, topic_name
 from state.connection import connect
 from state.identity import IdentityStore
 from state.shards import ShardStore
-from tests.system.feed import EXPECT, START_MS, Feed
+from tests.system.feed import EXPECT, PEOPLE, START_MS, Feed
 from tests.system.reading import Tail, committed
 
 #: Put in force before the flows begin.
@@ -101,6 +101,11 @@ class Flow:
         """Whether it stands still until SIGCONT."""
         return self.process is not None and psutil.Process(self.process.pid).status() == psutil.STATUS_STOPPED
 
+    @property
+    def memory(self) -> int:
+        """Bytes of main memory it takes; 0 if it never ran. Raises `psutil.Error` when it is gone."""
+        return psutil.Process(self.process.pid).memory_info().rss if self.process is not None else 0
+
     def signal(self, number: signal.Signals) -> None:
         """Send a signal."""
         if self.process is not None and self.process.poll() is None:
@@ -146,10 +151,17 @@ class Feeder(threading.Thread):
     """Produces a steady rate until stopped; ``speed`` is how much faster the log's clock runs."""
 
     def __init__(
-        self, config: Config, seed: int, rate: float, speed: float = 3_600.0, *, scattered: bool = False
+        self,
+        config: Config,
+        seed: int,
+        rate: float,
+        speed: float = 3_600.0,
+        *,
+        people: int = PEOPLE,
+        scattered: bool = False,
     ) -> None:
         super().__init__(name="feeder", daemon=True)
-        self._feed = Feed(seed, scattered=scattered)
+        self._feed = Feed(seed, people, scattered=scattered)
         self._topic = topic_name(config, config.topics.sources[0])
         self._partitions = config.topics.source_partitions
         #: Records a second; may change.
@@ -292,12 +304,16 @@ class Pipeline:
 
     def await_stitched(self, sent: int) -> None:
         """Wait until so many records are stitched."""
-        await_(lambda: self.revive() and self.stitched(sent), "all input to be stitched", PATIENCE + sent / 100)
+        self._await(lambda: self.stitched(sent), "all input to be stitched", sent)
 
     def settle(self, sent: int) -> None:
         """Wait until all that was sent is stitched, engaged, and no timer is due."""
         self.await_stitched(sent)
-        await_(lambda: self.revive() and self._engaged(), "engage to reach the end of stitched")
+        self._await(self._engaged, "engage to reach the end of stitched", sent)
+
+    def _await(self, condition: Callable[[], bool], what: str, sent: int) -> None:
+        """More takes longer, and is looked at less often."""
+        await_(lambda: self.revive() and condition(), what, PATIENCE + sent / 100, max(LOOK, sent / 2_000_000))
 
     def drain(self) -> None:
         """Drain every process."""

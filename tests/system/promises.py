@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from base64 import urlsafe_b64encode
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping
 from hashlib import blake2b
 from typing import Any, NamedTuple
@@ -20,9 +20,12 @@ from schemas.plays import milliseconds
 from schemas.topics import SEGMENTS, topic_name
 from state.profile import Profile
 from tests.system.pipeline import PLAYS
-from tests.system.reading import Read, read_topic
+from tests.system.reading import Read, Topic
 
 _DAY = 86_400_000
+
+
+_NOTHING: dict[str, tuple[int, bool]] = {}
 
 
 class _Step(NamedTuple):
@@ -35,7 +38,7 @@ class _Step(NamedTuple):
 
 def check_promises(
     config: Config,
-    good: list[Read],
+    good: Iterable[Read],
     token_of: Callable[[dict[str, Any]], str],
     customers: Mapping[str, str],
     triggers: list[dict[str, Any]],
@@ -54,7 +57,7 @@ def check_promises(
         person = customers.get(token, token)
         owner.setdefault(eid, person)
         given = {each["channel"]: (event["time"], each["granted"]) for each in event.get("consent", ())}
-        histories[person].append(_Step(read.partition, eid, given))
+        histories[person].append(_Step(read.partition, eid, given or _NOTHING))
     faults = _check_caps(config, triggers, returned)
     for trigger in triggers:
         if _of_product(trigger["data"]):
@@ -82,8 +85,8 @@ def _check_caps(config: Config, triggers: list[dict[str, Any]], returned: Collec
             for first, last in zip(sent, sent[cap:], strict=False)
             if last - first < window
         ]
-    ids = [trigger["id"] for trigger in triggers]
-    return faults + [f"trigger {each} twice" for each in {each for each in ids if ids.count(each) > 1}]
+    ids = Counter(trigger["id"] for trigger in triggers)
+    return faults + [f"trigger {each} twice" for each, count in ids.items() if count > 1]
 
 
 def _check_consent(data: dict[str, Any], histories: Mapping[str, list[_Step]], owner: Mapping[str, str]) -> list[str]:
@@ -128,7 +131,7 @@ def check_segments(config: Config, profiles: Iterable[Profile]) -> list[str]:
     """Whoever adds up what is told of segments knows who is in them, as the profiles do."""
     told: dict[tuple[str, str], str] = {}
     faults: list[str] = []
-    for read in read_topic(config, topic_name(config, SEGMENTS)):
+    for read in Topic(config, topic_name(config, SEGMENTS)):
         record = json.loads(read.value or b"{}")
         whose = record["customer"], record["segment"]
         if told.get(whose, "left") == record["change"]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
@@ -40,7 +42,7 @@ def consumer(config: Config, group: str | None = None) -> Consumer:
 
 
 class Tail:
-    """A topic read on and on; `read` returns what has come since, up to the ends of all partitions."""
+    """A topic read on and on; `read` yields what has come since, up to the ends of all partitions."""
 
     def __init__(self, config: Config, topic: str, partitions: int) -> None:
         self._consumer = consumer(config)
@@ -48,9 +50,8 @@ class Tail:
         self._consumer.assign([TopicPartition(topic, number, 0) for number in range(partitions)])
         self._ended: set[int] = set()
 
-    def read(self) -> list[Read]:
+    def read(self) -> Iterator[Read]:
         """Everything new. Raises `KafkaException`."""
-        found: list[Read] = []
         quiet = False
         while len(self._ended) < self._partitions or not quiet:
             messages = self._consumer.consume(1_000, 0.2)
@@ -59,28 +60,39 @@ class Tail:
                 error, partition = message.error(), message.partition() or 0
                 if error is None:
                     self._ended.discard(partition)
-                    found.append(_read(message))
+                    yield _read(message)
                 elif error.code() == KafkaError._PARTITION_EOF:
                     self._ended.add(partition)
                 else:
                     raise KafkaException(error)
-        return found
 
     def close(self) -> None:
         """Let go of it."""
         self._consumer.close()
 
 
+@dataclass(frozen=True)
+class Topic:
+    """All records of a topic that nobody writes to, in order within each partition; every iteration reads it again, so
+    that it need not fit into memory."""
+
+    config: Config
+    name: str
+
+    def __iter__(self) -> Iterator[Read]:
+        asking = consumer(self.config)
+        partitions = len(asking.list_topics(self.name, timeout=15).topics[self.name].partitions)
+        asking.close()
+        tail = Tail(self.config, self.name, partitions)
+        try:
+            yield from tail.read()
+        finally:
+            tail.close()
+
+
 def read_topic(config: Config, topic: str) -> list[Read]:
     """All records of a topic, in order within each partition."""
-    asking = consumer(config)
-    partitions = len(asking.list_topics(topic, timeout=15).topics[topic].partitions)
-    asking.close()
-    tail = Tail(config, topic, partitions)
-    try:
-        return tail.read()
-    finally:
-        tail.close()
+    return list(Topic(config, topic))
 
 
 def committed(config: Config, group: str, topic: str, partitions: int) -> dict[int, TopicPartition]:

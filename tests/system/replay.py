@@ -26,7 +26,7 @@ from schemas.topics import OUTPUTS, PARTIALS, STITCHED, topic_name
 from state.products import unpack_product
 from state.profile import pack, unpack, unpack_parts
 from state.shards import INTERESTED, Output, ShardStore
-from tests.system.reading import Read, keys, read_topic, scan
+from tests.system.reading import Read, Topic, keys, scan
 
 #: Output, whatever the partition: key, value.
 Pair = tuple[bytes | None, bytes | None]
@@ -34,7 +34,7 @@ _SHOWN = 3
 
 
 class Replay:
-    """The shards as a replay leaves them. ``log``: the records of ``stitched``."""
+    """The shards as a replay leaves them. ``log``: the records of ``stitched``, which is gone through several times."""
 
     def __init__(self, config: Config, client: redis.Redis, log: Iterable[Read]) -> None:
         self._config = config
@@ -50,9 +50,10 @@ class Replay:
         self._replay = replaying.Replay(config, loaded, books, self._outputs.append)
         self.shards = self._replay.shards
         self._ends = [stored.r or 0 for stored in self._store.read(range(config.topics.shards))]
-        self.log = list(log)
+        self.log, self.records = log, 0
         self.faults: list[str] = []
-        for read in self.log:
+        for read in log:
+            self.records += 1
             self._apply(read)
 
     def _apply(self, read: Read) -> None:
@@ -81,18 +82,18 @@ class Replay:
         faults = []
         for name in OUTPUTS:
             topic = topic_name(self._config, name)
-            written = [(read.key, read.value) for read in read_topic(self._config, topic)]
+            written = ((read.key, read.value) for read in Topic(self._config, topic))
             # The learn flow has alerts of its own.
             actual = Counter(pair for pair in written if b'"kind":"model_' not in (pair[1] or b"")[:32])
             faults += differences(name, self.outputs(topic), actual)
         partials = topic_name(self._config, PARTIALS)
-        told = Counter((read.key, _unmeasured(read.value or b"")) for read in read_topic(self._config, partials))
+        told = Counter((read.key, _unmeasured(read.value or b"")) for read in Topic(self._config, partials))
         return faults + differences("what was counted", self.outputs(partials), told)
 
     def _check_decisions(self) -> list[str]:
         """Each decision follows from the grounds recorded with it."""
-        written = read_topic(self._config, topic_name(self._config, "decisions"))
-        decisions = [msgspec.json.decode(read.value or b"", type=Decision) for read in written]
+        written = Topic(self._config, topic_name(self._config, "decisions"))
+        decisions = (msgspec.json.decode(read.value or b"", type=Decision) for read in written)
         return [
             f"decision {each.id} says {each.outcome} {each.code}, its grounds {verdict}"
             for each in decisions

@@ -7,6 +7,7 @@ from typing import Any, Final, NamedTuple
 
 from schemas.config import Config
 from tests.system import bad_input
+from tests.system.feed import PEOPLE
 from tests.system.pipeline import FLOWS
 from tests.system.scenarios import broker, clock, drains, kills, load, members, store, versions
 from tests.system.scenarios.stage import Stage
@@ -19,7 +20,7 @@ class Scenario(NamedTuple):
     """``harm``: what happens under load; ``flows``: the processes; ``front``: whether clients reach Redis through one;
     ``cluster``: whether Kafka has three nodes;
     ``judged``: whether the deployment comes to rest afterwards, for the oracle to judge; ``idle``: it sends what it
-    needs itself."""
+    needs itself; ``people``: how many there are at a time when the harm is done ``count`` times."""
 
     harm: Callable[[Stage], Mapping[str, Any]]
     flows: tuple[str, ...] = LEAN
@@ -28,6 +29,7 @@ class Scenario(NamedTuple):
     scattered: bool = False
     cluster: bool = False
     idle: bool = False
+    people: Callable[[int], int] = lambda _: PEOPLE
     prepare: Callable[[Config], Config] = lambda config: config
 
 
@@ -58,7 +60,7 @@ SCENARIOS: Final[Mapping[str, Scenario]] = {
     "input": Scenario(lambda stage: bad_input.feed(stage.pipeline), ("stitch", "engage"), judged=False, idle=True),
     "crowd": Scenario(load.crowd),
     "burst": Scenario(load.burst),
-    "catch-up": Scenario(load.catch_up),
+    "catch-up": Scenario(load.catch_up, people=load.many),
     "soak": Scenario(load.soak, FLOWS),
     "drains": Scenario(drains.drains, FLOWS, prepare=drains.brief),
     "backlog": Scenario(clock.backlog, idle=True),

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from typing import Any
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any, Self
 
 import psutil
 
@@ -41,8 +44,14 @@ def burst(stage: Stage) -> dict[str, Any]:
     return {"caught_up_after": round(time.monotonic() - started, 1), "sent": sent}
 
 
+def many(count: int) -> int:
+    """Of whom each sends about five of ``count`` thousands of records: of five millions one million people."""
+    return 200 * count
+
+
 def catch_up(stage: Stage) -> dict[str, Any]:
-    """All processes are away while ``count`` thousands of records come; records a second until all is done."""
+    """All processes are away while ``count`` thousands of records come of a fifth as many people (`many`); records a
+    second until all is done, and memory meanwhile."""
     pipeline = stage.pipeline
     stage.load(2)
     for flow in pipeline.flows:
@@ -51,26 +60,56 @@ def catch_up(stage: Stage) -> dict[str, Any]:
     stage.feeder.send_many(1_000 * stage.count)
     for flow in pipeline.flows:
         flow.start()
-    started = time.monotonic()
-    pipeline.settle(stage.feeder.sent)
-    seconds = time.monotonic() - started
-    return {"backlog": stage.feeder.sent - before, "per_second": round((stage.feeder.sent - before) / seconds)}
+    with Memory(pipeline.flows) as memory:
+        pipeline.settle(stage.feeder.sent)
+    backlog = stage.feeder.sent - before
+    return {"backlog": backlog, "per_second": round(backlog / memory.seconds), **memory.figures()}
 
 
 def soak(stage: Stage) -> dict[str, Any]:
     """A steady load for ``seconds``: the memory of every process stays flat once it is warm."""
-    began, seen = time.monotonic(), dict[Flow, list[tuple[float, int]]]()
-    while (elapsed := time.monotonic() - began) < stage.seconds:
-        stage.load(EVERY)
-        for flow in stage.pipeline.flows:
-            if elapsed >= WARM * stage.seconds and flow.process is not None and not flow.dead:
-                memory = psutil.Process(flow.process.pid).memory_info().rss
-                seen.setdefault(flow, []).append((elapsed, memory))
-    slopes = {flow.log.stem: round(slope(points) * 3_600) for flow, points in seen.items()}
-    largest = {flow.log.stem: max(memory for _, memory in points) for flow, points in seen.items()}
-    faults = [f"{name} grows by {grows:,} bytes an hour" for name, grows in slopes.items() if grows > FLAT]
-    # Little time tells little.
-    return {"bytes_an_hour": slopes, "bytes": largest, "faults": faults if stage.seconds >= 600 else []}
+    with Memory(stage.pipeline.flows) as memory:
+        stage.load(stage.seconds)
+    return memory.figures()
+
+
+class Memory(threading.Thread):
+    """Looks at the memory of processes while its block lasts."""
+
+    def __init__(self, flows: Sequence[Flow]) -> None:
+        super().__init__(name="memory", daemon=True)
+        self._flows = flows
+        self._seen: dict[Flow, list[tuple[float, int]]] = {flow: [] for flow in flows}
+        self._began = time.monotonic()
+        self._ended = threading.Event()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self.join()
+        self.seconds = time.monotonic() - self._began
+
+    def run(self) -> None:
+        while not self._ended.wait(EVERY):
+            for flow in self._flows:
+                # It may end at any moment.
+                with suppress(psutil.Error):
+                    self._seen[flow].append((time.monotonic() - self._began, flow.memory))
+
+    def figures(self) -> dict[str, Any]:
+        """What each grew by in an hour and its most (bytes), once warm, and ``faults`` if it was watched for long:
+        little time tells little."""
+        warm = {
+            flow.log.stem: [each for each in seen if each[0] >= WARM * self.seconds]
+            for flow, seen in self._seen.items()
+        }
+        slopes = {name: round(slope(points) * 3_600) for name, points in warm.items() if points}
+        largest = {name: max(memory for _, memory in points) for name, points in warm.items() if points}
+        faults = [f"{name} grows by {grows:,} bytes an hour" for name, grows in slopes.items() if grows > FLAT]
+        return {"bytes_an_hour": slopes, "bytes": largest, "faults": faults if self.seconds >= 600 else []}
 
 
 def slope(points: list[tuple[float, int]]) -> float:
