@@ -166,11 +166,11 @@ class Feeder(threading.Thread):
         self._partitions = config.topics.source_partitions
         #: Records a second; may change.
         self.rate = rate
-        #: The log's clock goes by what is sent.
-        self._each = 1_000 * speed / rate if rate else 0.0
+        #: The log's clock goes by what is sent: this much with each record (ms); may change.
+        self.each = 1_000 * speed / rate if rate else 0.0
         self._ended = threading.Event()
         self._lock = threading.RLock()
-        self._made = 0
+        self._now = float(START_MS)
         self._producer = Producer(
             {
                 "bootstrap.servers": config.kafka.bootstrap,
@@ -196,12 +196,12 @@ class Feeder(threading.Thread):
         for _ in range(count):
             with self._lock:
                 self.send(self.now)
-                self._made += 1
+                self._now += self.each
 
     @property
     def now(self) -> int:
         """The time by the log's clock (ms)."""
-        return START_MS + int(self._made * self._each)
+        return int(self._now)
 
     def send(self, at: int) -> None:
         """Send one record, written at ``at``."""

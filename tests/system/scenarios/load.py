@@ -14,6 +14,8 @@ from tests.messages import touchpoint
 from tests.system.pipeline import Flow
 from tests.system.scenarios.stage import Stage
 
+#: How long processes are away by the log's clock (ms): less than anybody waits for a hand-over.
+AWAY = 3 * 86_400_000
 #: How much more a burst is.
 BURST = 10
 #: Processes have warmed up after this share of a soak, and are looked at this often (seconds).
@@ -50,19 +52,20 @@ def many(count: int) -> int:
 
 
 def catch_up(stage: Stage) -> dict[str, Any]:
-    """All processes are away while ``count`` thousands of records come of a fifth as many people (`many`); records a
-    second until all is done, and memory meanwhile."""
-    pipeline = stage.pipeline
+    """All processes are away while ``count`` thousands of records come of a fifth as many people (`many`) in three days;
+    records a second until all is done, and memory meanwhile."""
+    pipeline, feeder = stage.pipeline, stage.feeder
     stage.load(2)
     for flow in pipeline.flows:
         flow.drain()
-    before = stage.feeder.sent
-    stage.feeder.send_many(1_000 * stage.count)
+    before, feeder.each = feeder.sent, AWAY / (1_000 * stage.count)
+    feeder.send_many(1_000 * stage.count)
+    feeder.finish()
     for flow in pipeline.flows:
         flow.start()
     with Memory(pipeline.flows) as memory:
-        pipeline.settle(stage.feeder.sent)
-    backlog = stage.feeder.sent - before
+        pipeline.settle(feeder.sent)
+    backlog = feeder.sent - before
     return {"backlog": backlog, "per_second": round(backlog / memory.seconds), **memory.figures()}
 
 
