@@ -70,6 +70,8 @@ class Feed:
     def __init__(self, seed: int, people: int = PEOPLE, *, scattered: bool = False) -> None:
         self._rng, self._reports = Random(seed), Random(f"{seed}/reports")
         self._scattered = scattered
+        # The more there are, the fewer look at the same.
+        self._products = max(10, people * 10 // PEOPLE)
         self._people: list[_Person] = []
         self._made = 0
         self._born = seed % 1_000 * 10_000
@@ -90,7 +92,7 @@ class Feed:
             key, event = rng.choice(self._sent[-100:])
             return Fed(key, _json({**event, "at": at}), True)
         if chance < 0.10:
-            sku, change = f"sku-{rng.randint(0, 9)}", rng.choice(("Stock Changed", "Price Changed"))
+            sku, change = f"sku-{rng.randrange(self._products)}", rng.choice(("Stock Changed", "Price Changed"))
             body = {"sku": sku, "stock": rng.randint(0, 9), "price": rng.choice((7.5, 9.5))}
             event = self._event(at, change, body, [])
             return Fed(sku.encode(), _json(event), True)
@@ -143,7 +145,7 @@ class Feed:
         return *self._browse(person), shown, []
 
     def _browse(self, person: _Person) -> tuple[str, dict[str, Any]]:
-        rng, sku = self._rng, f"sku-{self._rng.randint(0, 3)}"
+        rng, sku = self._rng, f"sku-{self._rng.randrange(self._products * 2 // 5)}"
         chance = rng.random()
         if chance < 0.5:
             return "Product Viewed", {"product": {"sku": sku}, "url": f"https://shop.example/{sku}"}

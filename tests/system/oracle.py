@@ -26,6 +26,7 @@ from uuid import UUID, uuid5
 import msgspec
 import redis
 
+from flows.backtest import uncollected
 from operators.clusters import lives_in
 from operators.evidence import Evidence, facts_of, join
 from operators.junk import Junk
@@ -64,6 +65,11 @@ class Verdict:
 
 def judge(config: Config, client: redis.Redis) -> Verdict:
     """Judge a deployment that has been drained."""
+    with uncollected():
+        return _judge(config, client)
+
+
+def _judge(config: Config, client: redis.Redis) -> Verdict:
     inputs = Inputs(config)
     replay = Replay(config, client, Topic(config, topic_name(config, STITCHED)))
     people = Union(config, inputs.good())

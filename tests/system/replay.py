@@ -6,9 +6,12 @@ made between kills, take-overs and aborted transactions must be exactly this.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable
-from typing import Any
+import pickle
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
+from os import SEEK_END
+from tempfile import TemporaryFile
+from typing import IO, Any
 
 import msgspec
 import redis
@@ -46,8 +49,9 @@ class Replay:
         loaded = {key.decode(): Model.from_bytes(value) for key, value in models.items()}
         books = {key.decode(): PlayBook.from_bytes(value) for key, value in plays.items()}
         self._books = books
-        self._outputs: list[Output] = []
-        self._replay = replaying.Replay(config, loaded, books, self._outputs.append)
+        #: What was written, by topic: on disk, since of millions of touchpoints there is much of it.
+        self._written: defaultdict[str, IO[bytes]] = defaultdict(TemporaryFile)
+        self._replay = replaying.Replay(config, loaded, books, self._write)
         self.shards = self._replay.shards
         self._ends = [stored.r or 0 for stored in self._store.read(range(config.topics.shards))]
         self.log, self.records = log, 0
@@ -76,7 +80,17 @@ class Replay:
 
     def outputs(self, topic: str) -> Counter[Pair]:
         """What the replay wrote to ``topic``."""
-        return Counter((output.key, output.value) for output in self._outputs if output.topic == topic)
+        return Counter(self._pairs(topic))
+
+    def _write(self, output: Output) -> None:
+        pickle.dump((output.key, output.value), self._written[output.topic])
+
+    def _pairs(self, topic: str) -> Iterator[Pair]:
+        file = self._written[topic]
+        end = file.seek(0, SEEK_END)
+        file.seek(0)
+        while file.tell() < end:
+            yield pickle.load(file)
 
     def _check_topics(self) -> list[str]:
         faults = []

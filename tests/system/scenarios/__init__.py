@@ -60,7 +60,7 @@ SCENARIOS: Final[Mapping[str, Scenario]] = {
     "input": Scenario(lambda stage: bad_input.feed(stage.pipeline), ("stitch", "engage"), judged=False, idle=True),
     "crowd": Scenario(load.crowd),
     "burst": Scenario(load.burst),
-    "catch-up": Scenario(load.catch_up, people=load.many),
+    "catch-up": Scenario(load.catch_up, people=load.many, prepare=load.roomy),
     "soak": Scenario(load.soak, FLOWS),
     "drains": Scenario(drains.drains, FLOWS, prepare=drains.brief),
     "backlog": Scenario(clock.backlog, idle=True),

@@ -8,8 +8,10 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, Self
 
+import msgspec
 import psutil
 
+from schemas.config import Config, Limits
 from tests.messages import touchpoint
 from tests.system.pipeline import Flow
 from tests.system.scenarios.stage import Stage
@@ -46,14 +48,20 @@ def burst(stage: Stage) -> dict[str, Any]:
     return {"caught_up_after": round(time.monotonic() - started, 1), "sent": sent}
 
 
+def roomy(config: Config) -> Config:
+    """With the limits of production, not those that make caches and batches overflow."""
+    park = config.limits.park_seconds
+    return msgspec.structs.replace(config, limits=Limits(park_seconds=park))
+
+
 def many(count: int) -> int:
     """Of whom each sends about five of ``count`` thousands of records: of five millions one million people."""
     return 200 * count
 
 
 def catch_up(stage: Stage) -> dict[str, Any]:
-    """All processes are away while ``count`` thousands of records come of a fifth as many people (`many`) in three days;
-    records a second until all is done, and memory meanwhile."""
+    """All processes are away for three days in which ``count`` thousands of records come, of a fifth as many people
+    (`many`); records a second until all is done, and memory meanwhile."""
     pipeline, feeder = stage.pipeline, stage.feeder
     stage.load(2)
     for flow in pipeline.flows:
