@@ -90,10 +90,11 @@ def _judge(config: Config, client: redis.Redis) -> Verdict:
     verdict.faults += _check_headers(config)
     verdict.faults += check_segments(config, [each for shard in replay.shards for each in shard.profiles.values()])
     returned = {each.customer for shard in replay.shards for each in shard.profiles.values() if each.lives}
+    verdict.figures = {**_figures(inputs, replay, people, triggers), "changes": kinds}
+    del replay  # what follows judges from what went in and what came out alone, and of millions both are large
     verdict.faults += check_promises(
         config, inputs.good(), people.token_of, people.customer, triggers, people.divided, returned
     )
-    verdict.figures = {**_figures(inputs, replay, people, triggers), "changes": kinds}
     return verdict
 
 
