@@ -6,7 +6,7 @@ records pass between and a replay does the same. The index only finds customers;
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from operators import fold, products
 from operators.chance import portion
@@ -105,19 +105,20 @@ class Signals:
 
     def work(self, shard: Shard, step: Step, page: Sequence[tuple[int, str]]) -> None:
         """Decide for the customers of a step, whose profiles have been loaded, and go on behind them."""
-        left = dict(step.left)
+        plays, left = self._running(shard, step), dict(step.left)
         for _, customer in page:
-            if not self._running(shard, step, left):
+            if not plays:
                 return
             profile = shard.profiles.get(customer)
             # Whoever waits for a hand-over may learn from it that no message is wanted.
             if profile is not None and not (profile.alias or profile.erased or profile.parks):
-                self._tell(shard, step, profile, left)
-        plays = self._running(shard, step, left)
+                self._tell(shard, step.product, plays, profile, left)
+                if left:
+                    plays = {name: occasion for name, occasion in plays.items() if left.get(name, 1) > 0}
         if len(page) == self._limit and plays:
             self._send(shard, shard.number, Step(shard.state.at, step.product, plays, page[-1], left))
 
-    def _running(self, shard: Shard, step: Step, left: Mapping[str, int]) -> dict[str, Occasion]:
+    def _running(self, shard: Shard, step: Step) -> dict[str, Occasion]:
         """The plays of a step that still hold and may tell more customers."""
         product, book = shard.products.get(step.product), self._book(shard)
         return {
@@ -127,18 +128,17 @@ class Signals:
             and product.plays.get(name) == occasion
             and name in book.plays
             and book.plays[name].watch is not None
-            and left.get(name, 1) > 0
+            and step.left.get(name, 1) > 0
         }
 
-    def _tell(self, shard: Shard, step: Step, profile: Profile, left: dict[str, int]) -> None:
-        """One customer: decide for the plays that it is interested as."""
-        book, product, at = self._book(shard), shard.products[step.product], shard.state.at
+    def _tell(self, shard: Shard, sku: str, plays: Collection[str], profile: Profile, left: dict[str, int]) -> None:
+        """One customer: decide for the plays that it is interested as, and count who was told."""
+        book, product, at = self._book(shard), shard.products[sku], shard.state.at
         assert product is not None
-        plays = [book.plays[name] for name in self._running(shard, step, left)]
         candidates = [
-            products.candidate(play, step.product, product, profile, at)
-            for play in plays
-            if play.watch is not None and products.interested(profile, play.watch, step.product, at)
+            products.candidate(play, sku, product, profile, at)
+            for play in map(book.plays.__getitem__, plays)
+            if play.watch is not None and products.interested(profile, play.watch, sku, at)
         ]
         if not candidates:
             return
