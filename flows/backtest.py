@@ -103,7 +103,7 @@ def backtest(
     options = options or Options()
     books = [book] if against is None else [book, against]
     recorded = against is None and history.ticked
-    with uncollected():
+    with _uncollected():
         sides = [_Side(config, each, options, recorded=recorded) for each in books]
         try:
             seen = _replay(history, sides, options)
@@ -173,7 +173,7 @@ def _customers(replay: Replay) -> int:
 
 
 @contextmanager
-def uncollected() -> Iterator[None]:
+def _uncollected() -> Iterator[None]:
     """Without the garbage collector: nothing here makes cycles, and a million profiles are many objects to search."""
     enabled = gc.isenabled()
     gc.disable()
