@@ -7,11 +7,13 @@ made between kills, take-overs and aborted transactions must be exactly this.
 from __future__ import annotations
 
 import pickle
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from os import SEEK_END
 from tempfile import TemporaryFile
 from typing import IO, Any
+from weakref import finalize
 
 import msgspec
 import redis
@@ -49,9 +51,8 @@ class Replay:
         loaded = {key.decode(): Model.from_bytes(value) for key, value in models.items()}
         books = {key.decode(): PlayBook.from_bytes(value) for key, value in plays.items()}
         self._books = books
-        #: What was written, by topic: on disk, since of millions of touchpoints there is much of it.
-        self._written: defaultdict[str, IO[bytes]] = defaultdict(TemporaryFile)
-        self._replay = replaying.Replay(config, loaded, books, self._write)
+        self._written = _Written()
+        self._replay = replaying.Replay(config, loaded, books, self._written.take)
         self.shards = self._replay.shards
         self._ends = [stored.r or 0 for stored in self._store.read(range(config.topics.shards))]
         self.log, self.records = log, 0
@@ -80,17 +81,7 @@ class Replay:
 
     def outputs(self, topic: str) -> Counter[Pair]:
         """What the replay wrote to ``topic``."""
-        return Counter(self._pairs(topic))
-
-    def _write(self, output: Output) -> None:
-        pickle.dump((output.key, output.value), self._written[output.topic])
-
-    def _pairs(self, topic: str) -> Iterator[Pair]:
-        file = self._written[topic]
-        end = file.seek(0, SEEK_END)
-        file.seek(0)
-        while file.tell() < end:
-            yield pickle.load(file)
+        return Counter(self._written.to(topic))
 
     def _check_topics(self) -> list[str]:
         faults = []
@@ -167,6 +158,31 @@ class Replay:
             for index in (shard.interest, stored)
         ]
         return differences(f"interest in products in shard {shard.number}", expected, actual)
+
+
+class _Written:
+    """What was written, by topic: on disk, since of millions of touchpoints there is much of it."""
+
+    def __init__(self) -> None:
+        self._files: dict[str, IO[bytes]] = {}
+        self._open = ExitStack()
+        finalize(self, self._open.close)
+
+    def take(self, output: Output) -> None:
+        """One more."""
+        if output.topic not in self._files:
+            self._files[output.topic] = self._open.enter_context(TemporaryFile())  # noqa: SIM115 - what enters is closed
+        pickle.dump((output.key, output.value), self._files[output.topic])
+
+    def to(self, topic: str) -> Iterator[Pair]:
+        """All that was written to a topic."""
+        if topic not in self._files:
+            return
+        file = self._files[topic]
+        end = file.seek(0, SEEK_END)
+        file.seek(0)
+        while file.tell() < end:
+            yield pickle.load(file)
 
 
 def differences(what: str, expected: Counter[Any], actual: Counter[Any], show: Any = None) -> list[str]:
