@@ -11,7 +11,7 @@ import redis
 
 from tests.front import Front
 from tests.servers import KafkaCluster, KafkaServer, ValkeyServer
-from tests.system.pipeline import Feeder, Flow, Pipeline, await_
+from tests.system.pipeline import PATIENCE, Feeder, Flow, Pipeline, await_
 
 TAKEN = "partitions taken over"
 
@@ -62,7 +62,7 @@ class Stage:
     def load(self, seconds: float) -> None:
         """A stretch of load."""
         over = time.monotonic() + seconds
-        await_(lambda: time.monotonic() > over, "a stretch of load")
+        await_(lambda: time.monotonic() > over, "a stretch of load", seconds + PATIENCE)
 
     def survives(self, harm: Callable[[], None]) -> float:
         """Do ``harm``; whoever it hits takes over again, and all commit. How long that takes after it (seconds)."""
