@@ -23,8 +23,7 @@ from tests.system.pipeline import PLAYS
 from tests.system.reading import Read, Topic
 
 _DAY = 86_400_000
-
-
+#: The consents of most records, one for all of them: there may be millions.
 _NOTHING: dict[str, tuple[int, bool]] = {}
 
 
