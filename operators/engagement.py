@@ -32,7 +32,7 @@ from schemas.topics import COMMANDS, MODELS, PLAYS, STITCHED, topic_name
 from state.contents import ContentStore
 from state.identity import IdentityStore
 from state.products import unpack_product
-from state.profile import pack, unpack, unpack_examples, unpack_parts
+from state.profile import pack, unpack_examples, unpack_parts
 from state.shards import Commit, Output, ShardStore, Size, Stored
 
 FLOW = "engage"
@@ -163,7 +163,7 @@ class Engagement:
             return
         metrics.TICKS.inc(len(ticks))
         observing.engaged(touched, self._now_ms())
-        cached = max(1, self._config.limits.cached_customers // max(1, len(self.shards)))
+        cached = self._config.limits.cached_bytes // max(1, len(self.shards))
         for shard in touched:
             shard.settle(cached)
 
@@ -245,7 +245,7 @@ class Engagement:
                     continue
                 kind, customer = suffix[:2], suffix[2:]
                 if kind == "c:":
-                    shard.profiles[customer] = unpack(value)
+                    shard.keep(customer, value)
                 elif kind == "x:":
                     shard.examples[customer] = unpack_examples(value)
                 elif kind == "p:":
@@ -324,25 +324,12 @@ class Engagement:
     # -- committing --------------------------------------------------------------------------------------
 
     def _commit(self, shard: Shard) -> Commit:
-        entities: dict[str, bytes | None] = {
-            "c:" + customer: pack(profile) if (profile := shard.profiles.get(customer)) is not None else None
-            for customer in sorted(shard.changed)
-        }
-        for customer in sorted(shard.changed_examples):
-            examples = shard.examples.get(customer)
-            entities["x:" + customer] = pack(examples) if examples else None
-        for customer in sorted(shard.changed_parts):
-            parts = shard.parts[customer]
-            entities["u:" + customer] = pack(parts) if parts else None
-        for sku in sorted(shard.changed_products):
-            product = shard.products[sku]
-            entities["p:" + sku] = pack(product) if product is not None else None
         return Commit(
             shard.number,
             shard.stored,
             shard.r,
             pack(shard.state),
-            entities,
+            shard.packed(),
             shard.timers.changed,
             shard.counters,
             shard.outbox,

@@ -1,11 +1,11 @@
 """When a condition will be answered otherwise although nothing happens but that time passes.
 
-A condition is asked with a `Clock` for ``now``. The clock computes as a number does, and so does whatever is computed
-from it as long as that grows evenly with time; each comparison notes when its answer turns. Until the earliest of these
-moments every comparison that was made keeps its answer, so the condition does.
+A condition is asked with the ``now`` of a `Clock`. It computes as a number does, and so does whatever is computed from
+it as long as that grows evenly with time; each comparison notes on the clock when its answer turns. Until the earliest
+of these moments every comparison that was made keeps its answer, so the condition does.
 
 >>> clock = Clock(1_000)
->>> clock - 400 > 700, clock.turns
+>>> clock.now - 400 > 700, clock.turns
 (False, 1101)
 """
 
@@ -18,6 +18,26 @@ from typing import Final
 Number = int | float
 #: What turns later than that (ms) never does.
 FAR: Final = 10**14
+
+
+class Clock:
+    """The time (ms) at which conditions are asked. ``turns``: when one of them may be answered otherwise; 0: never."""
+
+    __slots__ = ("at", "turns")
+
+    def __init__(self, at: int) -> None:
+        self.at = at
+        self.turns = 0
+
+    @property
+    def now(self) -> Moving:
+        """The time, as conditions take it. The clock does not keep it: if each knew of the other, only the collector
+        could let them go."""
+        return Moving(self.at, 1, self)
+
+    def note(self, turn: int) -> None:
+        """Something turns at ``turn`` (ms)."""
+        self.turns = min(self.turns or turn, turn)
 
 
 class Moving:
@@ -86,33 +106,19 @@ class Moving:
         if self.slope and -1 <= (wait := -self.value / self.slope) < FAR:
             turn = floor(wait) + 1 if after else ceil(wait)
             if turn > 0:
-                self.clock.note(int(self.clock.value) + turn)
+                self.clock.note(self.clock.at + turn)
 
 
-class Clock(Moving):
-    """The time (ms) at which conditions are asked. ``turns``: when one of them may be answered otherwise; 0: never."""
-
-    __slots__ = ("turns",)
-
-    def __init__(self, at: int) -> None:
-        super().__init__(at, 1, self)
-        self.turns = 0
-
-    def note(self, turn: int) -> None:
-        """Something turns at ``turn`` (ms)."""
-        self.turns = min(self.turns or turn, turn)
-
-
-def counted(buckets: Mapping[int, int] | None, now: int | Clock, width: int, span: int) -> int:
+def counted(buckets: Mapping[int, int] | None, now: int | Moving, width: int, span: int) -> int:
     """What those buckets hold that are still in the window at ``now``: bucket k begins at k ``width`` (ms) and leaves
     ``span`` buckets later. See `operators.windows`."""
     if not buckets:
         return 0
-    if not isinstance(now, Clock):
+    if not isinstance(now, Moving):
         gone = now // width - span
         return sum([amount for bucket, amount in buckets.items() if bucket > gone])
     gone = int(now.value) // width - span
     inside = [bucket for bucket in buckets if bucket > gone]
     if inside:
-        now.note((min(inside) + span) * width)
+        now.clock.note((min(inside) + span) * width)
     return sum([buckets[bucket] for bucket in inside])

@@ -114,9 +114,10 @@ class Segments:
         """Judge a customer as of ``at`` (ms) by ``some`` segments; ``due``: when the others may turn."""
         crossed: list[tuple[str, str]] = []
         clock = Clock(at)
+        now = clock.now
         for segment in some:
             try:
-                holds = segment.who(None, None, profile, clock, "", 0)
+                holds = segment.who(None, None, profile, now, "", 0)
             except Exception:  # of whatever kind: it is the segment's, not ours; whoever is in it stays
                 continue
             since = profile.segments.get(segment.name)

@@ -13,8 +13,12 @@ import msgspec
 from operators.clv import Worth
 from operators.timers import TimerIndex
 from state.products import Product
-from state.profile import OpenExample, Part, Profile
+from state.profile import OpenExample, Part, Profile, pack, unpack
 from state.shards import Output
+
+#: What a profile takes in memory (bytes): so much, and so much for each byte of it packed. Measured with tracemalloc on
+#: 3,082 profiles of 225 to 9,863 bytes.
+_EMPTY, _UNPACKED = 2_000, 6
 
 
 class ShardState(msgspec.Struct, array_like=True):
@@ -79,6 +83,9 @@ class Shard:
         self.floor = floor
         self.timers = TimerIndex()
         self.profiles: OrderedDict[str, Profile] = OrderedDict()
+        #: About how many bytes of memory each of them takes, and all.
+        self._sizes: dict[str, int] = {}
+        self._size = 0
         self.examples: dict[str, list[OpenExample]] = {}
         self.parts: dict[str, list[Part]] = {}
         #: What plays have been woken by; None if it no longer holds.
@@ -117,6 +124,17 @@ class Shard:
         self.timers.set(customer, None)
         del self.profiles[customer]
         self.changed[customer] = None
+
+    def keep(self, customer: str, packed: bytes) -> None:
+        """The profile of a customer as Redis has it."""
+        self.profiles[customer] = unpack(packed)
+        self._weigh(customer, packed)
+
+    def _weigh(self, customer: str, packed: bytes | None) -> None:
+        self._size -= self._sizes.pop(customer, 0)
+        if packed is not None:
+            self._sizes[customer] = size = _EMPTY + _UNPACKED * len(packed)
+            self._size += size
 
     def unread(self, customers: Iterable[str]) -> list[str]:
         """Those of ``customers`` of whom Redis may know something that is not here."""
@@ -166,8 +184,26 @@ class Shard:
         if self.r >= self.floor:
             self.outbox.append(Output(self.r, topic, partition, key.encode(), value))
 
+    def packed(self) -> dict[str, bytes | None]:
+        """What the commit writes, by its key in the shard: what has changed, None if it is gone."""
+        entities: dict[str, bytes | None] = {}
+        for customer in sorted(self.changed):
+            profile = self.profiles.get(customer)
+            entities["c:" + customer] = packed = None if profile is None else pack(profile)
+            self._weigh(customer, packed)
+        for customer in sorted(self.changed_examples):
+            examples = self.examples.get(customer)
+            entities["x:" + customer] = pack(examples) if examples else None
+        for customer in sorted(self.changed_parts):
+            parts = self.parts[customer]
+            entities["u:" + customer] = pack(parts) if parts else None
+        for sku in sorted(self.changed_products):
+            product = self.products[sku]
+            entities["p:" + sku] = pack(product) if product is not None else None
+        return entities
+
     def settle(self, cached: int) -> None:
-        """After the commit: nothing is changed any more, and at most ``cached`` profiles stay."""
+        """After the commit: nothing is changed any more, and profiles of about ``cached`` bytes of memory stay."""
         for customer in self.changed:
             if customer in self.profiles:
                 self.profiles.move_to_end(customer)
@@ -188,6 +224,7 @@ class Shard:
         self.outbox = []
         self.started.clear()
         self.repeated.clear()
-        while len(self.profiles) > cached:
+        while self._size > cached:
             customer, _ = self.profiles.popitem(last=False)
+            self._weigh(customer, None)
             self.parts.pop(customer, None)

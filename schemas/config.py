@@ -185,7 +185,7 @@ class Limits(Section):
     dead letters among the last ``dead_letter_window`` records at which stitch stops (1 never stops)."""
 
     batch: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 1_000
-    cached_customers: Positive = 100_000
+    cached_bytes: Positive = 512_000_000
     park_seconds: Positive = 10
     park_records: Positive = 1_000
     timers_per_tick: Positive = 500

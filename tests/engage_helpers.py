@@ -105,14 +105,15 @@ A, B, C = living_in(0), living_in(1), living_in(2)
 
 
 class World:
-    """The shards of one deployment and their logs. ``cached``: profiles that stay in memory between batches."""
+    """The shards of one deployment and their logs. ``cached``: bytes of memory for profiles that stay between
+    batches; by default those of about two."""
 
     def __init__(
         self,
         config: Config | None = None,
         *,
         plays: PlayFile | None = None,
-        cached: int = 2,
+        cached: int = 9_000,
         floor: int = 0,
         routing: bool = True,
     ) -> None:
@@ -247,7 +248,7 @@ class World:
 
     def _fetch(self, shard: Shard, customer: str, *, examples: bool) -> None:
         if shard.unread([customer]) and (stored := self.entities.get("c:" + customer)) is not None:
-            shard.profiles[customer] = unpack(stored)
+            shard.keep(customer, stored)
         if examples and customer not in shard.examples:
             shard.examples[customer] = self.examples(customer)
         if customer in shard.profiles and shard.profiles[customer].parted and customer not in shard.parts:
@@ -275,19 +276,12 @@ class World:
             self.steps.append([customer for _, customer in page])
 
     def _commit(self, shard: Shard) -> None:
-        for customer in shard.changed:
-            self.entities.pop("c:" + customer, None)
-            if customer in shard.profiles:
-                self.entities["c:" + customer] = pack(shard.profiles[customer])
-        for customer in shard.changed_examples:
-            self.entities["x:" + customer] = pack(shard.examples[customer])
-        for customer in shard.changed_parts:
-            self.entities["u:" + customer] = pack(shard.parts[customer])
-        for sku in shard.changed_products:
-            product = shard.products[sku]
-            self.entities.pop(f"p:{shard.number}:{sku}", None)
-            if product is not None:
-                self.entities[f"p:{shard.number}:{sku}"] = pack(product)
+        for key, value in shard.packed().items():
+            name = f"p:{shard.number}:{key[2:]}" if key.startswith("p:") else key
+            if value is None:
+                self.entities.pop(name, None)
+            else:
+                self.entities[name] = value
         if (noted := self.engage.signals.noted(shard)) is not None:
             self._note(shard.number, noted)
         for customer, due in shard.timers.changed.items():

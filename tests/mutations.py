@@ -684,7 +684,7 @@ MUTATIONS = [
     ),
     Mutation(
         "windows-turn-when-the-oldest-leaves", "operators/following.py",
-        "now.note((min(inside) + span) * width)", "now.note((max(inside) + span) * width)",
+        "now.clock.note((min(inside) + span) * width)", "now.clock.note((max(inside) + span) * width)",
         "tests/test_following.py::test_a_window_turns_whenever_its_oldest_leaves",
     ),
     Mutation(

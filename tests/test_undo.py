@@ -10,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from operators import join, parts
-from operators.shard import Shard
 from schemas import stitched
 from schemas.stitched import Absorb, Change, Event, shard_of
 from state.profile import HandOver, Part, Profile, copy
@@ -398,11 +397,10 @@ def test_refused_and_quarantined_are_told_with_the_reason_and_an_alert() -> None
 
 
 def test_the_parts_of_evicted_profiles_are_forgotten_with_them() -> None:
-    shard = Shard(
-        0, 0, None, msgspec.convert({}, type(World().shards[0].state)) if False else World().shards[0].state, 0
-    )
+    shard = World().shards[0]
     for n in range(3):
         shard.profile(f"c{n}")
         shard.kept_parts(f"c{n}").append(Part(["device:1"], T, Profile(f"c{n}")))
-    shard.settle(1)
-    assert list(shard.profiles) == list(shard.parts) == [next(iter(shard.profiles))]
+    shard.packed()
+    shard.settle(4_000)
+    assert list(shard.profiles) == list(shard.parts) == ["c2"]

@@ -415,5 +415,5 @@ def _config(plan: Plan) -> Config:
     keys = Keys(index="11" * 32, dead_letters="22" * 32, master={"k1": "33" * 32})
     identity = Identity(rules="retail" if plan.retail else "union")
     config = chaotic(Config(keys=keys, topics=Topics(source_partitions=2, shards=4), identity=identity))
-    limits = msgspec.structs.replace(config.limits, batch=16, cached_customers=8)
+    limits = msgspec.structs.replace(config.limits, batch=16, cached_bytes=40_000)
     return msgspec.structs.replace(config, limits=limits)

@@ -48,7 +48,7 @@ def chaotic(config: Config) -> Config:
         clock="log",
         churn=Churn(horizon_days=1, grid_days=1, publish_examples=40, publish_seconds=1, publish_each=1),
         # The log runs an hour a second: who waits for a hand-over waits long by its clock.
-        limits=Limits(batch=200, park_seconds=7 * 86_400, cached_customers=400, customers_per_step=2),
+        limits=Limits(batch=200, park_seconds=7 * 86_400, cached_bytes=2_000_000, customers_per_step=2),
         kafka=msgspec.structs.replace(config.kafka, session_timeout_ms=3_000),
         metrics=Metrics(port=0),
     )

@@ -43,7 +43,7 @@ PLAY: dict[str, Any] = {
 
 
 def test_each_of_many_is_told_once_though_processes_die_between_steps(deployment: Config, tmp_path: Path) -> None:
-    limits = Limits(customers_per_step=STEP, cached_customers=200, park_seconds=7 * 86_400)
+    limits = Limits(customers_per_step=STEP, cached_bytes=1_000_000, park_seconds=7 * 86_400)
     config = msgspec.structs.replace(chaotic(deployment), limits=limits)
     file = playfile.parse(json.dumps({"plays": {"cheaper": PLAY}, "limits": {"caps": []}}).encode(), "plays.yaml")
     with Pipeline(tmp_path, config, ("stitch", "engage", "engage")) as pipeline:
