@@ -19,7 +19,7 @@ from tests.system.scenarios.stage import Stage, commits
 ROOT: Final = Path(__file__).parents[3]
 #: The version before, as a commit of this repository; and what the configuration has learned since.
 BEFORE: Final = "7551e6e6ef0caa2b376103e3ff67d4a405827f6b"
-NEWER: Final = (("identity", "anonymous"), ("identity", "anonymous_days"))
+NEWER: Final = (("identity", "anonymous"), ("identity", "anonymous_days"), ("limits", "cached_bytes"))
 
 
 def upgrade(stage: Stage) -> dict[str, Any]:
