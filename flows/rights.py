@@ -52,7 +52,7 @@ class Role(NamedTuple):
 #: What redis-py sends by itself.
 _DRIVER: Final = ("ping", "hello", "auth", "select", "client|setinfo")
 #: Scripts, and what metrics show of the server.
-_FLOW: Final = ("eval", "evalsha", "script|load", "script|exists", "info")
+_FLOW: Final = ("eval", "evalsha", "info")
 #: state/scripts/own.lua and commit.lua, and what `state.shards` reads.
 _SHARD: Final = (
     "get", "mget", "hget", "hmget", "hset", "hsetnx", "hincrby", "set", "mset", "del", "zadd", "zrem", "zrange",

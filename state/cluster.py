@@ -137,13 +137,12 @@ class _Spread(Pipeline):
         self._cluster = cluster
 
     def execute(self, raise_on_error: bool = True) -> list[Any]:
-        commands, scripts = list(self.command_stack), set(self.scripts)
+        commands = list(self.command_stack)
         self.reset()
         replies: list[Any] = [None] * len(commands)
         try:
             for client, places in self._cluster.by_node(args for args, _ in commands):
                 pipe = client.pipeline(transaction=False)
-                pipe.scripts = set(scripts)
                 for place in places:
                     args, options = commands[place]
                     pipe.execute_command(*args, **options)

@@ -20,21 +20,18 @@ import os
 from bisect import bisect_left
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import lru_cache
-from hashlib import sha1
 from math import isqrt
-from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import UUID
 
 import msgspec
 import redis
-from redis.exceptions import NoScriptError
 
 from schemas.errors import Conflict
 from schemas.stitched import Change
+from state.script import Script
 
-_SCRIPT = (Path(__file__).parent / "scripts" / "identity.lua").read_bytes()
-_SHA = sha1(_SCRIPT, usedforsecurity=False).hexdigest()
+SCRIPT = Script("identity")
 
 STAMP = 12
 #: Numbers of kinds of facts are below this.
@@ -252,17 +249,10 @@ class IdentityStore:
                 keys.append(key)
                 args.append(expected)
                 args.append(value)
-        done = self._run(keys, args)
+        done: bytes | None = SCRIPT.run(self._redis, keys, args)
         if done is None:
             raise displaced(marks)
         return [flag == _DONE for flag in done]
-
-    def _run(self, keys: list[bytes], args: list[bytes | str | int]) -> bytes | None:
-        try:
-            reply: bytes | None = self._redis.evalsha(_SHA, len(keys), *keys, *args)
-        except NoScriptError:
-            reply = self._redis.eval(_SCRIPT, len(keys), *keys, *args)
-        return reply
 
     def watermark(self, ignored: str) -> int | None:
         """The time (ms) up to which every source partition is stitched, those of topic ``ignored`` aside; None before

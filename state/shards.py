@@ -15,15 +15,15 @@ Layout, all under the hash tag of the shard (``{PREFIX.N}`` for engage, ``{PREFI
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
 import redis
 
 from schemas.errors import Conflict
+from state.script import Script
 
-_SCRIPTS = Path(__file__).parent / "scripts"
+_COMMIT, _OWN = Script("commit"), Script("own")
 
 
 class Output(NamedTuple):
@@ -93,8 +93,6 @@ class ShardStore:
     def __init__(self, client: redis.Redis, prefix: str, name: str = "") -> None:
         self._redis = client
         self._tag = f"{prefix}.{name}." if name else f"{prefix}."
-        self._commit = client.register_script((_SCRIPTS / "commit.lua").read_text())
-        self._own = client.register_script((_SCRIPTS / "own.lua").read_text())
 
     def key(self, shard: int, suffix: str) -> str:
         """The Redis key of ``suffix`` in ``shard``."""
@@ -109,11 +107,7 @@ class ShardStore:
         self._mark(shards, owner, "")
 
     def _mark(self, shards: Iterable[int], owner: str, transaction: str) -> list[bytes]:
-        pipe = self._redis.pipeline(transaction=False)
-        for shard in shards:
-            self._own(keys=[self.key(shard, "shard")], args=[owner, transaction], client=pipe)
-        replies: list[bytes] = pipe.execute()
-        return replies
+        return _OWN.run_all(self._redis, [([self.key(shard, "shard")], [owner, transaction]) for shard in shards])
 
     def read(self, shards: Sequence[int]) -> list[Stored]:
         """Offset, state and outbox of each shard, in one round trip."""
@@ -200,11 +194,8 @@ class ShardStore:
 
         The others stay: a shard is the unit of atomicity, and who meets a conflict takes all shards over again.
         """
-        pipe = self._redis.pipeline(transaction=False)
-        for commit in commits:
-            keys, args = self._arguments(commit, owner, wall_ms)
-            self._commit(keys=keys, args=args, client=pipe)
-        refused = [commit.shard for commit, done in zip(commits, pipe.execute(), strict=True) if done != 1]
+        done = _COMMIT.run_all(self._redis, [self._arguments(commit, owner, wall_ms) for commit in commits])
+        refused = [commit.shard for commit, each in zip(commits, done, strict=True) if each != 1]
         if refused:
             raise Conflict(f"shards {refused}: offset or owner changed under this process")
 

@@ -8,16 +8,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
-from pathlib import Path
 from typing import Any
 from zlib import crc32
 
 import redis
 
-from state.identity import _SHA as IDENTITY
+from state.script import Script
 
-_SCRIPTS = Path(__file__).parents[2] / "state" / "scripts"
-_TEXTS = {name: (_SCRIPTS / f"{name}.lua").read_text() for name in ("commit", "own")}
+_SCRIPTS = {Script(name).sha: name for name in ("commit", "own", "identity")}
 #: In how many pages a scan comes.
 _PAGES = 3
 
@@ -88,7 +86,7 @@ class Store:
     # -- scripts -------------------------------------------------------------------------------------------
 
     def _evalsha(self, script: str, count: int, *rest: Any) -> Any:
-        run: Callable[..., Any] = {"commit": self._commit, "own": self._own, IDENTITY: self._identity}[script]
+        run: Callable[..., Any] = getattr(self, f"_{_SCRIPTS[script]}")
         return run([_bytes(key) for key in rest[:count]], [_bytes(arg) for arg in rest[count:]])
 
     def _own(self, keys: list[bytes], args: list[bytes]) -> bytes:
@@ -169,10 +167,6 @@ class Client:
         self._store = store
         self._effect = effect
 
-    def register_script(self, text: str) -> Callable[..., Any]:
-        name = next(name for name, known in _TEXTS.items() if known == text)
-        return lambda keys, args, client: client.evalsha(name, len(keys), *keys, *args)
-
     def pipeline(self, transaction: bool) -> Pipeline:
         return Pipeline(self)
 
@@ -184,8 +178,7 @@ class Client:
 
     def call(self, name: str, *args: Any, **options: Any) -> Any:
         """One command, which may be lost, or its reply."""
-        script = f" {args[0]}" if name == "evalsha" and args[0] != IDENTITY else ""
-        verdict = self._effect("redis", name + script)
+        verdict = self._effect("redis", f"evalsha {_SCRIPTS[args[0]]}" if name == "evalsha" else name)
         if verdict == "lost":
             raise redis.ConnectionError("lost")
         result = self._store.call(name, *args, **options)
