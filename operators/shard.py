@@ -16,8 +16,8 @@ from state.products import Product
 from state.profile import OpenExample, Part, Profile, pack, unpack
 from state.shards import Output
 
-#: What a profile takes in memory (bytes): so much, and so much for each byte of it packed. By tracemalloc these are 1,918
-#: and 5.68 (3,082 profiles of 225 to 9,863 bytes); by what 40,000 of 533 bytes add to a process, 15 % more.
+#: What a profile takes in memory (bytes): so much, and so much for each byte of it packed. By tracemalloc that is 1,918
+#: and 5.68 (3,082 profiles of 225 to 9,863 bytes); what 40,000 of 533 bytes add to a process is 15 % more.
 _EMPTY, _UNPACKED = 2_500, 7
 
 
