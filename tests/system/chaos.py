@@ -14,6 +14,7 @@ import argparse
 import json
 import sys
 import tempfile
+import traceback
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -23,14 +24,24 @@ from typing import Any, Literal
 
 import msgspec
 
+from benchmarks.machine import commit
 from flows import admin
 from schemas.config import Config, Identity, Kafka, Keys, Redis, Topics
 from tests.front import Front
-from tests.servers import KafkaCluster, KafkaServer, ValkeyServer
+from tests.servers import KAFKA_VERSION, KafkaCluster, KafkaServer, ValkeyServer
 from tests.system.oracle import judge
 from tests.system.pipeline import Feeder, Pipeline, await_, chaotic
 from tests.system.scenarios import SCENARIOS
 from tests.system.scenarios.stage import TAKEN, Stage
+
+#: Words of those who leave so as to begin anew, as they should: somebody else has their work, or Kafka does not answer.
+LEAVES = (
+    "Fenced",
+    "KafkaException",
+    "Kafka does not answer",
+    "the broker answers, but not this: leaving",
+    "Unassigned",
+)
 
 
 def run(
@@ -67,16 +78,27 @@ def run(
             feeder.start()
         try:
             figures = dict(plot.harm(Stage(pipeline, feeder, seed, count, kafka, valkey, front, seconds)))
+            faults = [*figures.pop("faults", []), *unharmed(figures, plot.shows)]
             await_(lambda: feeder.sent >= least, "enough load")
         finally:
             feeder.finish()
-        faults = figures.pop("faults", [])
         if plot.judged:
             pipeline.rest(feeder.sent)
             verdict = judge(pipeline.config, pipeline.redis)
             figures |= verdict.figures
             faults += verdict.faults
-    return {"scenario": scenario, "seed": seed, **figures, "ends": pipeline.ends, "faults": faults}
+    faults += [f"ended by itself: {each}" for each in pipeline.ends if not any(words in each for words in LEAVES)]
+    options = {"count": count, "seconds": seconds, "rate": rate, "rules": config.identity.rules}
+    return {
+        "scenario": scenario, "seed": seed, "options": options, **figures, "ends": pipeline.ends, "faults": faults,
+    }  # fmt: skip
+
+
+def unharmed(figures: Mapping[str, Any], name: str) -> list[str]:
+    """Whether the figure that shows the harm is 0, or is somewhere."""
+    shown = figures[name] if name else 1
+    each = shown.values() if isinstance(shown, dict) else shown if isinstance(shown, list) else [shown]
+    return [] if min([*each], default=0) else [f"no harm was done: {name} is {shown}"]
 
 
 def small(
@@ -157,17 +179,23 @@ def main() -> int:
                     prefix = f"{name}-{options.seed}"
                     config = chaotic(small(kafka.bootstrap, valkey.url, options.rules, prefix, 3 if cluster else 1))
                     admin.create(config)
-                    result = run(
-                        config,
-                        folder / config.prefix,
-                        name,
-                        seed=options.seed,
-                        count=options.kills,
-                        rate=options.rate,
-                        kafka=kafka,
-                        valkey=valkey,
-                        seconds=options.seconds,
-                    )
+                    try:
+                        result = run(
+                            config,
+                            folder / config.prefix,
+                            name,
+                            seed=options.seed,
+                            count=options.kills,
+                            rate=options.rate,
+                            kafka=kafka,
+                            valkey=valkey,
+                            seconds=options.seconds,
+                        )
+                    except Exception as error:
+                        # It did not come to its end: that is no reason to keep silent about it.
+                        traceback.print_exc()
+                        result = {"scenario": name, "seed": options.seed, "faults": [repr(error)]}
+                    result |= {"kafka": KAFKA_VERSION, "commit": commit()}
                     results.append(result)
                     show(result, line=options.json)
                     if options.state:

@@ -124,14 +124,17 @@ class Flow:
 
     @property
     def last_words(self) -> str:
-        """Types and texts of the error that it last ended on; empty if there was none."""
+        """Types and texts of the error that it has ended on; empty if there was none."""
         lines = self.log.read_text(errors="replace").splitlines() if self.log.exists() else []
         for line in reversed(lines):
             if line.startswith("touchstream: "):
                 return line
+            if line.startswith("{") and '"started"' in line:
+                break
             if line.startswith("{") and '"critical"' in line:
-                errors = json.loads(line).get("exception", [])
-                return ": ".join(f"{error['type']} {error['text']}" for error in errors)
+                said = json.loads(line)
+                errors = said.get("exception", [])
+                return ": ".join(f"{error['type']} {error['text']}" for error in errors) or said["message"]
         return ""
 
     def metric(self, name: str, **labels: str) -> float:
@@ -281,7 +284,9 @@ class Pipeline:
         """Start again what ended by itself, as a supervisor would; whether all are alive."""
         dead = [flow for flow in self.flows if flow.dead]
         for flow in dead:
-            self.ends.append(f"{flow.log.stem}: {flow.last_words}")
+            code = flow.process.returncode if flow.process is not None else 0
+            if code:  # else it was asked to leave
+                self.ends.append(f"{flow.log.stem}: {code} {flow.last_words}")
             flow.start()
         return not dead
 

@@ -1,5 +1,5 @@
-"""What customers were promised, judged from the triggers and the input alone: caps, and consent; and that the topic of
-segments adds up.
+"""What customers were promised, judged from the triggers and the input alone: caps, quiet hours, holdouts, and consent;
+and that the topic of segments adds up.
 
 Consent is judged where the input fixes the order: for people whose records all went through one partition. A
 trigger born of a touchpoint needs the channel allowed by the consents up to it; one born of a timer needs it
@@ -12,11 +12,13 @@ import json
 from base64 import urlsafe_b64encode
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping
+from datetime import datetime
 from hashlib import blake2b
 from typing import Any, NamedTuple
+from zoneinfo import ZoneInfo
 
 from schemas.config import Config
-from schemas.plays import milliseconds
+from schemas.plays import PlayFile, milliseconds
 from schemas.topics import SEGMENTS, topic_name
 from state.profile import Profile
 from tests.system.pipeline import PLAYS
@@ -57,7 +59,7 @@ def check_promises(
         owner.setdefault(eid, person)
         given = {each["channel"]: (event["time"], each["granted"]) for each in event.get("consent", ())}
         histories[person].append(_Step(read.partition, eid, given or _NOTHING))
-    faults = _check_caps(config, triggers, returned)
+    faults = _check_caps(triggers, returned) + check_quiet_hours(triggers) + check_holdouts(triggers)
     for trigger in triggers:
         if _of_product(trigger["data"]):
             # What has woken it is no touchpoint of the customer's. Who was merged since has a history in another name.
@@ -68,7 +70,7 @@ def check_promises(
     return faults
 
 
-def _check_caps(config: Config, triggers: list[dict[str, Any]], returned: Collection[str]) -> list[str]:
+def _check_caps(triggers: list[dict[str, Any]], returned: Collection[str]) -> list[str]:
     """Never more than the cap within the window, and no trigger twice."""
     times: defaultdict[str, list[int]] = defaultdict(list)
     for trigger in triggers:
@@ -86,6 +88,38 @@ def _check_caps(config: Config, triggers: list[dict[str, Any]], returned: Collec
         ]
     ids = Counter(trigger["id"] for trigger in triggers)
     return faults + [f"trigger {each} twice" for each, count in ids.items() if count > 1]
+
+
+def check_quiet_hours(triggers: list[dict[str, Any]], plays: PlayFile = PLAYS) -> list[str]:
+    """Nobody is told anything in quiet hours, which may go over midnight. No customer here says where he lives: all do
+    where the plays say."""
+    hours, zone = plays.limits.quiet_hours, ZoneInfo(plays.limits.timezone)
+    faults = []
+    for trigger in triggers if hours else ():
+        data = trigger["data"]
+        clock = datetime.fromtimestamp(data["decided_at"] / 1000, zone).strftime("%H:%M")
+        after, before = clock >= hours.start, clock < hours.end
+        quiet = after and before if hours.start <= hours.end else after or before
+        if quiet and "quiet_hours" not in plays.plays[data["play"]].skips:
+            faults.append(f"trigger at {clock}, in quiet hours: {data}")
+    return faults
+
+
+def check_holdouts(triggers: list[dict[str, Any]], plays: PlayFile = PLAYS) -> list[str]:
+    """Who is drawn by the hash of his id, for all plays or for one, is told nothing, or nothing of that one."""
+    faults = []
+    for trigger in triggers:
+        customer, play = trigger["subject"], trigger["data"]["play"]
+        drawn = _drawn("holdout", customer) < plays.limits.holdout
+        drawn = drawn or _drawn("holdout", play, customer) < plays.plays[play].holdout
+        if drawn and "holdout" not in plays.plays[play].skips:
+            faults.append(f"trigger to who is held out: {trigger['data']}")
+    return faults
+
+
+def _drawn(*names: str) -> float:
+    """From 0 to below 1."""
+    return int.from_bytes(blake2b("\x1f".join(names).encode(), digest_size=8).digest(), "big") / 2**64
 
 
 def _check_consent(data: dict[str, Any], histories: Mapping[str, list[_Step]], owner: Mapping[str, str]) -> list[str]:

@@ -102,7 +102,7 @@ def large(stage: Stage) -> dict[str, Any]:
 
 def timed_out(stage: Stage) -> dict[str, Any]:
     """A process stands still in the middle of a transaction until the broker gives that up, and nobody takes over."""
-    hung = []
+    given_up = {}
     for name in ("stitch", "engage"):
         for flow in stage.pipeline.of(name):
             flow.drain()
@@ -112,8 +112,9 @@ def timed_out(stage: Stage) -> dict[str, Any]:
         stage.load(_GIVEN_UP)
         first.signal(signal.SIGCONT)
         stage.commits([first])
-        hung.append(first.log.stem)
-    return {"hung": hung}
+        lost = [*first.logged("transaction aborted"), *first.logged("Fenced")]
+        given_up[first.log.stem] = len(lost)
+    return {"given_up": given_up}
 
 
 #: Brokers look for transactions that have taken too long every ten seconds.
@@ -151,20 +152,42 @@ def resharded(stage: Stage) -> dict[str, Any]:
     return _all_stop(stage, "engage", f"{topic} has {number + 1} partitions, {number} are configured")
 
 
-def unread(stage: Stage) -> dict[str, Any]:
-    """Records are deleted before they were read, under a process that stands still: none goes on without them."""
-    topic = topic_name(stage.pipeline.config, stage.pipeline.config.topics.sources[0])
+def missing(stage: Stage) -> dict[str, Any]:
+    """A source is deleted: whoever reads it stops and names it, also if started again."""
+    config = stage.pipeline.config
+    topic = topic_name(config, config.topics.sources[0])
     stage.commits()
-    for flow in stage.pipeline.of("stitch"):
+    stage.feeder.finish()
+    _delete(admin.admin_client(config), topic)
+    return _all_stop(stage, "stitch", topic)
+
+
+def unread(stage: Stage) -> dict[str, Any]:
+    """Records are deleted before they were read, under processes that stand still: none goes on without them. First of
+    what engage reads, then of a source."""
+    stage.commits()
+    topics = stage.pipeline.config.topics
+    found = [
+        _delete_unread(stage, "engage", STITCHED, topics.shards),
+        _delete_unread(stage, "stitch", topics.sources[0], topics.source_partitions),
+    ]
+    return {
+        "said": {who: text for each in found for who, text in each["said"].items()},
+        "faults": [fault for each in found for fault in each["faults"]],
+    }
+
+
+def _delete_unread(stage: Stage, reader: str, name: str, partitions: int) -> dict[str, Any]:
+    flows, topic = stage.pipeline.of(reader), topic_name(stage.pipeline.config, name)
+    for flow in flows:
         flow.signal(signal.SIGSTOP)
     stage.load(2)
-    everything = [TopicPartition(topic, n, OFFSET_END) for n in range(stage.pipeline.config.topics.source_partitions)]
-    client = admin.admin_client(stage.pipeline.config)
-    for future in client.delete_records(everything).values():
+    everything = [TopicPartition(topic, n, OFFSET_END) for n in range(partitions)]
+    for future in admin.admin_client(stage.pipeline.config).delete_records(everything).values():
         future.result()
-    for flow in stage.pipeline.of("stitch"):
+    for flow in flows:
         flow.signal(signal.SIGCONT)
-    return _all_stop(stage, "stitch", "records were deleted before they were read")
+    return _all_stop(stage, reader, "records were deleted before they were read")
 
 
 def recreated(stage: Stage) -> dict[str, Any]:
@@ -205,10 +228,13 @@ def refilled(stage: Stage) -> dict[str, Any]:
 
 
 def _recreate(config: Config, topic: str) -> None:
-    client = admin.admin_client(config)
+    _delete(admin.admin_client(config), topic)
+    admin.create(config)
+
+
+def _delete(client: admin.Admin, topic: str) -> None:
     client.delete_topics([topic])[topic].result()
     await_(lambda: topic not in client.partitions(), "the topic to go")
-    admin.create(config)
 
 
 def _all_stop(stage: Stage, name: str, words: str) -> dict[str, Any]:

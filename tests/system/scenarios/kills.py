@@ -116,10 +116,10 @@ STITCHING = {"stitch": 0.7, "engage": 0.3}
 
 
 def kills(stage: Stage, shares: Mapping[str, float] = SHARES) -> dict[str, Any]:
-    """So many kills, shared out over the flows."""
+    """So many kills, shared out over the flows; one of each at least."""
     rng, count = Random(stage.seed), stage.count
-    numbers = {name: int(count * share) for name, share in shares.items()}
-    numbers["engage"] += count - sum(numbers.values())
+    numbers = {name: max(1, int(count * share)) for name, share in shares.items()}
+    numbers["engage"] += max(0, count - sum(numbers.values()))
     chains = {name: Chain(stage.pipeline.of(name), rng, number) for name, number in numbers.items()}
     before = len(stage.pipeline.hits())
     while not all(chain.done for chain in chains.values()):

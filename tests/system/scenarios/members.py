@@ -13,15 +13,17 @@ from tests.system.scenarios.stage import TAKEN, Stage, commits, owns, taken
 
 
 def zombie(stage: Stage) -> dict[str, Any]:
-    """Freeze a process until another has taken its partitions over and commits, then wake it."""
+    """Freeze a process for ``seconds``, and until another has taken its partitions over and commits, then wake it: one
+    of each flow at least."""
     pipeline, woken = stage.pipeline, Counter[str]()
-    for turn in range(stage.count):
+    for turn in range(max(2, stage.count)):
         name = ("engage", "stitch")[turn % 2]
         sleeper, heir = pipeline.of(name) if turn % 4 < 2 else pipeline.of(name)[::-1]
         for flow in (sleeper, heir):
             await_(partial(owns, pipeline, flow), f"{name} to own partitions")
         before = len(heir.logged(TAKEN))
         sleeper.signal(signal.SIGSTOP)
+        stage.load(stage.seconds)
         await_(partial(taken, heir, before), "the heir")
         await_(partial(_commits, heir, commits(heir)), "a commit of the heir")
         before = len(sleeper.logged(TAKEN))

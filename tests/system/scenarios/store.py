@@ -14,7 +14,7 @@ from tests.system.pipeline import await_
 from tests.system.scenarios.stage import Stage, takeovers
 
 #: Longer than clients of Redis wait for an answer (seconds).
-FREEZE = 8.0
+LEAST_FREEZE = 8.0
 
 
 def rollback(stage: Stage) -> dict[str, Any]:
@@ -83,19 +83,20 @@ def full(stage: Stage) -> dict[str, Any]:
 def scripts(stage: Stage) -> dict[str, Any]:
     """Redis forgets all scripts, again and again."""
     with redis.Redis.from_url(stage.valkey.url) as client:
+        before = _errors(client, "NOSCRIPT")
         for _ in range(20 * stage.count):
             client.script_flush()
             stage.load(0.1)
         stage.commits()
-        return {"flushes": 20 * stage.count, "unknown_scripts": _errors(client, "NOSCRIPT")}
+        return {"flushes": 20 * stage.count, "unknown_scripts": _errors(client, "NOSCRIPT") - before}
 
 
 def frozen(stage: Stage) -> dict[str, Any]:
-    """Redis stands still for longer than anybody waits, and then does what it was told meanwhile."""
+    """Redis stands still for ``seconds``, longer than anybody waits, and then does what it was told meanwhile."""
 
     def harm() -> None:
         stage.valkey.pause()
-        time.sleep(FREEZE)
+        time.sleep(max(LEAST_FREEZE, stage.seconds))
         stage.valkey.resume()
 
     return {"back_after": [_turn(stage, 3, harm) for _ in range(stage.count)]}
