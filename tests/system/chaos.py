@@ -35,13 +35,7 @@ from tests.system.scenarios import SCENARIOS
 from tests.system.scenarios.stage import TAKEN, Stage
 
 #: Words of those who leave so as to begin anew, as they should: somebody else has their work, or Kafka does not answer.
-LEAVES = (
-    "Fenced",
-    "KafkaException",
-    "Kafka does not answer",
-    "the broker answers, but not this: leaving",
-    "Unassigned",
-)
+LEAVES = ("Fenced", "KafkaException", "Kafka does not answer", "the broker answers, but not this", "Unassigned")
 
 
 def run(

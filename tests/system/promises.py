@@ -94,8 +94,10 @@ def check_quiet_hours(triggers: list[dict[str, Any]], plays: PlayFile = PLAYS) -
     """Nobody is told anything in quiet hours, which may go over midnight. No customer here says where he lives: all do
     where the plays say."""
     hours, zone = plays.limits.quiet_hours, ZoneInfo(plays.limits.timezone)
+    if hours is None:
+        return []
     faults = []
-    for trigger in triggers if hours else ():
+    for trigger in triggers:
         data = trigger["data"]
         clock = datetime.fromtimestamp(data["decided_at"] / 1000, zone).strftime("%H:%M")
         after, before = clock >= hours.start, clock < hours.end

@@ -37,7 +37,7 @@ def test_every_figure_is_what_the_topics_say(deployment: Config, tmp_path: Path)
         pipeline.drain()
         verdict = judge(config, pipeline.redis)
         faults, minutes = check_kpis(config, pipeline.redis)
-    assert figures["unplanned_ends"] == []
+    assert figures["faults"] == []
     assert sum(figures["kills"].values()) >= KILLS
     assert verdict.faults == []
     assert faults == []

@@ -132,7 +132,7 @@ def kills(stage: Stage, shares: Mapping[str, float] = SHARES) -> dict[str, Any]:
         "at_failpoints": hits.total(),
         "hits": dict(sorted(hits.items())),
         "fenced": sum(chain.fenced for chain in chains.values()),
-        "unplanned_ends": [each for chain in chains.values() for each in chain.unplanned],
+        "faults": [each for chain in chains.values() for each in chain.unplanned],
     }
 
 
@@ -147,7 +147,7 @@ def scattered(stage: Stage) -> dict[str, Any]:
         figures |= rollback(replace(stage, count=1))
         killed.update(figures["kills"])
         hits.update(figures["hits"])
-        unplanned += figures["unplanned_ends"]
+        unplanned += figures["faults"]
         total.update({name: figures[name] for name in ("at_failpoints", "fenced", "bytes_lost", "rollbacks")})
-    more = {"kills": dict(killed), "hits": dict(sorted(hits.items())), "unplanned_ends": unplanned}
+    more = {"kills": dict(killed), "hits": dict(sorted(hits.items())), "faults": unplanned}
     return {**figures, **total, **more}
