@@ -8,7 +8,7 @@
 * whoever folds ``identity.changes`` alone comes to the same customers and aliases (`tests.system.changes`), and no
   customer's orders are lost or counted twice on the way
 * a single-threaded replay of ``stitched`` gives the outputs and the state, by content (`tests.system.replay`)
-* caps, quiet hours, holdouts and consent hold when judged from the triggers and the input alone (`tests.system.promises`)
+* caps, quiet hours, holdouts and consent hold, judged from triggers and input alone (`tests.system.promises`)
 """
 
 from __future__ import annotations
