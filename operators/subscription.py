@@ -161,8 +161,23 @@ class Subscription:
 
     def poll(self, limit: int, wait: float) -> list[Received]:
         """Up to ``limit`` messages; waits up to ``wait`` seconds for the first. Raises `PositionError` when a
-        position is out of the log's range, or a topic has become another, `Unassigned` when it waits for partitions in
-        vain, and `KafkaException` for what will not pass."""
+        position is out of the log's range, or a topic has become another or is gone, `Unassigned` when it waits for
+        partitions in vain, and `KafkaException` for what will not pass."""
+        try:
+            return self._poll(limit, wait)
+        except KafkaException as error:
+            gone = error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART and self._gone()
+            if gone:
+                raise PositionError(
+                    f"there is no topic {', '.join(gone)}. Create it (touchstream topics create). If it was deleted, "
+                    "what had not been read is gone with it: go on without that with --initialise."
+                ) from error
+            raise
+
+    def _gone(self) -> list[str]:
+        return [topic for topic in self._topics if not self.partition_count(topic)]
+
+    def _poll(self, limit: int, wait: float) -> list[Received]:
         if self.group is None:
             self._await_assignment()
         self._come_round()

@@ -167,14 +167,9 @@ def unread(stage: Stage) -> dict[str, Any]:
     what engage reads, then of a source."""
     stage.commits()
     topics = stage.pipeline.config.topics
-    found = [
-        _delete_unread(stage, "engage", STITCHED, topics.shards),
-        _delete_unread(stage, "stitch", topics.sources[0], topics.source_partitions),
-    ]
-    return {
-        "said": {who: text for each in found for who, text in each["said"].items()},
-        "faults": [fault for each in found for fault in each["faults"]],
-    }
+    first = _delete_unread(stage, "engage", STITCHED, topics.shards)
+    second = _delete_unread(stage, "stitch", topics.sources[0], topics.source_partitions)
+    return {"said": first["said"] | second["said"], "faults": first["faults"] + second["faults"]}
 
 
 def _delete_unread(stage: Stage, reader: str, name: str, partitions: int) -> dict[str, Any]:
@@ -183,7 +178,8 @@ def _delete_unread(stage: Stage, reader: str, name: str, partitions: int) -> dic
         flow.signal(signal.SIGSTOP)
     stage.load(2)
     everything = [TopicPartition(topic, n, OFFSET_END) for n in range(partitions)]
-    for future in admin.admin_client(stage.pipeline.config).delete_records(everything).values():
+    client = admin.admin_client(stage.pipeline.config)
+    for future in client.delete_records(everything).values():
         future.result()
     for flow in flows:
         flow.signal(signal.SIGCONT)
