@@ -8,8 +8,10 @@ timers have no touchpoint to measure from and are left out.
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -31,6 +33,8 @@ SIZES: Mapping[str, dict[str, Any]] = {
 }
 #: The first seconds are left out, as far as they are a fourth: caches fill, and everybody signs up.
 WARM_UP = 10.0
+#: When everything is worked off, and nothing has come for so long (seconds), nothing more will.
+QUIET = 2.0
 
 
 def run(folder: Path, sizes: Mapping[str, Any]) -> dict[str, Any]:
@@ -40,22 +44,60 @@ def run(folder: Path, sizes: Mapping[str, Any]) -> dict[str, Any]:
         with pipeline(folder / str(rate)) as running:
             running.start(["stitch", "engage"])
             rates.append({"asked": rate, **measure(running, rate, sizes)})
-    return {"rates": rates, "right": all([each["triggers"] > 0 for each in rates])}
+    return {"rates": rates, "right": all([each["triggers"] > 0 and not each["missing"] for each in rates])}
 
 
 def measure(running: Pipeline, rate: int, sizes: Mapping[str, Any]) -> dict[str, Any]:
-    """Latencies in ms of the triggers that reach a consumer while the retailer writes."""
-    consumer = _triggers(running)
+    """Latencies in ms of the triggers that touchpoints lead to, once the first seconds are over. All are waited for: those
+    that come last have taken longest."""
     command = [sys.executable, "-m", "flows.retailer", "--customers", str(sizes["customers"])]
     command += ["--rate", str(rate), "--seconds", str(sizes["seconds"]), "--seed", str(sizes["seed"])]
     command += ["--kafka", running.config.kafka.bootstrap, "--topic", topic_name(running.config, "touchpoints")]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as retailer:
-        latencies = _collect(consumer, retailer, sizes["seconds"])
-        output = retailer.stdout.read() if retailer.stdout else b""
-    consumer.close()
-    written = json.loads(output.splitlines()[-1])
-    rate = round(written["written"] / sizes["seconds"])
-    return {"rate": rate, "triggers": len(latencies), **quantiles(latencies)}
+    warm = time.time_ns() // 1_000_000 + round(1_000 * min(WARM_UP, sizes["seconds"] / 4))
+    with _Reader(_triggers(running), warm) as reader:
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True)
+        written = json.loads(done.stdout.splitlines()[-1])["written"]
+        for _ in running.await_done(written):
+            pass
+    emitted = sum([count for name, count in running.counts().items() if re.fullmatch("decision/.*/emitted", name)])
+    return {
+        "rate": round(written / sizes["seconds"]),
+        "triggers": len(reader.latencies),
+        "missing": emitted - reader.read,
+        **quantiles(reader.latencies),
+    }
+
+
+class _Reader(threading.Thread):
+    """Reads triggers while its block lasts, and until none has come for a while: ``read``, and ``latencies`` (ms) of
+    those whose touchpoint was written after ``warm`` (ms)."""
+
+    def __init__(self, consumer: Consumer, warm: int) -> None:
+        super().__init__(name="reader", daemon=True)
+        self._consumer, self._warm = consumer, warm
+        self._ended = threading.Event()
+        self.read, self.latencies = 0, list[int]()
+
+    def __enter__(self) -> _Reader:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self.join()
+        self._consumer.close()
+
+    def run(self) -> None:
+        decode = msgspec.json.Decoder(Trigger).decode
+        came = time.monotonic()
+        while not self._ended.is_set() or time.monotonic() - came < QUIET:
+            for message in self._consumer.consume(500, 0.005):
+                value = message.value()
+                if message.error() is None and value is not None:
+                    self.read, came = self.read + 1, time.monotonic()
+                    born = decode(value).data.touchpoint_ts
+                    if born > self._warm:
+                        self.latencies.append(time.time_ns() // 1_000_000 - born)
 
 
 def quantiles(latencies: list[int]) -> dict[str, int]:
@@ -81,19 +123,6 @@ def _triggers(running: Pipeline) -> Consumer:
     partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions
     consumer.assign([TopicPartition(topic, number, 0) for number in partitions])
     return consumer
-
-
-def _collect(consumer: Consumer, retailer: subprocess.Popen[bytes], seconds: int) -> list[int]:
-    decode = msgspec.json.Decoder(Trigger).decode
-    started, latencies, warm_up = time.monotonic(), [], min(WARM_UP, seconds / 4)
-    while retailer.poll() is None or time.monotonic() - started < seconds + 2:
-        for message in consumer.consume(500, 0.005):
-            value = message.value()
-            if message.error() is None and value is not None and time.monotonic() - started > warm_up:
-                born = decode(value).data.touchpoint_ts
-                if born:
-                    latencies.append(time.time_ns() // 1_000_000 - born)
-    return latencies
 
 
 def table(result: Mapping[str, Any]) -> str:

@@ -80,13 +80,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "command": " ".join(["python -m benchmarks.run", *given]),
         "started": started.isoformat(timespec="seconds"),
         "sizes": sizes,
-        "machine": {**machine.facts(), **conditions},
+        "machine": {**(facts := machine.facts()), **conditions},
         "result": result,
     }
     options.results.mkdir(parents=True, exist_ok=True)
     file = options.results / f"{options.suite}-{started:%Y%m%d-%H%M%S}.json"
     file.write_text(json.dumps(kept, indent=1) + "\n")
-    print(json.dumps(kept) if options.json else f"{suite.table(result)}\n{_conditions(conditions)}; kept in {file}")
+    print(
+        json.dumps(kept)
+        if options.json
+        else f"{suite.table(result)}\n{_named(facts)}\n{_conditions(conditions)}; kept in {file}"
+    )
     return 0 if result.get("right", True) else 1
 
 
@@ -127,6 +131,10 @@ def _value(text: str) -> int | float | str:
         except ValueError:
             continue
     return text
+
+
+def _named(facts: Mapping[str, Any]) -> str:
+    return ", ".join([f"{name.replace('_', ' ')} {each}" for name, each in facts.items()])
 
 
 def _conditions(found: Mapping[str, float]) -> str:
