@@ -48,8 +48,8 @@ def run(folder: Path, sizes: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def measure(running: Pipeline, rate: int, sizes: Mapping[str, Any]) -> dict[str, Any]:
-    """Latencies in ms of the triggers that touchpoints lead to, once the first seconds are over. All are waited for: those
-    that come last have taken longest."""
+    """Latencies in ms of the triggers that touchpoints lead to, once the first seconds are over. All are waited for:
+    those that come last have taken longest."""
     command = [sys.executable, "-m", "flows.retailer", "--customers", str(sizes["customers"])]
     command += ["--rate", str(rate), "--seconds", str(sizes["seconds"]), "--seed", str(sizes["seed"])]
     command += ["--kafka", running.config.kafka.bootstrap, "--topic", topic_name(running.config, "touchpoints")]

@@ -63,7 +63,7 @@ def deployment(kafka: str, redis_server: str) -> Iterator[Config]:
 
 
 #: Of the groups of tests that take long, so many run in the gate.
-LONG_IN_GATE = 2
+LONG_IN_GATE = int(os.environ.get("TOUCHSTREAM_CI_LONG", "2"))
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
