@@ -52,7 +52,7 @@ from tests.system.promises import check_promises, check_segments
 from tests.system.reading import Read, Topic, committed, scan
 from tests.system.replay import Replay, differences
 
-_CUSTOMERS = UUID("5f3b6c1e-8d0a-5b7e-9c44-2f6d1a7e0b93")
+CUSTOMERS = UUID("5f3b6c1e-8d0a-5b7e-9c44-2f6d1a7e0b93")
 
 
 @dataclass
@@ -150,7 +150,7 @@ class Union:
         #: Customers who are only some of what is connected.
         self.divided: set[str] = set()
         self.customer = {
-            token: str(uuid5(_CUSTOMERS, min(group, key=self._age))) for group in self.groups for token in group
+            token: str(uuid5(CUSTOMERS, min(group, key=self._age))) for group in self.groups for token in group
         }
 
     def divide(self, config: Config, good: Iterable[Read]) -> None:

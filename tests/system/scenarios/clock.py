@@ -5,20 +5,24 @@ from __future__ import annotations
 import json
 import signal
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
+from uuid import uuid5
 
 import msgspec
 
 from schemas import stitched
 from schemas.config import Config
 from schemas.topics import STITCHED, topic_name
-from state.tokens import Tokens
+from state.tokens import Tokens, token_text
 from tests.messages import touchpoint
 from tests.system.feed import CHANNELS, START_MS
+from tests.system.oracle import CUSTOMERS
 from tests.system.pipeline import Flow, await_
 from tests.system.reading import read_topic
+from tests.system.replay import differences
 from tests.system.scenarios.stage import Stage
 
 _MINUTE, _DAY = 60_000, 86_400_000
@@ -55,7 +59,7 @@ class Shopper(NamedTuple):
 
 def backlog(stage: Stage) -> dict[str, Any]:
     """People shop for a day; then others do just the same while nothing is stitched, and all of that comes at once.
-    No reminder of a cart overtakes the order: decisions are those of the day before, in other names.
+    No reminder of a cart overtakes the order, and the same is decided on as on the first day, in other names.
 
     The first day all goes through one partition: what lies in another is not known to be late by a clock that runs an
     hour a second."""
@@ -74,11 +78,17 @@ def backlog(stage: Stage) -> dict[str, Any]:
     second.start()
     pipeline.settle(stage.feeder.sent)
     names = [f"{day}-{n}" for day in ("day-one", "day-two") for n in range(number)]
-    found = _reminded(pipeline.config, names)
+    decided = _decided(pipeline.config, names)
+    found = {name for name, play in decided if play == "cart_abandoned"}
     wanted = {name for name in names if int(name.rpartition("-")[2]) % 2}
     faults = [f"{name} was reminded of a cart after the order" for name in sorted(found - wanted)]
     faults += [f"{name} was not reminded of a cart" for name in sorted(wanted - found)]
-    return {"reminded": len(found), "ordered": number, "faults": faults}
+    first_day, second_day = [
+        Counter((name.rpartition("-")[2], play) for name, play in decided if name.startswith(day))
+        for day in ("day-one", "day-two")
+    ]
+    faults += differences("decisions of the second day", first_day, second_day)
+    return {"reminded": len(found), "ordered": number, "decided": first_day.total(), "faults": faults}
 
 
 def _shop(stage: Stage, day: str, start: int, number: int, *, partitions: int) -> None:
@@ -96,12 +106,12 @@ def _shop(stage: Stage, day: str, start: int, number: int, *, partitions: int) -
     stage.feeder.flush()
 
 
-def _reminded(config: Config, names: Iterable[str]) -> set[str]:
-    """Whose carts were decided on, whatever came of it."""
+def _decided(config: Config, names: Iterable[str]) -> set[tuple[str, str]]:
+    """Who was decided on for which play, whatever came of it: that goes by when it was, and by what his id draws."""
     tokens = Tokens(bytes.fromhex(config.keys.index))
-    whose = {tokens.text("cart_id", f"cart-{name}"): name for name in names}
+    whose = {str(uuid5(CUSTOMERS, token_text(tokens.identifier("member", name)))): name for name in names}
     decisions = [json.loads(read.value or b"{}") for read in read_topic(config, topic_name(config, "decisions"))]
-    return {whose[each["business_key"]] for each in decisions if each["play"] == "cart_abandoned"}
+    return {(whose[each["customer"]], each["play"]) for each in decisions if each["customer"] in whose}
 
 
 def by_the_wall(config: Config) -> Config:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from functools import partial
 from typing import Any
 
@@ -38,19 +38,24 @@ def _commits(flow: Flow, before: float) -> bool:
 
 
 def rebalance(stage: Stage) -> dict[str, Any]:
-    """One more process of engage joins and leaves, ``count`` times. The pause is the longest time a shard went
-    without a commit, in milliseconds, from before the change until all shards have committed after it."""
-    pipeline = stage.pipeline
-    pauses: dict[str, list[int]] = {"steady": [], "join": [], "leave": []}
-    extra = pipeline.add("engage")
-    for _ in range(stage.count):
-        pauses["steady"].append(_pause(pipeline, lambda: True, least=3.0))
-        before = len(extra.logged(TAKEN))
-        extra.start()
-        pauses["join"].append(_pause(pipeline, lambda n=before: taken(extra, n)))
-        extra.signal(signal.SIGTERM)
-        pauses["leave"].append(_pause(pipeline, lambda: extra.dead))
-    return {"pause_ms": pauses, "rebalances": 2 * stage.count}
+    """One more process of each flow joins and leaves, ``count`` times. The pause is the longest time a shard of engage
+    went without a commit, in milliseconds, from before the change until all shards have committed after it; shards
+    that little comes for are silent for long also when nothing happens (``steady``)."""
+    pipeline, pauses = stage.pipeline, defaultdict[str, list[int]](list)
+    for name in ("engage", "stitch", "learn"):
+        extra = pipeline.add(name)
+        for _ in range(stage.count):
+            pauses["steady"].append(_pause(pipeline, lambda: True, least=3.0))
+            before = len(extra.logged(TAKEN))
+            extra.start()
+            pauses[f"{name} joins"].append(_pause(pipeline, partial(taken, extra, before)))
+            extra.signal(signal.SIGTERM)
+            pauses[f"{name} leaves"].append(_pause(pipeline, partial(_gone, extra)))
+    return {"pause_ms": dict(pauses)}
+
+
+def _gone(flow: Flow) -> bool:
+    return flow.dead
 
 
 def _pause(pipeline: Pipeline, happened: Any, least: float = 0.0) -> int:
