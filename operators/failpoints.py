@@ -22,6 +22,8 @@ from typing import NamedTuple
 from schemas.errors import ConfigError
 
 ARMED, LOG = "TOUCHSTREAM_FAILPOINT", "TOUCHSTREAM_FAILPOINT_LOG"
+#: A commit to Redis takes about twice as long (seconds).
+ROUND_TRIP = 0.0005
 _ITEM = re.compile(r"([^:]+)(?::0*([1-9][0-9]*)(:stop)?)?")
 
 

@@ -17,7 +17,7 @@ from confluent_kafka import TopicPartition
 
 from operators import metrics
 from operators.access import raise_if_denied
-from operators.failpoints import failpoint, failpoint_within
+from operators.failpoints import ROUND_TRIP, failpoint, failpoint_within
 from operators.kafka import Partition
 from operators.starting import FRESH, Start, start
 from operators.subscription import Received, Subscription
@@ -30,8 +30,6 @@ log = logging.getLogger(__name__)
 
 #: K follows R at least this often (seconds) when nothing is published.
 K_EVERY = 3.0
-#: A commit takes about twice as long (seconds).
-ROUND_TRIP = 0.0005
 
 
 class Ownership:

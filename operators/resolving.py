@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from operators.clusters import is_hub
 from operators.commands import Answer
+from operators.failpoints import ROUND_TRIP, failpoint_within
 from operators.groups import Group, Visit
 from operators.planning import Plan, Planner
 from operators.reading import NOBODY, Person, Touch
@@ -59,6 +60,7 @@ class Resolver:
             now = self._now_us()
             plans = [self._planner.plan(group, now) for group in groups]
             writes = [plan.write for plan in plans] + self._checks(late, groups)
+            failpoint_within("stitch.committing", ROUND_TRIP)
             done = self._store.write(writes, marks)
             for plan, written in zip(plans, done, strict=False):
                 if written:

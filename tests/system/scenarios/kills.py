@@ -17,6 +17,7 @@ from tests.system.scenarios.store import rollback
 FAILPOINTS = {
     "stitch": (
         "stitch.decoded",
+        "stitch.committing",
         "stitch.after_redis",
         "stitch.before_offsets",
         "stitch.before_clear",
