@@ -235,8 +235,8 @@ def _delete(client: admin.Admin, topic: str) -> None:
 
 
 def _all_stop(stage: Stage, name: str, words: str, at_first: str = "") -> dict[str, Any]:
-    """Wait until every process of a flow stops and has said ``words``, or maybe others ``at_first``, and once more after a
-    start; nobody has moved."""
+    """Wait until every process of a flow stops and has said ``words``, or maybe others ``at_first``, and once more
+    after a start; nobody has moved."""
     flows = stage.pipeline.of(name)
     said = {flow.log.stem: stage.stops(flow) for flow in flows}
     faults = [f"{who}: {text}" for who, text in said.items() if words not in text and (at_first or words) not in text]
