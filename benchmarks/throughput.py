@@ -134,11 +134,12 @@ def hottest(folded: str) -> list[tuple[float, str]]:
 
 def table(result: Mapping[str, Any]) -> str:
     """What each stage took, and where the time went."""
-    lines = [f"{result['touchpoints']:,} touchpoints in {result['seconds']} s"]
-    lines += [
-        f"  {stage:8}{result['cpu_seconds'][stage]:8.1f} CPU s  {result['cpu_us_per_touchpoint'][stage]:6.1f} us each"
-        for stage in STAGES
-    ]
+    touchpoints = result["touchpoints"]
+    lines = [f"{touchpoints:,} touchpoints in {result['seconds']} s"]
+    for stage in (*STAGES, "kafka"):
+        seconds = result["cpu_seconds"][stage]
+        each, rate = seconds / touchpoints * 1e6, round(touchpoints / seconds) if seconds else 0
+        lines.append(f"  {stage:8}{seconds:8.1f} CPU s  {each:6.1f} us each  {rate:7,} a CPU second")
     lines.append(f"  {result['touchpoints_per_cpu_second']:,} touchpoints per CPU second (stitch + engage + Redis)")
     for name, functions in result["profile"].items():
         lines += [f"  {name}:", *[f"    {share:6.1%}  {function}" for share, function in functions[:10]]]
