@@ -36,6 +36,8 @@ from tests.system.reading import Read, Topic, keys, scan
 #: Output, whatever the partition: key, value.
 Pair = tuple[bytes | None, bytes | None]
 _SHOWN = 3
+#: Keys asked about in one round trip.
+_PAGE = 1_000
 
 
 class Replay:
@@ -150,7 +152,13 @@ class Replay:
         """The index of interest, as far as it has not been forgotten."""
         old = self._replay.forgotten(shard)
         skus = [key.decode() for key in keys(self._redis, self._store.key(shard.number, "i:"))]
-        stored = {sku: self._store.interested(shard.number, sku) for sku in skus}
+        stored = dict[str, dict[str, int]]()
+        for some in _paged(skus):
+            pipe = self._redis.pipeline(transaction=False)
+            for sku in some:
+                pipe.zrange(self._store.key(shard.number, "i:" + sku), 0, -1, withscores=True)
+            for sku, found in zip(some, pipe.execute(), strict=True):
+                stored[sku] = {str(customer, "utf-8"): int(time) for customer, time in found}
         expected, actual = [
             Counter(
                 (sku, *entry) for sku, customers in index.items() for entry in page(customers, old, None, INTERESTED)
@@ -158,6 +166,10 @@ class Replay:
             for index in (shard.interest, stored)
         ]
         return differences(f"interest in products in shard {shard.number}", expected, actual)
+
+
+def _paged(names: list[str]) -> Iterator[list[str]]:
+    return (names[at : at + _PAGE] for at in range(0, len(names), _PAGE))
 
 
 class _Written:
