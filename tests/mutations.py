@@ -676,6 +676,11 @@ MUTATIONS = [
         "self._wrapped.pop(kid, None)", "pass",
         "tests/system/test_delivery.py::test_nothing_is_delivered_to_who_was_erased_also_after_the_start",
     ),
+    Mutation(
+        "kept-profiles-are-bounded-by-what-they-take", "operators/shard.py",
+        "while self._size > cached:", "while False:",
+        "tests/test_undo.py::test_the_parts_of_evicted_profiles_are_forgotten_with_them",
+    ),
     # -- windows and segments
     Mutation(
         "conditions-turn-at-the-very-moment", "operators/following.py",
