@@ -31,7 +31,7 @@ from schemas.errors import Conflict
 from schemas.stitched import Change
 from state.script import Script
 
-SCRIPT = Script("identity")
+_SCRIPT = Script("identity")
 
 STAMP = 12
 #: Numbers of kinds of facts are below this.
@@ -249,7 +249,7 @@ class IdentityStore:
                 keys.append(key)
                 args.append(expected)
                 args.append(value)
-        done: bytes | None = SCRIPT.run(self._redis, keys, args)
+        done: bytes | None = _SCRIPT.run(self._redis, keys, args)
         if done is None:
             raise displaced(marks)
         return [flag == _DONE for flag in done]

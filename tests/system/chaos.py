@@ -91,7 +91,7 @@ def run(
 def unharmed(figures: Mapping[str, Any], name: str) -> list[str]:
     """Whether the figure that shows the harm is 0, or is somewhere."""
     shown = figures[name] if name else 1
-    each = shown.values() if isinstance(shown, dict) else shown if isinstance(shown, list) else [shown]
+    each = shown.values() if isinstance(shown, dict) else [shown]
     return [] if min([*each], default=0) else [f"no harm was done: {name} is {shown}"]
 
 
