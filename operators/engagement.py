@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 
-import msgspec
 import redis
 
 from operators import metrics, observing
@@ -17,8 +16,8 @@ from operators.churn import Model
 from operators.clock import WallClock
 from operators.engage import Engage
 from operators.failpoints import failpoint
+from operators.loading import Batch, Books, Entry, Loader
 from operators.ownership import Ownership
-from operators.playbook import PlayBook
 from operators.shard import Shard, state_of
 from operators.starting import Start
 from operators.subscription import Received, Subscription
@@ -27,12 +26,11 @@ from operators.visits import Visits
 from schemas import stitched
 from schemas.config import Config
 from schemas.errors import Conflict
-from schemas.stitched import Absorb, Change, Control, Gist, Record, Signal, Step, Tick, Visit
+from schemas.stitched import Signal, Step, Tick
 from schemas.topics import COMMANDS, MODELS, PLAYS, STITCHED, topic_name
 from state.contents import ContentStore
 from state.identity import IdentityStore
-from state.products import unpack_product
-from state.profile import pack, unpack_examples, unpack_parts
+from state.profile import pack
 from state.shards import Commit, Output, ShardStore, Size, Stored
 
 FLOW = "engage"
@@ -40,30 +38,6 @@ FLOW = "engage"
 TELL_AFTER = 1_000
 #: How often the sizes of shards are looked up (seconds).
 MEASURE_EVERY = 15.0
-
-
-class Entry(msgspec.Struct):
-    """One record of a shard's log."""
-
-    offset: int
-    record: Record
-    raw: bytes
-
-
-#: The records of a batch by shard, in log order.
-Batch = dict[int, list[Entry]]
-
-
-class Books(dict[str, PlayBook]):
-    """Plays by version, loaded when they are named: a journey goes on as it began."""
-
-    def __init__(self, contents: ContentStore) -> None:
-        super().__init__()
-        self._contents = contents
-
-    def __missing__(self, version: str) -> PlayBook:
-        book = self[version] = PlayBook.from_bytes(self._contents.get(version))
-        return book
 
 
 class Engagement:
@@ -74,20 +48,19 @@ class Engagement:
         self._now_ms = WallClock(config)
         self._identity = IdentityStore(client, config.prefix)
         self._store = ShardStore(client, config.prefix)
-        self._contents = {kind: ContentStore(client, config.prefix, kind) for kind in (MODELS, PLAYS)}
-        self._models: dict[str, Model] = {}
-        self._books = Books(self._contents[PLAYS])
-        self._engage = Engage(config, self._models, self._books)
+        contents = {kind: ContentStore(client, config.prefix, kind) for kind in (MODELS, PLAYS)}
+        models, books = dict[str, Model](), Books(contents[PLAYS])
+        self._engage = Engage(config, models, books)
+        self._loader = Loader(config, self._store, self._engage, models, books, contents[MODELS])
         self._topic = topic_name(config, STITCHED)
         self._commands = topic_name(config, COMMANDS)
         self.shards: dict[int, Shard] = {}
-        self._visits = Visits(config, self._store, self._books)
+        self._visits = Visits(config, self._store, books)
         self._ticked: dict[int, float] = {}
         self._watermark: int | None = None
         self._watermark_at = 0.0
         self._sizes: dict[int, Size] = {}
         self._measured_at = 0.0
-        self._found = self._missed = 0
         metrics.expect([metrics.IDENTITY_CHANGES])
         metrics.SHARD_CUSTOMERS.source(self._customers)
         metrics.SHARD_TIMERS.source(self._timers)
@@ -116,14 +89,7 @@ class Engagement:
             else:
                 entries.append(entry)
         try:
-            wanted = {number: self._wanted(self.shards[number], entries) for number, entries in batch.items()}
-            missing = sum([suffix.startswith("c:") for suffixes in wanted.values() for suffix in suffixes])
-            self._missed += missing
-            self._found += max(0, len(messages) - missing)
-            self._fetch(wanted)
-            self._fetch_parts({number: _customers(entries) for number, entries in batch.items()})
-            for number, entries in batch.items():
-                self._load_timers(self.shards[number], entries)
+            self._loader.load(self.shards, batch)
         except redis.RedisError as error:
             self._ownership.stumble(error)
             return {}
@@ -198,10 +164,10 @@ class Engagement:
         return [((str(number),), size.timers) for number, size in self._sizes.items()]
 
     def _hits(self) -> list[metrics.Sample]:
-        return [((FLOW, "profiles"), self._found)]
+        return [((FLOW, "profiles"), self._loader.found)]
 
     def _misses(self) -> list[metrics.Sample]:
-        return [((FLOW, "profiles"), self._missed)]
+        return [((FLOW, "profiles"), self._loader.missed)]
 
     def _overdue(self) -> float:
         """For how long (seconds) the oldest timer has been due by the clock of this deployment."""
@@ -209,60 +175,7 @@ class Engagement:
         due = [each for shard in self.shards.values() if (each := shard.timers.next_due()) is not None]
         return max(0, now - min(due)) / 1000 if due and now is not None else 0.0
 
-    # -- loading -----------------------------------------------------------------------------------------
-
-    def _wanted(self, shard: Shard, entries: list[Entry]) -> list[str]:
-        """Key suffixes to fetch: unknown customers, and examples where a merge may move them."""
-        profiles = shard.profiles
-        wanted: dict[str, None] = {}
-        for entry in entries:
-            record = entry.record
-            if type(record) is Gist:
-                if record.customer not in profiles:
-                    wanted["c:" + record.customer] = None
-            elif isinstance(record, Change | Absorb):
-                if record.customer not in profiles:
-                    wanted["c:" + record.customer] = None
-                wanted["x:" + record.customer] = None
-                if isinstance(record, Absorb):
-                    failpoint("engage.absorbing")
-                elif record.old == record.customer:
-                    failpoint("engage.handing_over")
-            elif isinstance(record, Visit):
-                wanted.update(dict.fromkeys("c:" + each for each in record.customers if each not in profiles))
-            elif isinstance(record, Signal | Step):
-                wanted["p:" + record.product] = None
-            elif isinstance(record, Control):
-                self._load_content(record.what, record.hash)
-        return list(wanted)
-
-    def _fetch(self, wanted: dict[int, list[str]]) -> None:
-        """Load key suffixes into the shards' memory, in one round trip."""
-        for number, values in self._store.load(wanted).items():
-            shard = self.shards[number]
-            for suffix, value in zip(wanted[number], values, strict=True):
-                if value is None:
-                    continue
-                kind, customer = suffix[:2], suffix[2:]
-                if kind == "c:":
-                    shard.keep(customer, value)
-                elif kind == "x:":
-                    shard.examples[customer] = unpack_examples(value)
-                elif kind == "p:":
-                    shard.products[customer] = unpack_product(value)
-                else:
-                    shard.parts[customer] = unpack_parts(value)
-
-    def _fetch_parts(self, named: dict[int, list[str]]) -> None:
-        """Load the parts of those customers whose profiles say that there are some."""
-        wanted: dict[int, list[str]] = {}
-        for number, customers in named.items():
-            profiles, parts = self.shards[number].profiles, self.shards[number].parts
-            for customer in dict.fromkeys(customers):
-                if customer in profiles and profiles[customer].parted and customer not in parts:
-                    wanted.setdefault(number, []).append("u:" + customer)
-        if wanted:
-            self._fetch(wanted)
+    # -- applying ----------------------------------------------------------------------------------------
 
     def _tick(self, shard: Shard, record: Tick) -> None:
         """Fire what is due; the customers concerned are only known now, so they are loaded now."""
@@ -271,12 +184,7 @@ class Engagement:
         if customers and due is not None:
             metrics.TIMER_LATENESS.observe(max(0, shard.state.at - due) / 1000)
             failpoint("engage.firing")
-        wanted = ["c:" + each for each in shard.unread(customers)]
-        wanted += ["x:" + each for each in customers if each not in shard.examples]
-        self._fetch({shard.number: wanted})
-        self._fetch_parts({shard.number: customers})
-        skus = [each for each in self._engage.signals.awaited(shard, customers) if each not in shard.products]
-        self._fetch({shard.number: ["p:" + each for each in skus]})
+        self._loader.woken(shard, customers)
         for customer in customers:
             self._engage.fire(shard, customer, record.watermark)
 
@@ -286,34 +194,19 @@ class Engagement:
         if step is None:
             return
         failpoint("engage.stepping")
-        page = self._engage.signals.page(shard, step, self._store.interested(shard.number, step.product))
-        customers = [customer for _, customer in page]
-        self._fetch({shard.number: ["c:" + each for each in shard.unread(customers)]})
-        self._fetch_parts({shard.number: customers})
+        self._loader.interest(shard, step.product)
+        page = self._engage.signals.page(shard, step)
+        self._loader.told(shard, [customer for _, customer in page])
         self._engage.signals.work(shard, step, page)
-
-    def _load_timers(self, shard: Shard, entries: list[Entry]) -> None:
-        """Make sure that the index holds every timer that the batch's ticks can fire."""
-        ticks = [entry.record.watermark for entry in entries if type(entry.record) is Tick]
-        if ticks and not shard.timers.covers(max(ticks)):
-            # What the ticks can fire plus what the batch's records can cancel before: no more can be needed.
-            limit = len(ticks) * self._config.limits.timers_per_tick + len(entries)
-            shard.timers.fill(self._store.timers(shard.number, limit), limit)
-
-    def _load_content(self, what: str, digest: str) -> None:
-        if what == "model" and digest not in self._models:
-            self._models[digest] = Model.from_bytes(self._contents[MODELS].get(digest))
-        elif what == "plays":
-            _ = self._books[digest]
 
     def _open(self, number: int, start: Start, stored: Stored) -> None:
         state = state_of(stored.state)
         for digest in state.models.values():
-            self._load_content("model", digest)
+            self._loader.content("model", digest)
         if state.plays:
-            self._load_content("plays", state.plays)
+            self._loader.content("plays", state.plays)
         shard = self.shards[number] = Shard(number, start.offset, stored.r, state, start.floor)
-        shard.timers.fill(self._store.timers(number, KEPT), KEPT)
+        shard.timers.fill(self._store.timers({number: KEPT})[number], KEPT)
 
     def _drop(self) -> None:
         self.shards.clear()
@@ -372,9 +265,3 @@ class Engagement:
             watermark = max(watermark, self._now_ms() - self._config.limits.watermark_override_minutes * 60_000)
         metrics.WATERMARK.set(watermark / 1000)
         return watermark
-
-
-def _customers(entries: list[Entry]) -> list[str]:
-    """Whom records are about."""
-    named = [entry.record.customer for entry in entries if isinstance(entry.record, Gist | Change | Absorb)]
-    return named + [each for entry in entries if isinstance(entry.record, Visit) for each in entry.record.customers]

@@ -92,6 +92,8 @@ class Shard:
         self.products: dict[str, Product | None] = {}
         #: Product -> customer -> time of interest (ms), noted since the last commit.
         self.interest: dict[str, dict[str, int]] = {}
+        #: The same of products that are asked for, as of that commit.
+        self.interested: dict[str, dict[str, int]] = {}
         #: In the order of their first change, which decides who leaves the cache.
         self.changed: dict[str, None] = {}
         self.changed_examples: set[str] = set()
@@ -218,6 +220,7 @@ class Shard:
         self.products.clear()
         self.changed_products.clear()
         self.interest.clear()
+        self.interested.clear()
         self.counters.clear()
         self.timers.changed.clear()
         self.timers.trim()

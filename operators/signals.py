@@ -68,7 +68,7 @@ class Signals:
         """Apply a record with everything in memory; else `begin`, `page` and `work`, each after what it needs is."""
         step = self.begin(shard, record)
         if step is not None:
-            self.work(shard, step, self.page(shard, step, {}))
+            self.work(shard, step, self.page(shard, step))
 
     def begin(self, shard: Shard, record: Signal | Step) -> Step | None:
         """Advance the clock; the step to do now, if there is one. What is known of the product has been loaded."""
@@ -77,12 +77,18 @@ class Signals:
 
     def _hear(self, shard: Shard, signal: Signal) -> Step | None:
         """Take note of a signal; the first step for the plays that it wakes, if it wakes any."""
-        sku, known = signal.product, shard.products.get(signal.product)
+        step = self.first_step(shard, signal)
         product = Product(signal.price, signal.stock, signal.plays) if signal.plays else None
-        shard.set_product(sku, product)
+        shard.set_product(signal.product, product)
+        return step
+
+    def first_step(self, shard: Shard, signal: Signal) -> Step | None:
+        """What a signal leads to, if it wakes plays."""
+        known = shard.products.get(signal.product)
         before = known.plays if known is not None else {}
         plays = {name: occasion for name, occasion in signal.plays.items() if before.get(name) != occasion}
-        return Step(signal.at, sku, plays, left=self._shares(shard, signal, plays)) if plays else None
+        left = self._shares(shard, signal, plays) if plays else {}
+        return Step(signal.at, signal.product, plays, left=left) if plays else None
 
     def _shares(self, shard: Shard, signal: Signal, plays: Mapping[str, Occasion]) -> dict[str, int]:
         """How many customers of this shard each play may tell that tells only so many a unit."""
@@ -96,10 +102,10 @@ class Signals:
             if watch is not None and watch.per_unit
         }
 
-    def page(self, shard: Shard, step: Step, stored: Mapping[str, int]) -> list[tuple[int, str]]:
-        """The customers of a step, as (time of interest, customer). ``stored``: the index of the product as committed;
-        what was noted since is newer."""
-        noted = shard.interest.get(step.product, {})
+    def page(self, shard: Shard, step: Step) -> list[tuple[int, str]]:
+        """The customers of a step, as (time of interest, customer): what was noted since the index was committed is
+        newer."""
+        stored, noted = shard.interested.get(step.product, {}), shard.interest.get(step.product, {})
         known = {**stored, **{each: max(time, stored.get(each, time)) for each, time in noted.items()}}
         return products.page(known, self.forgotten(shard), step.after, self._limit)
 

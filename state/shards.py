@@ -155,15 +155,21 @@ class ShardStore:
                 customers.setdefault(int(number), []).append(customer)
         return int(found[0]), customers
 
-    def timers(self, shard: int, limit: int) -> list[tuple[int, str]]:
-        """The earliest ``limit`` timers as (due, customer), ordered."""
-        found: Any = self._redis.zrange(self.key(shard, "timers"), 0, limit - 1, withscores=True)
-        return [(int(due), str(customer, "ascii")) for customer, due in found]
+    def timers(self, limits: Mapping[int, int]) -> dict[int, list[tuple[int, str]]]:
+        """The earliest timers of shards, of each at most so many, as (due, customer), ordered; in one round trip."""
+        pipe = self._redis.pipeline(transaction=False)
+        for shard, limit in limits.items():
+            pipe.zrange(self.key(shard, "timers"), 0, limit - 1, withscores=True)
+        return {shard: list(map(_timer, found)) for shard, found in zip(limits, pipe.execute(), strict=True)}
 
-    def interested(self, shard: int, product: str) -> dict[str, int]:
-        """Who is interested in a product, and since when (ms)."""
-        found: Any = self._redis.zrange(self.key(shard, "i:" + product), 0, -1, withscores=True)
-        return {str(customer, "utf-8"): int(time) for customer, time in found}
+    def interested(self, products: Mapping[int, Sequence[str]]) -> dict[int, list[dict[str, int]]]:
+        """Who is interested in products, per shard, and since when (ms); in one round trip."""
+        pipe = self._redis.pipeline(transaction=False)
+        for shard, skus in products.items():
+            for sku in skus:
+                pipe.zrange(self.key(shard, "i:" + sku), 0, -1, withscores=True)
+        replies = iter(pipe.execute())
+        return {shard: [dict(map(_interest, next(replies))) for _ in skus] for shard, skus in products.items()}
 
     def counts(self, shards: Iterable[int]) -> dict[str, int]:
         """The account, summed over ``shards``."""
@@ -230,3 +236,11 @@ def _indexed(interest: Interest) -> tuple[list[str], list[Any]]:
     for customers in interest.products.values():
         arguments += (2 * len(customers), *[part for customer, time in customers.items() for part in (time, customer)])
     return ["i:" + product for product in interest.products], arguments
+
+
+def _timer(entry: tuple[bytes, float]) -> tuple[int, str]:
+    return int(entry[1]), str(entry[0], "ascii")
+
+
+def _interest(entry: tuple[bytes, float]) -> tuple[str, int]:
+    return str(entry[0], "utf-8"), int(entry[1])

@@ -269,7 +269,8 @@ class World:
 
     def _work(self, shard: Shard, step: Step | None) -> None:
         if step is not None:
-            page = self.engage.signals.page(shard, step, self.index[shard.number].get(step.product, {}))
+            shard.interested[step.product] = dict(self.index[shard.number].get(step.product, {}))
+            page = self.engage.signals.page(shard, step)
             for _, customer in page:
                 self._fetch(shard, customer, examples=False)
             self.engage.signals.work(shard, step, page)

@@ -32,7 +32,7 @@ def _outbox_dropped(self: ShardStore, commits: Sequence[Commit], owner: str, wal
 
 def _timer_removed(self: Engagement, shard: Shard, record: Tick) -> None:
     """A timer leaves the index when it fires, not when what came of it is committed."""
-    due = [customer for at, customer in self._store.timers(shard.number, 100) if at <= record.watermark]
+    due = [customer for at, customer in self._store.timers({shard.number: 100})[shard.number] if at <= record.watermark]
     client: Any = self._store._redis
     if due:
         client.zrem(self._store.key(shard.number, "timers"), *due)

@@ -397,7 +397,7 @@ class World:
             k = engaged.get((topic, number), (0, ""))[0]
             if lane.open or not last < (held.r or 0) <= k:
                 left.append(f"shard {number} stands at R {held.r}, K {k} of {last + 1}")
-            if any(due <= watermark for due, _ in shards.timers(number, 1)):
+            if any(due <= watermark for due, _ in shards.timers({number: 1})[number]):
                 left.append(f"shard {number} has timers due")
         return left
 

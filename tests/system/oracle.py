@@ -39,6 +39,7 @@ from operators.transactions import CLOUD_EVENT
 from schemas import stitched
 from schemas.config import Config
 from schemas.outputs import DeadLetter
+from schemas.plays import PlayFile
 from schemas.stitched import Change, Event
 from schemas.topics import DEAD_LETTERS, STITCHED, topic_name
 from state.identity import Cluster
@@ -48,6 +49,7 @@ from state.vault import DeadLetterBox
 from tests.messages import Message
 from tests.system.changes import check_changes
 from tests.system.feed import EXPECT
+from tests.system.pipeline import PLAYS
 from tests.system.promises import check_promises, check_segments
 from tests.system.reading import Read, Topic, committed, scan
 from tests.system.replay import Replay, differences
@@ -63,16 +65,16 @@ class Verdict:
     figures: dict[str, Any] = field(default_factory=dict)
 
 
-def judge(config: Config, client: redis.Redis) -> Verdict:
-    """Judge a deployment that has been drained."""
+def judge(config: Config, client: redis.Redis, plays: PlayFile = PLAYS) -> Verdict:
+    """Judge a deployment that has been drained, in which ``plays`` were in force."""
     gc.disable()  # of millions of touchpoints there is much to look through, and nothing to be found
     try:
-        return _judge(config, client)
+        return _judge(config, client, plays)
     finally:
         gc.enable()
 
 
-def _judge(config: Config, client: redis.Redis) -> Verdict:
+def _judge(config: Config, client: redis.Redis, plays: PlayFile) -> Verdict:
     inputs = Inputs(config)
     replay = Replay(config, client, Topic(config, topic_name(config, STITCHED)))
     people = Union(config, inputs.good())
@@ -96,7 +98,7 @@ def _judge(config: Config, client: redis.Redis) -> Verdict:
     verdict.figures = {**_figures(inputs, replay, people, triggers), "changes": kinds}
     del replay  # what follows judges from what went in and what came out alone, and of millions both are large
     verdict.faults += check_promises(
-        config, inputs.good(), people.token_of, people.customer, triggers, people.divided, returned
+        config, inputs.good(), people.token_of, people.customer, triggers, people.divided, returned, plays
     )
     return verdict
 

@@ -351,4 +351,5 @@ class Pipeline:
 
     def _nothing_due(self) -> bool:
         watermark = self._identity.watermark(topic_name(self.config, COMMANDS)) or 0
-        return all(due > watermark for n in range(self.config.topics.shards) for due, _ in self._store.timers(n, 1))
+        first = self._store.timers(dict.fromkeys(range(self.config.topics.shards), 1)).values()
+        return all(due > watermark for timers in first for due, _ in timers)

@@ -14,6 +14,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import datetime
 from hashlib import blake2b
+from itertools import product
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -45,10 +46,12 @@ def check_promises(
     triggers: list[dict[str, Any]],
     divided: Collection[str] = (),
     returned: Collection[str] = (),
+    plays: PlayFile = PLAYS,
 ) -> list[str]:
-    """Every broken promise. ``triggers``: as published; ``customers``: who holds each token; ``divided``: customers
-    whose identifiers came from and went to others, so that their consents cannot be told from the input alone;
-    ``returned``: ids that came back to life, maybe as those of somebody else, to whom earlier messages do not count."""
+    """Every broken promise of ``plays``. ``triggers``: as published; ``customers``: who holds each token; ``divided``:
+    customers whose identifiers came from and went to others, so that their consents cannot be told from the input
+    alone; ``returned``: ids that came back to life, maybe as those of somebody else, to whom earlier messages do not
+    count."""
     histories: defaultdict[str, list[_Step]] = defaultdict(list)
     owner: dict[str, str] = {}
     for read in good:
@@ -59,9 +62,10 @@ def check_promises(
         owner.setdefault(eid, person)
         given = {each["channel"]: (event["time"], each["granted"]) for each in event.get("consent", ())}
         histories[person].append(_Step(read.partition, eid, given or _NOTHING))
-    faults = _check_caps(triggers, returned) + check_quiet_hours(triggers) + check_holdouts(triggers)
+    faults = _check_caps(triggers, returned, plays)
+    faults += check_quiet_hours(triggers, plays) + check_holdouts(triggers, plays)
     for trigger in triggers:
-        if _of_product(trigger["data"]):
+        if plays.plays[trigger["data"]["play"]].when.product is not None:
             # What has woken it is no touchpoint of the customer's. Who was merged since has a history in another name.
             if trigger["subject"] in histories and trigger["subject"] not in {*divided, *returned}:
                 faults += _check_some_consent(trigger["data"], histories[trigger["subject"]])
@@ -70,16 +74,15 @@ def check_promises(
     return faults
 
 
-def _check_caps(triggers: list[dict[str, Any]], returned: Collection[str]) -> list[str]:
-    """Never more than the cap within the window, and no trigger twice."""
+def _check_caps(triggers: list[dict[str, Any]], returned: Collection[str], plays: PlayFile) -> list[str]:
+    """Never more than a cap, of all channels and categories, within its window; and no trigger twice."""
     times: defaultdict[str, list[int]] = defaultdict(list)
     for trigger in triggers:
         if trigger["subject"] not in returned:
             times[trigger["subject"]].append(trigger["data"]["decided_at"])
-    (limit,) = PLAYS.limits.caps
-    cap, window = limit.messages, milliseconds(limit.within)
     faults = []
-    for customer, sent in times.items():
+    for (customer, sent), limit in product(times.items(), plays.limits.caps):
+        cap, window = limit.messages, milliseconds(limit.within)
         sent.sort()
         faults += [
             f"{customer} got {cap + 1} messages within {window} ms"
@@ -144,10 +147,6 @@ def _check_consent(data: dict[str, Any], histories: Mapping[str, list[_Step]], o
         if at >= start and not timed:
             break
     return [] if allowed else [f"trigger without consent: {data}"]
-
-
-def _of_product(data: dict[str, Any]) -> bool:
-    return PLAYS.plays[data["play"]].when.product is not None
 
 
 def _check_some_consent(data: dict[str, Any], steps: list[_Step]) -> list[str]:

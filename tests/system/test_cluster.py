@@ -58,7 +58,7 @@ def test_shards_lie_on_all_nodes_and_are_read_and_written_together(
     loaded = store.load({shard: [f"c:{shard}", "c:nobody"] for shard in SHARDS})
     assert loaded == {shard: [b"p%d" % (shard + 1), None] for shard in SHARDS}
     assert store.counts(SHARDS) == {"applied": len(SHARDS)}
-    assert [store.timers(shard, 9) for shard in SHARDS] == [[(shard + 1, str(shard))] for shard in SHARDS]
+    assert store.timers(dict.fromkeys(SHARDS, 9)) == {shard: [(shard + 1, str(shard))] for shard in SHARDS}
     assert min(node.ask("DBSIZE") for node in nodes) > 0
     with pytest.raises(Conflict, match=r"\[3\]"):
         store.commit([commit(shard, shard + 1 + (shard == 3), 20) for shard in SHARDS], "me", 6)

@@ -59,7 +59,7 @@ def test_each_of_many_is_told_once_though_processes_die_between_steps(deployment
         feeder.put(0, _price(80.0, START_MS + 2))
         feeder.finish()
         pipeline.rest(feeder.sent)
-        verdict = judge(config, pipeline.redis)
+        verdict = judge(config, pipeline.redis, file)
         assert pipeline.hits() == ["engage.stepping"] * 2
     assert verdict.faults == []
     triggers = [
@@ -94,12 +94,12 @@ def test_the_index_keeps_the_latest_and_forgets_the_old(
     note(2, {"c1200": 5, "c0001": 2_000}, 0)
     for r in range(3, 11):
         note(r, {"new": 2_000 + r}, 0)
-    found = store.interested(0, "tea")
+    (found,) = store.interested({0: ["tea"]})[0]
     assert len(found) == 700
     assert (found["c1200"], found["c0001"], found["new"], min(found.values())) == (1_200, 2_000, 2_010, 503)
     for r in range(11, 19):
         note(r, {"new": 2_000 + r}, 1_199)
-    assert store.interested(0, "tea") == {"c1200": 1_200, "c0001": 2_000, "new": 2_018}
+    assert store.interested({0: ["tea"]}) == {0: [{"c1200": 1_200, "c0001": 2_000, "new": 2_018}]}
     assert 29 * 86_400_000 < client.pttl(store.key(0, "i:tea")) <= 30 * 86_400_000 + 1_000
     client.delete(*[store.key(0, suffix) for suffix in ("shard", "i:tea")])
 

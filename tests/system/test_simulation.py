@@ -50,8 +50,8 @@ def _history(store: ShardStore, rng: Random) -> list[Any]:
                 told.append(Conflict)
         else:
             wanted = [f"{kind}:{name}" for kind in "cxup" for name in NAMES]
-            told.append((store.read([0, 1]), store.load({shard: wanted}), store.timers(shard, 3), store.sizes([0, 1])))
-            told.append((store.interested(shard, "s"), store.counts([0, 1])))
+            told.append((store.read([0, 1]), store.load({shard: wanted}), store.sizes([0, 1])))
+            told.append((store.timers({shard: 3}), store.interested({shard: ["s"]}), store.counts([0, 1])))
     found: dict[int, list[str]] = {}
     cursor = 0
     while True:

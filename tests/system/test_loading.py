@@ -1,0 +1,111 @@
+"""What a batch of engage needs comes from Redis in a fixed number of round trips, whatever it holds."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from flows import playfile
+from operators.engage import Engage
+from operators.loading import Entry, Loader
+from operators.playbook import PlayBook
+from operators.shard import Shard, ShardState
+from schemas.config import Config
+from schemas.stitched import Occasion, Signal, Step, Tick
+from state.connection import connect
+from state.contents import ContentStore
+from state.products import Product
+from state.profile import Part, Profile, pack
+from state.shards import Commit, Interest, ShardStore
+from tests.conftest import new_config
+from tests.system.test_signals import PLAY
+
+pytestmark = pytest.mark.system
+
+BOOK = PlayBook(playfile.parse(json.dumps({"plays": {"cheaper": PLAY}}).encode(), "plays.yaml"))
+NOW, SKUS = 1_000_000, [f"sku{number}" for number in range(20)]
+DROPPED = {"cheaper": Occasion(NOW, "t", 10_000)}
+
+
+class _World:
+    """A shard in Redis: of each product two customers who are interested, and one with a timer, who has merged."""
+
+    def __init__(self, url: str) -> None:
+        self.trips = list[str]()
+        self.config: Config = new_config("", url)
+        self.client = connect(self.config, lambda operation, seconds, failed: self.trips.append(operation))
+        self.store = ShardStore(self.client, self.config.prefix)
+        books = {BOOK.version: BOOK}
+        self.engage = Engage(self.config, {}, books)
+        models = ContentStore(self.client, self.config.prefix, "models")
+        self.loader = Loader(self.config, self.store, self.engage, {}, books, models)
+        self.store.take([0], "me", "mine")
+        self.store.commit([self._commit()], "me", 0)
+        self.shard = Shard(0, 1, 1, ShardState(plays=BOOK.version), 0)
+        self.shard.timers.fill([(NOW - 1, "gone")], 1)
+        self.trips.clear()
+
+    def _commit(self) -> Commit:
+        entities: dict[str, bytes | None] = {}
+        for sku in SKUS:
+            entities["p:" + sku] = pack(Product(8_000, 5, DROPPED if sku != SKUS[0] else {}))
+            entities |= {f"c:{sku}{who}": pack(Profile(f"{sku}{who}")) for who in "ab"}
+            entities[f"c:{sku}t"] = pack(Profile(f"{sku}t", parted=NOW))
+            entities[f"u:{sku}t"] = pack([Part([], NOW, Profile(f"{sku}t"))])
+        interest = Interest({sku: {f"{sku}a": NOW, f"{sku}b": NOW - 1} for sku in SKUS}, 0, NOW)
+        timers: dict[str, int | None] = {f"{sku}t": NOW + number for number, sku in enumerate(SKUS)}
+        return Commit(0, None, 1, b"", entities, timers, {}, [], interest)
+
+
+@pytest.fixture
+def world(redis_server: str) -> Iterator[_World]:
+    world = _World(redis_server)
+    with world.client:
+        yield world
+        world.client.delete(*world.client.scan_iter(f"{{{world.config.prefix}*"))
+
+
+def test_a_batch_of_steps_and_ticks_takes_as_many_round_trips_as_one_of_each(world: _World) -> None:
+    shard, loader = world.shard, world.loader
+    signal, steps = Signal(NOW, SKUS[0], 8_000, 5, DROPPED), [Step(NOW, sku, DROPPED) for sku in SKUS[1:]]
+    records = [signal, *steps, *[Tick(NOW, NOW + at) for at in range(9)]]
+    loader.load({0: shard}, {0: [Entry(number, record, b"") for number, record in enumerate(records)]})
+    assert world.trips == ["MGET", "ZRANGE", "ZRANGE", "MGET", "MGET"]
+    assert loader.missed == 0, "whoever was not named by a record was not missed"
+    for sku, step in zip(SKUS, [world.engage.signals.begin(shard, signal), *steps], strict=True):
+        assert step is not None
+        loader.interest(shard, sku)
+        page = world.engage.signals.page(shard, step)
+        assert [customer for _, customer in page] == [sku + "a", sku + "b"]
+        loader.told(shard, [customer for _, customer in page])
+    due = shard.timers.due(NOW + 8, 500)
+    assert due == [f"{sku}t" for sku in SKUS[:9]]
+    loader.woken(shard, due)
+    assert len(world.trips) == 5, "all of it was there"
+    assert set(shard.profiles) == {*due, *[sku + who for sku in SKUS for who in "ab"]}
+    assert set(shard.parts) == set(due) == {name for name, known in shard.examples.items() if known == []}
+
+
+def test_what_could_not_be_seen_before_is_fetched_when_it_is_asked_for(world: _World) -> None:
+    shard, loader = world.shard, world.loader
+    loader.load({0: shard}, {0: [Entry(0, Signal(NOW, SKUS[1], 8_000, 5, DROPPED), b"")]})
+    assert not shard.interested, "a product that has woken nothing new interests nobody"
+    world.engage.signals.begin(shard, Signal(NOW, SKUS[1], 11_000, 5, {}))
+    step = world.engage.signals.begin(shard, Signal(NOW, SKUS[1], 8_000, 5, DROPPED))
+    assert step is not None
+    loader.interest(shard, SKUS[1])
+    loader.told(shard, [customer for _, customer in world.engage.signals.page(shard, step)])
+    assert set(shard.profiles) == {SKUS[1] + "a", SKUS[1] + "b"}
+    assert world.trips == ["MGET", "ZRANGE", "MGET"]
+
+
+def test_one_whose_profile_was_changed_in_memory_is_not_read_again(world: _World) -> None:
+    shard, customer = world.shard, SKUS[0] + "a"
+    shard.profile(customer).units = 7
+    world.loader.load({0: shard}, {0: [Entry(0, Step(NOW, SKUS[0], DROPPED), b"")]})
+    assert shard.profiles[customer].units == 7
+    shard.forget(customer)
+    world.loader.told(shard, [customer])
+    assert customer not in shard.profiles
