@@ -46,9 +46,9 @@ def run(folder: Path, sizes: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def measure(running: Pipeline, rate: int, sizes: Mapping[str, Any]) -> dict[str, Any]:
-    """Latencies in ms of the triggers that touchpoints lead to, once the first ``warm`` seconds are over: so long caches
-    fill, everybody signs up, and the broker compiles itself, which takes as much CPU as its work. All are waited for:
-    those that come last have taken longest."""
+    """Latencies in ms of the triggers that touchpoints lead to, once the first ``warm`` seconds are over: so long
+    caches fill, everybody signs up, and the broker compiles itself, which takes as much CPU as its work. All are waited
+    for: those that come last have taken longest."""
     seconds = sizes["warm"] + sizes["seconds"]
     command = [sys.executable, "-m", "flows.retailer", "--customers", str(sizes["customers"])]
     command += ["--rate", str(rate), "--seconds", str(seconds), "--seed", str(sizes["seed"])]

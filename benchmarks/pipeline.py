@@ -197,7 +197,7 @@ def pipeline(folder: Path, plays: PlayFile | None = None, **options: object) -> 
 
     Everything is stopped at the end."""
     with ExitStack() as stack:
-        kafka = stack.enter_context(KafkaServer(folder / "kafka"))
+        kafka = stack.enter_context(KafkaServer(folder / "kafka", lasting=True))
         valkey = stack.enter_context(ValkeyServer(folder / "valkey"))
         config = new_config(kafka.bootstrap, valkey.url, **options)  # type: ignore[arg-type]
         admin.create(config)

@@ -58,13 +58,17 @@ def kafka_libraries() -> Path:
 
 
 class KafkaServer(Server):
-    """Apache Kafka, one node. ``bootstrap`` is its address; the data lies in ``folder/data``."""
+    """Apache Kafka, one node. ``bootstrap`` is its address; the data lies in ``folder/data``. ``lasting``: it runs for
+    so long, or is measured, that its JVM does well to compile it as well as it can."""
 
-    def __init__(self, folder: Path, port: int | None = None, *, heap: str = "1g", node: int = 1) -> None:
+    def __init__(
+        self, folder: Path, port: int | None = None, *, heap: str = "1g", node: int = 1, lasting: bool = False
+    ) -> None:
         super().__init__("kafka", folder.resolve(), port)
         self.controller_port = free_port()
         self.heap = heap
         self.node = node
+        self.lasting = lasting
         #: Further configuration, and who may be the controller.
         self.settings: dict[str, str] = {}
         self.voters = [self]
@@ -103,6 +107,8 @@ class KafkaServer(Server):
 
     def _java(self, main: str, *arguments: str) -> list[str]:
         options = [f"-Xmx{self.heap}", f"-Dlog4j2.configurationFile={FILES / 'log4j2.properties'}"]
+        # In the first minute compiling takes more CPU than all that the broker does.
+        options += [] if self.lasting else ["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"]
         return ["java", *options, "-cp", f"{kafka_libraries()}/*", main, *arguments]
 
     def _format(self) -> None:

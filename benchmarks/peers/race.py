@@ -196,7 +196,7 @@ def _peer(folder: Path, commands: Callable[[str], Mapping[str, Sequence[str]]]) 
 @contextmanager
 def _programs(folder: Path, commands: Callable[[str], Mapping[str, Sequence[str]]]) -> Iterator[Engine]:
     with ExitStack() as stack:
-        kafka = stack.enter_context(KafkaServer(folder / "kafka"))
+        kafka = stack.enter_context(KafkaServer(folder / "kafka", lasting=True))
         _create_topics(kafka.bootstrap)
         processes = {
             name: stack.enter_context(_program(folder / f"{name}.log", command))
