@@ -3,7 +3,6 @@ uses. One process does it, others stand by."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 
 import msgspec
@@ -38,15 +37,7 @@ class Scoreboard(Summing[Board]):
         super().__init__(config, FLOW, PARTIALS, 1, client, initialise=initialise)
         self._thresholds = config.kpis.alerts
         self._kpis, self._alerts = topic_name(config, KPIS), topic_name(config, ALERTS)
-        self._polled = 0.0
-
-    def poll(self, wait: float) -> list[Received]:
-        """The next partials, at the pace of `PACE`."""
-        time.sleep(max(0.0, min(wait, self._polled + PACE - time.monotonic())))
-        messages = super().poll(wait)
-        if messages:
-            self._polled = time.monotonic()
-        return messages
+        self._ownership.subscription.interval = PACE
 
     def _opened(self, number: int, stored: Stored) -> Board:
         state = state_of(stored.state) if stored.state else State()

@@ -124,6 +124,9 @@ class Subscription:
         self._ended: set[Partition] = set()
         self._lag = Lag()
         self._looked_at = 0.0
+        #: So long after a batch that was not full the next begins (seconds), and when that is (monotonic seconds).
+        self.interval = config.limits.commit_interval_ms / 1_000
+        self._next_at = 0.0
         self._closed = False
         self._left_at = time.monotonic()
         self._consumer = Consumer(
@@ -181,6 +184,8 @@ class Subscription:
         if self.group is None:
             self._await_assignment()
         self._come_round()
+        # What a transaction costs the broker, and the process, hardly depends on how much is in it.
+        time.sleep(max(0.0, self._next_at - time.monotonic()))
         # consume() waits its whole timeout for a full batch: take what is there, else wait for one.
         messages: list[Message] = self._consumer.consume(limit, 0)
         if not messages:
@@ -199,6 +204,7 @@ class Subscription:
         for message in messages[:1] + messages[-1:]:
             # Records come in runs of a partition: looking at the ends of each batch meets them all, and costs nothing.
             self._lag.begin(_partition(message), message.timestamp()[1] / 1000, time.time())
+        self._next_at = time.monotonic() + self.interval if 0 < len(messages) < limit else 0.0
         return cast(list[Received], messages)
 
     def _come_round(self) -> None:

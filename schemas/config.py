@@ -185,6 +185,7 @@ class Limits(Section):
     dead letters among the last ``dead_letter_window`` records at which stitch stops (1 never stops)."""
 
     batch: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 1_000
+    commit_interval_ms: Annotated[int, msgspec.Meta(ge=0, le=1_000)] = 20
     cached_bytes: Positive = 512_000_000
     park_seconds: Positive = 10
     park_records: Positive = 1_000

@@ -17,7 +17,7 @@ from tests.simulation.shrinking import excerpt, shrink
 from tests.simulation.world import World
 
 #: A bug is found within so many seeds.
-WITHIN = 40
+WITHIN = 200
 #: So much harm shows a bug, if it comes at the right moments.
 ENOUGH = 3
 #: Seeds without a bug: thousands were run by the command.

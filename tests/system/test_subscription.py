@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from functools import partial
 
 import msgspec
@@ -49,6 +50,28 @@ def test_a_partition_of_which_nothing_was_read_has_a_position(deployment: Config
     member = Subscription(deployment, "engage", [topic], lambda: starts, lambda partitions, clean: None)
     await_(lambda: member.poll(1, 0.05) == [] and set(member.behind().values()) == {0}, "the ends to be reached")
     assert member.positions() == starts
+    member.close()
+
+
+def test_batches_begin_the_interval_apart_unless_they_are_full(deployment: Config) -> None:
+    topic = topic_name(deployment, "stitched")
+    producer = Producer(client_properties(deployment))
+    starts: dict[Partition, int] = {(topic, number): 0 for number in range(deployment.topics.shards)}
+    member = Subscription(deployment, "engage", [topic], lambda: starts, lambda partitions, clean: None)
+    member.interval = 3.0
+    began: list[float] = []
+
+    def read(limit: int) -> bool:
+        if not (messages := member.poll(limit, 0.05)):
+            return False
+        began.append(time.monotonic())
+        return len(messages) == 1
+
+    for limit in (2, 1, 1):
+        producer.produce(topic, b"x", partition=0)
+        producer.flush()
+        await_(partial(read, limit), "the record")
+    assert began[1] - began[0] >= 3.0 > began[2] - began[1]
     member.close()
 
 
