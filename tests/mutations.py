@@ -828,6 +828,16 @@ MUTATIONS = [
         "candidate.stop is None and play.watch is not None:", "candidate.held is None and play.watch is not None:",
         "tests/test_signals.py::test_what_was_held_is_checked_again_at_release",
     ),
+    Mutation(
+        "steps-of-a-batch-are-read-for-together", "operators/loading.py",
+        "_profiles(shard, each.woken + told)", "_profiles(shard, each.woken)",
+        "tests/system/test_loading.py::test_a_batch_of_steps_and_ticks_takes_as_many_round_trips_as_one_of_each",
+    ),
+    Mutation(
+        "what-was-changed-is-not-read-again", "operators/shard.py",
+        "if each not in self.profiles and each not in self.changed]", "if each not in self.profiles]",
+        "tests/system/test_loading.py::test_one_whose_profile_was_changed_in_memory_is_not_read_again",
+    ),
     # -- figures of the shop
     Mutation(
         "what-was-counted-is-told-once", "operators/tally.py",
