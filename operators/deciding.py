@@ -180,7 +180,7 @@ class Decider:
         rests, verdict = (None, Verdict(stopped)) if stopped else _taken(candidate, (known_id, own_id), profile, given)
         if verdict.code == ERROR:
             self._failed(shard, profile, play, book)
-        treated = play.name in profile.treated
+        treated, outcome = play.name in profile.treated, verdict.outcome
         for each in shard.sides(profile):
             governance.record(candidate, known_id, verdict, each, given)
         decision = outputs.Decision(
@@ -191,7 +191,7 @@ class Decider:
             step=play.step,
             explored=verdict.explored,
             customer=profile.customer,
-            outcome=verdict.outcome,
+            outcome=outcome,
             at=at,
             business_key=candidate.business_key,
             touchpoint=candidate.touchpoint,
@@ -199,21 +199,20 @@ class Decider:
             channel=verdict.channel,
             variant=verdict.variant,
             until=verdict.until or None,
-            treated=treated and verdict.outcome == "held_out",
+            treated=treated and outcome == "held_out",
             grounds=rests,
         )
         shard.emit(self._decisions, -1, profile.customer, stitched.encode(decision))
         shard.count(f"decision/{play.name}/{verdict.code or 'emitted'}")
-        sent = verdict.outcome == "emitted"
-        shard.tally(f"play/{play.name}/{verdict.outcome}/{verdict.channel if sent else verdict.code}")
+        shard.tally(f"play/{play.name}/{outcome}/{verdict.channel if outcome == 'emitted' else verdict.code}")
         if verdict.until:
             self._hold(profile, candidate, (known_id, own_id), verdict, at)
         elif verdict.code is None:
             self._emit(shard, profile, candidate, own_id, verdict, book)
-        begins = play.steps and held is None and verdict.outcome != "stopped"
+        begins = play.steps and held is None and outcome != "stopped"
         if begins and not journeys.begin(profile, candidate, book.version, at):
             shard.count("journeys_refused")
-        if verdict.outcome in ("emitted", "held_out"):
+        if outcome in ("emitted", "held_out"):
             self._outcomes.open(shard, profile, decision, play)
         return verdict
 
