@@ -80,7 +80,7 @@ DESCRIPTIONS: Final[dict[str, str]] = {
     "kpis.alerts": "Alerts on them, by name: {no_orders: {figure: orders, below: 1, minutes: 15, clear: 5}}.",
     "limits": "Bounds of memory, time and trust.",
     "limits.batch": "Records taken at once.",
-    "limits.commit_interval_ms": "Batches that are not full begin no sooner after each other; each is a transaction.",
+    "limits.commit_interval_ms": "After a batch that was not full the next begins no sooner; each is a transaction.",
     "limits.cached_bytes": "About how many bytes of memory a process of engage gives to the profiles it keeps.",
     "limits.park_seconds": "A merged customer's records wait at most this long for the hand-over,",
     "limits.park_records": "and at most this many of them.",

@@ -1,6 +1,6 @@
 """Engage's shell: shards in memory, loaded and committed batch by batch around the pure core.
 
-One batch: `poll` → `load` (one Redis round trip for all that the batch names) → `decide` (the core) → `commit`
+One batch: `poll` → `load` (a few Redis round trips for all that the batch needs) → `decide` (the core) → `commit`
 (one round trip, then one Kafka transaction).
 """
 
@@ -178,7 +178,7 @@ class Engagement:
     # -- applying ----------------------------------------------------------------------------------------
 
     def _tick(self, shard: Shard, record: Tick) -> None:
-        """Fire what is due; the customers concerned are only known now, so they are loaded now."""
+        """Fire what is due; the customers concerned are only known for sure now."""
         due = shard.timers.next_due()
         customers = self._engage.tick(shard, record)
         if customers and due is not None:
@@ -189,13 +189,14 @@ class Engagement:
             self._engage.fire(shard, customer, record.watermark)
 
     def _step(self, shard: Shard, record: Signal | Step) -> None:
-        """Work off a step of what a product has woken; who is interested is only known now."""
+        """Work off a step of what a product has woken; who is interested is only known for sure now."""
         step = self._engage.signals.begin(shard, record)
         if step is None:
             return
         failpoint("engage.stepping")
         self._loader.interest(shard, step.product)
         page = self._engage.signals.page(shard, step)
+        del shard.interested[step.product]  # it may be large, and this was what it was read for
         self._loader.told(shard, [customer for _, customer in page])
         self._engage.signals.work(shard, step, page)
 

@@ -34,10 +34,9 @@ class Scoreboard(Summing[Board]):
     counter = "summed"
 
     def __init__(self, config: Config, client: redis.Redis, *, initialise: bool = False) -> None:
-        super().__init__(config, FLOW, PARTIALS, 1, client, initialise=initialise)
+        super().__init__(config, FLOW, PARTIALS, 1, client, initialise=initialise, interval=PACE)
         self._thresholds = config.kpis.alerts
         self._kpis, self._alerts = topic_name(config, KPIS), topic_name(config, ALERTS)
-        self._ownership.subscription.interval = PACE
 
     def _opened(self, number: int, stored: Stored) -> Board:
         state = state_of(stored.state) if stored.state else State()

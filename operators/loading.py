@@ -7,7 +7,7 @@ missed, so whoever applies a record asks again, and then only what is missing is
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import msgspec
 
@@ -22,6 +22,10 @@ from state.contents import ContentStore
 from state.products import unpack_product
 from state.profile import unpack_examples, unpack_parts
 from state.shards import ShardStore
+
+#: So many steps of products are read for ahead, and so many customers whom they are about: what is read for a batch
+#: is in memory at once, on either side.
+STEPS_AHEAD, CUSTOMERS_AHEAD = 100, 10_000
 
 
 class Entry(msgspec.Struct):
@@ -49,13 +53,13 @@ class Books(dict[str, PlayBook]):
 
 
 class _Needs(msgspec.Struct):
-    """What a batch names in one shard: key suffixes, watermarks of ticks, signals and steps, customers; of these those
-    who are ``woken`` by a timer. ``records``: how many there are."""
+    """What a batch names in one shard: key suffixes, watermarks of ticks, what is ``told`` of products, customers; of
+    these those who are ``woken`` by a timer. ``records``: how many there are."""
 
     records: int
     wanted: dict[str, None] = {}
     ticks: list[int] = []
-    products: list[Signal | Step] = []
+    told: list[Signal | Step] = []
     customers: list[str] = []
     woken: list[str] = []
 
@@ -86,31 +90,40 @@ class Loader:
     def load(self, shards: Mapping[int, Shard], batch: Batch) -> None:
         """All that the records of a batch will need, as far as that can be seen now."""
         needs = {number: self._look(shards[number], entries) for number, entries in batch.items()}
-        self._count(needs.values(), sum(map(len, batch.values())))
+        self._count(needs.values())
         self._fetch(shards, {number: list(each.wanted) for number, each in needs.items()})
-        busy = {number: each for number, each in needs.items() if each.ticks or each.products}
+        busy = {number: each for number, each in needs.items() if each.ticks or each.told}
         if busy:
             self._look_further(shards, busy)
         self._fetch(shards, {
-            number: _parts(shards[number], each.customers) + self._products(shards[number], each.woken)
+            number: [
+                *_parts(shards[number], each.customers),
+                *_examples(shards[number], _left_behind(shards[number], each.customers)),
+                *self._products(shards[number], each.woken),
+            ]
             for number, each in needs.items()
         })  # fmt: skip
 
     def _look_further(self, shards: Mapping[int, Shard], needs: Mapping[int, _Needs]) -> None:
         """Whom ticks will wake, and who is to be told of products."""
         self._fill_timers(shards, needs)
-        steps = {number: self._steps(shards[number], each.products) for number, each in needs.items()}
-        self._fetch_interest(
-            shards, {number: [step.product for step in each] for number, each in steps.items() if each}
-        )
-        wanted = {}
+        steps = [
+            (shards[number], step) for number, each in needs.items() for step in self._steps(shards[number], each)
+        ][:STEPS_AHEAD]
+        products: dict[int, list[str]] = {}
+        for shard, step in steps:
+            products.setdefault(shard.number, []).append(step.product)
+        self._fetch_interest(shards, products)
+        told = [(shard, customer) for shard, step in steps for _, customer in self._engage.signals.page(shard, step)]
+        for shard, customer in told[:CUSTOMERS_AHEAD]:
+            needs[shard.number].customers.append(customer)
         for number, each in needs.items():
-            shard = shards[number]
-            each.woken = self._due(shard, each)
-            told = [customer for step in steps[number] for _, customer in self._engage.signals.page(shard, step)]
-            each.customers += each.woken + told
-            wanted[number] = _profiles(shard, each.woken + told) + _examples(shard, each.woken)
-        self._fetch(shards, wanted)
+            each.woken = self._due(shards[number], each)
+            each.customers += each.woken
+        self._fetch(shards, {
+            number: _profiles(shards[number], each.customers) + _examples(shards[number], each.woken)
+            for number, each in needs.items()
+        })  # fmt: skip
 
     def woken(self, shard: Shard, customers: Sequence[str]) -> None:
         """What is not yet known of customers whose timers fire."""
@@ -150,7 +163,7 @@ class Loader:
             elif type(record) is Tick:
                 needs.ticks.append(record.watermark)
             elif isinstance(record, Signal | Step):
-                needs.products.append(record)
+                needs.told.append(record)
                 wanted["p:" + record.product] = None
             elif isinstance(record, Change | Absorb):
                 customers.append(record.customer)
@@ -173,10 +186,10 @@ class Loader:
         ticks = needs.ticks
         return shard.timers.due(max(ticks), len(ticks) * self._timers_per_tick) if ticks else []
 
-    def _steps(self, shard: Shard, products: Sequence[Signal | Step]) -> list[Step]:
+    def _steps(self, shard: Shard, needs: _Needs) -> list[Step]:
         """The steps that a batch will do."""
         first = self._engage.signals.first_step
-        found = [first(shard, each) if isinstance(each, Signal) else each for each in products]
+        found = [first(shard, each) if isinstance(each, Signal) else each for each in needs.told]
         return [each for each in found if each is not None]
 
     def _products(self, shard: Shard, customers: Sequence[str]) -> list[str]:
@@ -197,12 +210,12 @@ class Loader:
                     shard.examples[name] = unpack_examples(value) if value is not None else []
                 elif kind == "p:":
                     shard.products[name] = unpack_product(value) if value is not None else None
-                elif value is None:
-                    continue
-                elif kind == "c:":
+                elif kind == "u:":
+                    shard.parts[name] = unpack_parts(value) if value is not None else []
+                elif value is not None:
                     shard.keep(name, value)
                 else:
-                    shard.parts[name] = unpack_parts(value)
+                    shard.absent.add(name)
 
     def _fetch_interest(self, shards: Mapping[int, Shard], products: Mapping[int, Sequence[str]]) -> None:
         wanted = {
@@ -223,10 +236,10 @@ class Loader:
         for number, head in self._store.timers(limits).items():
             shards[number].timers.fill(head, limits[number])
 
-    def _count(self, needs: Iterable[_Needs], records: int) -> None:
+    def _count(self, needs: Collection[_Needs]) -> None:
         missing = sum([suffix.startswith("c:") for each in needs for suffix in each.wanted])
         self.missed += missing
-        self.found += max(0, records - missing)
+        self.found += max(0, sum([each.records for each in needs]) - missing)
 
 
 def _profiles(shard: Shard, customers: Sequence[str]) -> list[str]:
@@ -235,6 +248,12 @@ def _profiles(shard: Shard, customers: Sequence[str]) -> list[str]:
 
 def _examples(shard: Shard, customers: Sequence[str]) -> list[str]:
     return ["x:" + each for each in dict.fromkeys(customers) if each not in shard.examples]
+
+
+def _left_behind(shard: Shard, customers: Sequence[str]) -> list[str]:
+    """Those who have lost identifiers and may give away what goes with them when one of their records is applied."""
+    profiles = shard.profiles
+    return [each for each in customers if each in profiles and profiles[each].leaving]
 
 
 def _parts(shard: Shard, customers: Sequence[str]) -> list[str]:

@@ -49,6 +49,7 @@ class Ownership:
         dropped: Callable[[], None],
         *,
         initialise: bool = False,
+        interval: float | None = None,
     ) -> None:
         self._flow = flow
         self._topic = topic
@@ -61,7 +62,7 @@ class Ownership:
         self._transactions = Transactions(config, flow)
         self._consumed = metrics.RECORDS_CONSUMED.labels(flow, topic)
         self._commits = metrics.Commits(flow)
-        self.subscription = Subscription(config, flow, [topic], self._take_over, self._let_go)
+        self.subscription = Subscription(config, flow, [topic], self._take_over, self._let_go, interval)
         self._r: dict[int, int] = {}
         self._k: dict[int, int] = {}
         self._k_at = time.monotonic()

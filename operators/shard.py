@@ -1,6 +1,6 @@
 """A shard as engage holds it in memory between commits: profiles, timers, clock, and what changed.
 
-Plain data. Reading it from Redis and writing it back is the business of `operators.engagement`.
+Plain data. Reading it from Redis is the business of `operators.loading`, writing it back of `operators.engagement`.
 """
 
 from __future__ import annotations
@@ -83,6 +83,8 @@ class Shard:
         self.floor = floor
         self.timers = TimerIndex()
         self.profiles: OrderedDict[str, Profile] = OrderedDict()
+        #: Those of whom Redis knew nothing at the last commit.
+        self.absent: set[str] = set()
         #: About how many bytes of memory each of them takes, and all.
         self._sizes: dict[str, int] = {}
         self._size = 0
@@ -140,7 +142,8 @@ class Shard:
 
     def unread(self, customers: Iterable[str]) -> list[str]:
         """Those of ``customers`` of whom Redis may know something that is not here."""
-        return [each for each in customers if each not in self.profiles and each not in self.changed]
+        profiles, changed, absent = self.profiles, self.changed, self.absent
+        return [each for each in customers if not (each in profiles or each in changed or each in absent)]
 
     def open_examples(self, customer: str) -> list[OpenExample]:
         """The customer's open learning examples, marked as changed."""
@@ -221,6 +224,7 @@ class Shard:
         self.changed_products.clear()
         self.interest.clear()
         self.interested.clear()
+        self.absent.clear()
         self.counters.clear()
         self.timers.changed.clear()
         self.timers.trim()

@@ -102,7 +102,8 @@ class Subscription:
 
     When partitions are assigned nothing is read until ``take`` has said where to start: it is called by the next
     `poll`, outside the rebalance callback, so that its errors are ordinary ones. ``let_go`` is told which
-    partitions went, and whether cleanly.
+    partitions went, and whether cleanly. ``interval``: so long after one that was not full the next batch begins
+    (seconds; None: as configured).
     """
 
     def __init__(
@@ -112,6 +113,7 @@ class Subscription:
         topics: Sequence[str],
         take: Callable[[], Mapping[Partition, int]],
         let_go: Callable[[list[Partition], bool], None],
+        interval: float | None = None,
     ) -> None:
         self._flow = flow
         self._topics = list(topics)
@@ -124,8 +126,8 @@ class Subscription:
         self._ended: set[Partition] = set()
         self._lag = Lag()
         self._looked_at = 0.0
-        #: So long after a batch that was not full the next begins (seconds), and when that is (monotonic seconds).
-        self.interval = config.limits.commit_interval_ms / 1_000
+        self._interval = config.limits.commit_interval_ms / 1_000 if interval is None else interval
+        #: When the next batch may begin (monotonic seconds).
         self._next_at = 0.0
         self._closed = False
         self._left_at = time.monotonic()
@@ -185,7 +187,8 @@ class Subscription:
             self._await_assignment()
         self._come_round()
         # What a transaction costs the broker, and the process, hardly depends on how much is in it.
-        time.sleep(max(0.0, self._next_at - time.monotonic()))
+        if (early := self._next_at - time.monotonic()) > 0:
+            time.sleep(early)
         # consume() waits its whole timeout for a full batch: take what is there, else wait for one.
         messages: list[Message] = self._consumer.consume(limit, 0)
         if not messages:
@@ -204,7 +207,7 @@ class Subscription:
         for message in messages[:1] + messages[-1:]:
             # Records come in runs of a partition: looking at the ends of each batch meets them all, and costs nothing.
             self._lag.begin(_partition(message), message.timestamp()[1] / 1000, time.time())
-        self._next_at = time.monotonic() + self.interval if 0 < len(messages) < limit else 0.0
+        self._next_at = time.monotonic() + self._interval if 0 < len(messages) < limit else 0.0
         return cast(list[Received], messages)
 
     def _come_round(self) -> None:

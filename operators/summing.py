@@ -34,7 +34,15 @@ class Summing(ABC, Generic[Sum]):
     counter: ClassVar[str]
 
     def __init__(
-        self, config: Config, flow: str, topic: str, partitions: int, client: redis.Redis, *, initialise: bool
+        self,
+        config: Config,
+        flow: str,
+        topic: str,
+        partitions: int,
+        client: redis.Redis,
+        *,
+        initialise: bool,
+        interval: float | None = None,
     ) -> None:
         self._config = config
         self._store = ShardStore(client, config.prefix, flow)
@@ -42,7 +50,14 @@ class Summing(ABC, Generic[Sum]):
         self._starts: dict[int, Start] = {}
         self._stored: dict[int, int | None] = {}
         self._ownership = Ownership(
-            config, flow, topic_name(config, topic), self._store, self._open, self._sums.clear, initialise=initialise
+            config,
+            flow,
+            topic_name(config, topic),
+            self._store,
+            self._open,
+            self._sums.clear,
+            initialise=initialise,
+            interval=interval,
         )
         self._ownership.check_partitions(partitions)
 

@@ -81,5 +81,6 @@ def topics(config: Config) -> list[Topic]:
         own("outcomes", outcome_partitions(config), fixed=True),
         own("triggers", min(wide, _ACTED_ON)),
         *(own(name, min(wide, _READ)) for name in ("decisions", SEGMENTS, "scores", "identity.changes")),
+        # Few records, read by people: one partition keeps them in order.
         *(own(name, 1) for name in (AUDIT, ALERTS)),
     ]

@@ -17,7 +17,7 @@ from tests.simulation.shrinking import excerpt, shrink
 from tests.simulation.world import World
 
 #: A bug is found within so many seeds.
-WITHIN = 200
+WITHIN = 40
 #: So much harm shows a bug, if it comes at the right moments.
 ENOUGH = 3
 #: Seeds without a bug: thousands were run by the command.
@@ -28,8 +28,9 @@ def test_nothing_is_lost_or_doubled_whatever_happens() -> None:
     assert {seed: faults for seed in range(SEEDS) if (faults := World(plan(seed)).run().faults)} == {}
 
 
-#: Under these something was wrong once: a process that stood still while another began its partitions anew.
-ONCE = (243,)
+#: Under these it would be seen what was wrong once, or may easily be: a process that stands still while another begins
+#: its partitions anew (382); an outbox of which the first output is forgotten (145).
+ONCE = (145, 382)
 
 
 @pytest.mark.parametrize("seed", ONCE)

@@ -78,10 +78,11 @@ def _check_caps(triggers: list[dict[str, Any]], returned: Collection[str], plays
     """Never more than a cap, of all channels and categories, within its window; and no trigger twice."""
     times: defaultdict[str, list[int]] = defaultdict(list)
     for trigger in triggers:
-        if trigger["subject"] not in returned:
+        if trigger["subject"] not in returned and "caps" not in plays.plays[trigger["data"]["play"]].skips:
             times[trigger["subject"]].append(trigger["data"]["decided_at"])
     faults = []
-    for (customer, sent), limit in product(times.items(), plays.limits.caps):
+    of_all = [each for each in plays.limits.caps if each.channel is None and each.category is None]
+    for (customer, sent), limit in product(times.items(), of_all):
         cap, window = limit.messages, milliseconds(limit.within)
         sent.sort()
         faults += [

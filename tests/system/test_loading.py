@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from flows import playfile
+from operators import loading
 from operators.engage import Engage
 from operators.loading import Entry, Loader
 from operators.playbook import PlayBook
@@ -17,7 +18,7 @@ from schemas.stitched import Occasion, Signal, Step, Tick
 from state.connection import connect
 from state.contents import ContentStore
 from state.products import Product
-from state.profile import Part, Profile, pack
+from state.profile import Held, Part, Profile, pack
 from state.shards import Commit, Interest, ShardStore
 from tests.conftest import new_config
 from tests.system.test_signals import PLAY
@@ -52,11 +53,16 @@ class _World:
         for sku in SKUS:
             entities["p:" + sku] = pack(Product(8_000, 5, DROPPED if sku != SKUS[0] else {}))
             entities |= {f"c:{sku}{who}": pack(Profile(f"{sku}{who}")) for who in "ab"}
-            entities[f"c:{sku}t"] = pack(Profile(f"{sku}t", parted=NOW))
+            entities[f"c:{sku}t"] = pack(Profile(f"{sku}t", parted=NOW, held=[_held(sku)]))
             entities[f"u:{sku}t"] = pack([Part([], NOW, Profile(f"{sku}t"))])
         interest = Interest({sku: {f"{sku}a": NOW, f"{sku}b": NOW - 1} for sku in SKUS}, 0, NOW)
         timers: dict[str, int | None] = {f"{sku}t": NOW + number for number, sku in enumerate(SKUS)}
         return Commit(0, None, 1, b"", entities, timers, {}, [], interest)
+
+
+def _held(sku: str) -> Held:
+    """A message about a product, until its customer's timer fires."""
+    return Held(sku, sku, NOW, NOW, "quiet_hours", "cheaper", f"{sku}-held", str(NOW), "t", NOW)
 
 
 @pytest.fixture
@@ -85,6 +91,7 @@ def test_a_batch_of_steps_and_ticks_takes_as_many_round_trips_as_one_of_each(wor
     loader.woken(shard, due)
     assert len(world.trips) == 5, "all of it was there"
     assert set(shard.profiles) == {*due, *[sku + who for sku in SKUS for who in "ab"]}
+    assert {f"{sku}-held" for sku in SKUS[:9]} < set(shard.products)
     assert set(shard.parts) == set(due) == {name for name, known in shard.examples.items() if known == []}
 
 
@@ -109,3 +116,35 @@ def test_one_whose_profile_was_changed_in_memory_is_not_read_again(world: _World
     shard.forget(customer)
     world.loader.told(shard, [customer])
     assert customer not in shard.profiles
+
+
+def test_who_is_not_there_is_asked_for_once(world: _World) -> None:
+    shard, loader = world.shard, world.loader
+    world.client.delete(world.store.key(0, f"c:{SKUS[1]}a"), world.store.key(0, f"u:{SKUS[1]}t"))
+    world.trips.clear()
+    loader.load({0: shard}, {0: [Entry(0, Step(NOW, SKUS[1], DROPPED), b""), Entry(1, Tick(NOW, NOW + 1), b"")]})
+    before = len(world.trips)
+    loader.told(shard, [f"{SKUS[1]}a", f"{SKUS[1]}b"])
+    loader.woken(shard, [f"{SKUS[1]}t"])
+    assert len(world.trips) == before
+    shard.settle(0)
+    assert shard.unread([f"{SKUS[1]}a"]) == [f"{SKUS[1]}a"], "the next batch may find what others have written"
+
+
+def test_the_index_is_read_anew_after_a_commit(world: _World) -> None:
+    shard, loader, step = world.shard, world.loader, Step(NOW, SKUS[2], DROPPED)
+    loader.load({0: shard}, {0: [Entry(0, step, b"")]})
+    shard.settle(1_000_000)
+    interest = Interest({SKUS[2]: {"new": NOW + 1}}, 0, NOW)
+    world.store.commit([Commit(0, 1, 2, b"", {}, {}, {}, [], interest)], "me", 0)
+    loader.load({0: shard}, {0: [Entry(0, step, b"")]})
+    assert next(customer for _, customer in world.engage.signals.page(shard, step)) == "new"
+
+
+def test_what_is_read_ahead_is_bounded(world: _World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loading, "STEPS_AHEAD", 5)
+    monkeypatch.setattr(loading, "CUSTOMERS_AHEAD", 7)
+    entries = [Entry(number, Step(NOW, sku, DROPPED), b"") for number, sku in enumerate(SKUS)]
+    world.loader.load({0: world.shard}, {0: entries})
+    assert set(world.shard.interested) == set(SKUS[:5])
+    assert set(world.shard.profiles) == {sku + who for sku in SKUS[:4] for who in "ab"} - {SKUS[3] + "b"}
