@@ -75,9 +75,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     started = datetime.now(UTC)
     with tempfile.TemporaryDirectory() as temporary, machine.watched() as conditions:
         result = suite.run(options.keep or Path(temporary), sizes)
+    # Without the folders: they are this machine's.
+    command = ["python -m benchmarks.run --suite", options.suite, "--scale", options.scale, *options.sizes]
     kept = {
         "suite": options.suite,
-        "command": " ".join(["python -m benchmarks.run", *given]),
+        "command": " ".join(command),
         "started": started.isoformat(timespec="seconds"),
         "sizes": sizes,
         "machine": {**(facts := machine.facts()), **conditions},
