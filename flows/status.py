@@ -18,8 +18,8 @@ from confluent_kafka.admin import AdminClient
 from flows.admin import admin_client
 from flows.reading import POLL_SECONDS, TIMEOUT_SECONDS, end_offsets, partition_counts
 from operators.kafka import Partition, client_properties, group_id
+from operators.offsets import PASSING
 from operators.starting import FRESH
-from operators.subscription import PASSING
 from schemas.config import Config
 from schemas.errors import TouchstreamError
 from schemas.topics import PARTIALS, STITCHED, topic_name

@@ -72,7 +72,7 @@ class Ownership:
         """Raises `PositionError` unless the topic has the partitions it was created with, now and whenever some are
         taken over."""
         self._partitions = expected
-        found = self.subscription.partition_count(self._topic)
+        found = self.subscription.offsets.partition_count(self._topic)
         if found != expected:
             raise PositionError(
                 f"{self._topic} has {found} partitions, {expected} are configured: the shard of every customer would "
@@ -145,16 +145,17 @@ class Ownership:
 
     def _take_over(self) -> Mapping[Partition, int]:
         self.check_partitions(self._partitions)
-        numbers = sorted(number for _, number in self.subscription.partitions)
+        partitions, offsets = self.subscription.partitions, self.subscription.offsets
+        numbers = sorted(number for _, number in partitions)
         self._forget()
         previous = self._store.take(numbers, self._token, self._transactions.id)
         failpoint(f"{self._flow}.taking_over")
         for transactional_id in sorted(set(previous) - {"", self._transactions.id}):
             Transactions.fence(self._config, transactional_id)
-        committed: Mapping[Partition, TopicPartition] = self.subscription.committed()
-        stored, logs = self._store.read(numbers), self.subscription.logs()
+        committed: Mapping[Partition, TopicPartition] = offsets.committed(partitions)
+        stored, logs = self._store.read(numbers), offsets.logs(partitions)
         begun = [(self._topic, number) for number, held in zip(numbers, stored, strict=True) if held.r is not None]
-        committed = self.subscription.committed_for(begun, committed)
+        committed = offsets.committed_for(begun, committed)
         starts, topic_id = {}, self.subscription.topic_id(self._topic)
         for number, held in zip(numbers, stored, strict=True):
             partition = (self._topic, number)

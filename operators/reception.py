@@ -177,14 +177,14 @@ class Reception:
         self._subscription.stale = bool(self._subscription.partitions)
 
     def _take_over(self) -> Mapping[Partition, int]:
-        partitions = list(self._subscription.partitions)
+        partitions, asked = list(self._subscription.partitions), self._subscription.offsets
         previous = swap_transactions(self._redis, self._config.prefix, partitions, self._transactions.id)
         for transactional_id in sorted(previous - {"", self._transactions.id}):
             Transactions.fence(self._config, transactional_id)
         failpoint("stitch.taking_over")
-        committed: Mapping[Partition, TopicPartition] = self._subscription.committed()
-        stored, logs = self._stitcher.positions.take(partitions), self._subscription.logs()
-        committed = self._subscription.committed_for(stored, committed)
+        committed: Mapping[Partition, TopicPartition] = asked.committed(partitions)
+        stored, logs = self._stitcher.positions.take(partitions), asked.logs(partitions)
+        committed = asked.committed_for(stored, committed)
         starts: dict[Partition, int] = {}
         fresh: list[TopicPartition] = []
         self._k, self._accounts = {}, {}

@@ -8,19 +8,18 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
 from math import inf
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, Protocol, cast
 
-from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from operators import metrics
 from operators.access import raise_if_denied
-from operators.kafka import ANSWER_SECONDS, Partition, answers, client_properties, group_id
+from operators.kafka import ANSWER_SECONDS, Partition, client_properties, group_id
 from operators.lag import Lag
+from operators.offsets import PASSING, Offsets
 from operators.topicids import TopicIds
-from operators.watchdog import Watchdog
 from schemas.config import Config
 from schemas.errors import PositionError, TouchstreamError
 
@@ -52,43 +51,11 @@ class Received(Protocol):
         """(type, epoch ms)."""
 
 
-#: Errors of the consumer that pass by themselves: librdkafka reconnects and retries.
-PASSING = frozenset(
-    {
-        KafkaError._TRANSPORT,
-        KafkaError._ALL_BROKERS_DOWN,
-        KafkaError._TIMED_OUT,
-        KafkaError._RESOLVE,
-        KafkaError.LEADER_NOT_AVAILABLE,
-        KafkaError.NOT_LEADER_FOR_PARTITION,
-        KafkaError.REQUEST_TIMED_OUT,
-        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
-        KafkaError.COORDINATOR_NOT_AVAILABLE,
-        KafkaError.NOT_COORDINATOR,
-        KafkaError._MAX_POLL_EXCEEDED,
-    }
-)
-
-
-#: How long committed offsets may take (seconds) while the broker answers: a dead owner's transaction ends far sooner.
-COMMITTED_SECONDS = 30.0
 #: How long it may take to be assigned partitions, or none (seconds), while the broker answers. A group waits until the
 #: sessions of its dead end; a consumer whose coordinator was away may wait for ever (librdkafka's issue 5511).
 JOINED_SECONDS = 60.0
 #: Heartbeats in a session.
 HEARTBEATS = 20
-#: What is said of a partition that this client has not heard of, or that has no leader just now.
-_UNSETTLED = frozenset(
-    {
-        KafkaError._UNKNOWN_PARTITION,
-        KafkaError.UNKNOWN_TOPIC_OR_PART,
-        KafkaError.LEADER_NOT_AVAILABLE,
-        KafkaError.NOT_LEADER_FOR_PARTITION,
-    }
-)
-#: How long it may take until partitions are settled, and how long to wait before asking again (seconds).
-SETTLED_SECONDS, SETTLE_SECONDS = 15.0, 0.05
-Answer = TypeVar("Answer")
 #: How often a running loop looks up where it stands, and librdkafka tells of offsets (seconds).
 LOOK_EVERY, TELL_EVERY = 1.0, 5.0
 
@@ -156,7 +123,7 @@ class Subscription:
             }
         )
         self._ids = TopicIds(config, self._topics)
-        self._watchdog = Watchdog("committed", COMMITTED_SECONDS, partial(answers, self._consumer))
+        self.offsets = Offsets(self._consumer, self._topics)
         metrics.LAG_RECORDS.source(self._lag_records)
         metrics.LAG_SECONDS.source(self._lag_seconds)
         metrics.STABLE_AGE.source(self._stable_age)
@@ -180,7 +147,7 @@ class Subscription:
             raise
 
     def _gone(self) -> list[str]:
-        return [topic for topic in self._topics if not self.partition_count(topic)]
+        return [topic for topic in self._topics if not self.offsets.partition_count(topic)]
 
     def _poll(self, limit: int, wait: float) -> list[Received]:
         if self.group is None:
@@ -291,7 +258,7 @@ class Subscription:
     def _again(self) -> None:
         """Take all assigned partitions over, go on from there; what was fetched ahead is thrown away."""
         started = time.monotonic()
-        self._settled(self._ids.take)
+        self.offsets.settled(self._ids.take)
         starts = self._starts = self._take()
         self._consumer.assign([TopicPartition(*partition, offset) for partition, offset in starts.items()])
         self._ended.clear()
@@ -301,58 +268,9 @@ class Subscription:
             extra={"partitions": len(starts), "seconds": round(time.monotonic() - started, 3)},
         )
 
-    def committed(self) -> dict[Partition, TopicPartition]:
-        """The group's committed offsets of the assigned partitions; waits for pending transactions."""
-        asked = [TopicPartition(*partition) for partition in self.partitions]
-        with self._watchdog:
-            while asked:
-                try:
-                    return {(each.topic, each.partition): each for each in self._consumer.committed(asked, timeout=15)}
-                except KafkaException as error:
-                    if error.args[0].code() not in PASSING and not error.args[0].retriable():
-                        raise
-        return {}
-
-    def logs(self) -> dict[Partition, tuple[int, int]]:
-        """Of each assigned partition the first offset still in its log, and the one after its last record; in two
-        requests: asked for one by one, those of 64 took longer than all the rest of a take-over. Raises
-        `KafkaException`."""
-        first = self._settled(partial(self._ask_offsets, OFFSET_BEGINNING))
-        end = self._settled(partial(self._ask_offsets, OFFSET_END))
-        return {each: (first[each], end[each]) for each in self.partitions}
-
     def topic_id(self, topic: str) -> str:
         """Of which topic by the name of ``topic`` the partitions were taken over."""
         return self._ids.held[topic]
-
-    def _settled(self, ask: Callable[[], Answer]) -> Answer:
-        """An answer about partitions, some of which may be between two leaders, or have been added and assigned by who
-        heard of it before."""
-        deadline = time.monotonic() + SETTLED_SECONDS
-        while True:
-            try:
-                return ask()
-            except KafkaException as error:
-                if error.args[0].code() not in _UNSETTLED or time.monotonic() > deadline:
-                    raise
-            for topic in self._topics:  # hears of them
-                self._consumer.list_topics(topic, timeout=SETTLED_SECONDS)
-            time.sleep(SETTLE_SECONDS)
-
-    def _ask_offsets(self, where: int) -> dict[Partition, int]:
-        asked = [TopicPartition(*partition, where) for partition in self.partitions]
-        found = self._consumer.offsets_for_times(asked, timeout=SETTLED_SECONDS) if asked else []
-        for each in found:
-            if each.error is not None:
-                raise KafkaException(each.error)
-        return {(each.topic, each.partition): int(each.offset) for each in found}
-
-    def committed_for(
-        self, held: Collection[Partition], committed: Mapping[Partition, TopicPartition]
-    ) -> Mapping[Partition, TopicPartition]:
-        """``committed``, read once more if it lacks one of the partitions ``held`` in Redis: while this process stood
-        still in between, another may have begun them, which is no loss."""
-        return committed if all([committed[each].offset >= 0 for each in held]) else self.committed()
 
     def positions(self) -> dict[Partition, int]:
         """The next offset to be read of each partition that was taken over."""
@@ -376,10 +294,6 @@ class Subscription:
         }
         known = {each: max(0, ends[each] - at) for each, at in self.positions().items() if ends[each] >= 0}
         return known | {each: 0 for each in ends if each in self._ended}
-
-    def partition_count(self, topic: str) -> int:
-        """How many partitions the broker says a topic has; 0 when it does not exist."""
-        return len(self._consumer.list_topics(topic, timeout=15).topics[topic].partitions)
 
     def close(self) -> None:
         """Leave the group."""

@@ -1089,8 +1089,8 @@ MUTATIONS = [
         "tests/test_simulation.py::test_nothing_is_lost_or_doubled_whatever_happens",
     ),
     Mutation(
-        "partitions-that-another-has-begun-are-not-lost", "operators/subscription.py",
-        "else self.committed()", "else committed",
+        "partitions-that-another-has-begun-are-not-lost", "operators/offsets.py",
+        "else self.committed(committed)", "else committed",
         "tests/test_simulation.py::test_what_was_once_wrong",
     ),
     # -- bad input

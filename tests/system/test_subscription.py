@@ -30,10 +30,9 @@ def test_logs_are_told_from_what_is_still_there_to_their_end(deployment: Config)
     for future in client.delete_records([TopicPartition(topic, 1, 3)]).values():
         future.result()
     member = Subscription(deployment, "engage", [topic], dict, lambda partitions, clean: None)
-    assert member.logs() == {}  # a member that stands by
-    member.partitions = [(topic, number) for number in range(3)]
-    assert member.logs() == {(topic, 0): (0, 4), (topic, 1): (3, 4), (topic, 2): (0, 0)}
-    member.partitions = []
+    assert member.offsets.logs([]) == {}  # a member that stands by
+    found = member.offsets.logs([(topic, number) for number in range(3)])
+    assert found == {(topic, 0): (0, 4), (topic, 1): (3, 4), (topic, 2): (0, 0)}
     member.close()
 
 
@@ -77,9 +76,7 @@ def test_batches_begin_the_interval_apart_unless_they_are_full(deployment: Confi
 def test_partitions_just_created_are_waited_for(deployment: Config) -> None:
     topic = topic_name(deployment, "identity.changes")
     member = Subscription(deployment, "engage", [topic], dict, lambda partitions, clean: None)
-    member.partitions = [(topic, 0), (topic, 1)]
-    assert member.logs() == {(topic, 0): (0, 0), (topic, 1): (0, 0)}
-    member.partitions = []
+    assert member.offsets.logs([(topic, 0), (topic, 1)]) == {(topic, 0): (0, 0), (topic, 1): (0, 0)}
     member.close()
 
 
