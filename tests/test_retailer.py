@@ -14,6 +14,7 @@ import orjson
 import pytest
 
 from flows.retailer import JUNK, KIOSKS, Rates, Retailer
+from flows.retailer.catalogue import Catalogue
 from flows.retailer.faults import BREAKS, Faults
 from operators.junk import Junk
 from operators.normalise import normalise
@@ -111,6 +112,12 @@ def test_the_bytes_of_a_seed_are_known() -> None:
     """Reports name a seed: a change that moves this hash makes them unrepeatable, so it is made on purpose."""
     digest = sha256(b"\n".join(head(Retailer(seed=1, customers=20), 500))).hexdigest()
     assert digest[:16] == "849d0e3f6ca766b2"
+
+
+def test_a_larger_shop_sells_more() -> None:
+    small, large = (Catalogue(Random(1), customers).products for customers in (1_000, 20_000))
+    assert (len(small), len(large)) == (400, 2_000)
+    assert len({product.sku for product in large}) == 2_000
 
 
 def test_a_shop_with_a_past_imports_its_books_first_and_goes_on_where_they_end() -> None:

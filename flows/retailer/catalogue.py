@@ -7,7 +7,9 @@ from random import Random
 from flows.retailer.encode import body, to_json
 
 CATEGORIES = ("coffee", "tea", "snacks", "baby", "pet", "skin-care", "hair", "household", "vitamins", "shoes")
-PRODUCTS_EACH = 40
+#: Products of a category: at least so many, and one for so many customers. A larger shop sells more, and its restocks
+#: do not each concern everybody.
+LEAST_EACH, CUSTOMERS_EACH = 40, 100
 
 
 class Product:
@@ -21,7 +23,7 @@ class Product:
     def __init__(self, sku: str, category: str, price: float) -> None:
         self.sku, self.category, self.list_price = sku, category, price
         self.stock = 0
-        self.name = f"{category.title()} {sku[-2:]}"
+        self.name = f"{category.title()} {sku[6:]}"
         url = f"https://shop.example/{category}"
         self.page = body("Page Viewed", {"url": url, "title": category.title(), "category": category})
         self.search = body("Products Searched", {"query": self.name.lower(), "results": 3 + int(price) % 40})
@@ -39,13 +41,14 @@ class Product:
 
 
 class Catalogue:
-    """All products; ``by_category`` holds them again."""
+    """All products of a shop with so many customers; ``by_category`` holds them again."""
 
-    def __init__(self, rng: Random) -> None:
+    def __init__(self, rng: Random, customers: int) -> None:
+        each = max(LEAST_EACH, customers // CUSTOMERS_EACH)
         self.by_category = [
             [
                 Product(f"SKU-{number:02d}{item:02d}", category, round(rng.lognormvariate(4.2, 0.7), 1))
-                for item in range(PRODUCTS_EACH)
+                for item in range(each)
             ]
             for number, category in enumerate(CATEGORIES)
         ]

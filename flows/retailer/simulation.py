@@ -110,7 +110,7 @@ class Retailer:
 
     def _world(self) -> World:
         """The world with all who are there at first."""
-        world, start = World(self.seed, self.rates), self.population.start
+        world, start = World(self.seed, self.rates, self.customers), self.population.start
         for place in range(self.customers):
             person = self.population.person(place)
             begin(world, person, start + int(world.rng.expovariate(1 / person.gap)))

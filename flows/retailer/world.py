@@ -36,11 +36,11 @@ class Line(NamedTuple):
 class World:
     """``events`` are those not yet taken, in no order; ``later`` writes into the diary."""
 
-    def __init__(self, seed: int, rates: Rates) -> None:
+    def __init__(self, seed: int, rates: Rates, customers: int) -> None:
         self.rng = Random(f"{seed}/behaviour")
         self.chance = self.rng.random
         self.rates = rates
-        self.catalogue = Catalogue(Random(f"{seed}/catalogue"))
+        self.catalogue = Catalogue(Random(f"{seed}/catalogue"), customers)
         self.events: list[Item] = []
         self.diary: list[tuple[int, int, Action, Person]] = []
         self.taken = self.in_kiosk = self.of_products = 0
