@@ -834,6 +834,11 @@ MUTATIONS = [
         "tests/system/test_loading.py::test_a_batch_of_steps_and_ticks_takes_as_many_round_trips_as_one_of_each",
     ),
     Mutation(
+        "examples-of-who-lost-identifiers-are-read", "operators/loading.py",
+        "and profiles[each].leaving]", "and profiles[each].parks]",
+        "tests/system/test_loading.py::test_examples_of_who_may_have_to_part_with_some_are_there",
+    ),
+    Mutation(
         "the-index-of-interest-is-read-anew-after-a-commit", "operators/shard.py",
         "        self.interested.clear()\n", "",
         "tests/system/test_loading.py::test_the_index_is_read_anew_after_a_commit",

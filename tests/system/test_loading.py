@@ -14,11 +14,11 @@ from operators.loading import Entry, Loader
 from operators.playbook import PlayBook
 from operators.shard import Shard, ShardState
 from schemas.config import Config
-from schemas.stitched import Occasion, Signal, Step, Tick
+from schemas.stitched import Change, Gist, Occasion, Signal, Step, Tick
 from state.connection import connect
 from state.contents import ContentStore
 from state.products import Product
-from state.profile import Held, Part, Profile, pack
+from state.profile import Held, OpenExample, Part, Profile, pack
 from state.shards import Commit, Interest, ShardStore
 from tests.conftest import new_config
 from tests.system.test_signals import PLAY
@@ -148,3 +148,14 @@ def test_what_is_read_ahead_is_bounded(world: _World, monkeypatch: pytest.Monkey
     world.loader.load({0: world.shard}, {0: entries})
     assert set(world.shard.interested) == set(SKUS[:5])
     assert set(world.shard.profiles) == {sku + who for sku in SKUS[:4] for who in "ab"} - {SKUS[3] + "b"}
+
+
+def test_examples_of_who_may_have_to_part_with_some_are_there(world: _World) -> None:
+    shard, example = world.shard, OpenExample(NOW, [1.0], "v", 0.5, "churn", "a")
+    left = Change(NOW, "id", "moved", "b", 2, NOW)
+    known = {f"c:{each.customer}": pack(each) for each in (Profile("a", leaving=[(0, left)]), Profile("b"))}
+    entities: dict[str, bytes | None] = {**known, "x:a": pack([example]), "x:b": pack([example])}
+    world.store.commit([Commit(0, 1, 2, b"", entities, {}, {}, [])], "me", 0)
+    seen = [Gist(NOW, each, "", NOW, NOW, "Product Viewed", "web") for each in "ab"]
+    world.loader.load({0: shard}, {0: [Entry(number, record, b"") for number, record in enumerate(seen)]})
+    assert shard.examples == {"a": [example]}, "nobody else's are read for a touchpoint"
