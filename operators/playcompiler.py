@@ -14,7 +14,7 @@ from operators.compiling import Compiling, types_of
 from operators.dates import Offset
 from operators.expressions import Condition, compile_condition
 from operators.language import Name, Scope
-from operators.plays import ALWAYS, Exit, Goal, Play, Reaction, Role, Value, Watch
+from operators.plays import ALWAYS, INTEREST, Exit, Goal, Play, Reaction, Role, Value, Watch
 from operators.scope import COUNT, KEY, PRODUCT, event_names, scope
 from operators.segmentbook import SegmentBook
 from schemas import plays as written
@@ -138,7 +138,7 @@ class PlayCompiler(Compiling):
         asked = msgspec.json.encode((given.interested.of, given.interested.unless), order="deterministic")
         return Watch(
             # No play can be called so.
-            interest=f"~{hashlib.blake2b(asked, digest_size=5).hexdigest()}",
+            interest=f"{INTEREST}{hashlib.blake2b(asked, digest_size=5).hexdigest()}",
             within=milliseconds(given.interested.within),
             price_drop=given.price_drop,
             per_unit=given.back_in_stock.per_unit if given.back_in_stock else 0,

@@ -26,6 +26,8 @@ EXIT = "exit"
 #: From the beginning, before the end.
 ALWAYS: Final = (0, 1 << 63)
 Value = str | int | float
+#: How the names of interests begin, for which nothing is waited.
+INTEREST = "~"
 #: ``each``: every touchpoint waits for itself.
 Role = Literal["event", "count", "reset", "after", "each", "without", "interest"]
 

@@ -13,14 +13,14 @@ import msgspec
 
 from operators import dates, fold
 from operators.playbook import PlayBook
-from operators.plays import DAY, ERROR, TOO_OLD, Candidate, Play, Reaction, said, worth
+from operators.plays import DAY, ERROR, INTEREST, TOO_OLD, Candidate, Play, Reaction, said, worth
 from schemas.stitched import Event, Gist
 from schemas.touchpoint import Body
 from state.profile import Profile, Progress, Timer
 
 #: Keys (products, carts) that one play follows of one customer: the latest stay.
 KEPT_KEYS = 20
-#: With more keys than so many, those go that no longer matter.
+#: Whenever there are so many keys more, those go that no longer matter.
 CROWDED = 4
 #: The times of two counts that become one.
 KEPT_TIMES = 20
@@ -88,6 +88,7 @@ def timers(profile: Profile) -> list[Timer]:
     waits = [
         Timer(progress.due, WAIT, _of(play, key))
         for play, known in profile.progress.items()
+        if play[:1] != INTEREST
         for key, progress in known.items()
         if progress.due
     ]
@@ -174,7 +175,7 @@ class _Moment:
     def keep(self, play: Play, known: dict[str, Progress], *, more: bool = True) -> None:
         """Keep how far the play is. If there may be ``more`` keys than before, of many those stay that still matter,
         and of these the latest."""
-        if more and len(known) > CROWDED:
+        if more and len(known) > CROWDED and len(known) % CROWDED == 1:
             counts = self.event.at - play.within - self.book.start_within
             ends = self.event.at - self.book.start_within
             known = _latest({
@@ -205,10 +206,10 @@ def _count(moment: _Moment, reaction: Reaction) -> None:
         if time <= _ended(known, key):
             continue
         before = known.get(key)
-        times, counted = _counted(before.times, time, play) if before and before.times else ([time], 1)
+        times, counted = _counted(before.times, time, play) if before and before.times else ((time,), 1)
         if moment.fresh and counted >= play.times:
             moment.wake(play, key, moment.event.eid, counted)
-            times = []
+            times = ()
         if times or (before and before.ended):
             known[key] = Progress(times, before.ended if before else 0)
         else:
@@ -226,7 +227,7 @@ def _interest(moment: _Moment, reaction: Reaction) -> None:
             continue
         # The last noted stands last, and the first makes room: much cheaper than to look for the oldest.
         known.pop(key, None)
-        known[key] = Progress([time], before.ended)
+        known[key] = Progress((time,), before.ended)
         if len(known) > KEPT_KEYS:
             del known[next(iter(known)) or next(each for each in known if each)]
         progress[play.name] = known
@@ -245,7 +246,7 @@ def _after(moment: _Moment, reaction: Reaction) -> None:
         if due is None:
             continue
         values = before.values | said(play, *given)
-        known[key] = Progress([event.time], before.ended, due, event.eid, values, worth(play, *given))
+        known[key] = Progress((event.time,), before.ended, due, event.eid, values, worth(play, *given))
         moment.moved = True
         moment.keep(play, known, more=before is NO_PROGRESS)
 
@@ -280,11 +281,11 @@ def _of(play: str, key: str) -> str:
     return f"{play}{_SEPARATOR}{key}"
 
 
-def _counted(before: Sequence[int], time: int, play: Play) -> tuple[list[int], int]:
+def _counted(before: Sequence[int], time: int, play: Play) -> tuple[tuple[int, ...], int]:
     """The times that count with one more, and how many of them lie in the window that ends with it."""
     times = sorted([*before, time])
     times = [each for each in times if each > times[-1] - play.within][-play.times :]
-    return times, sum([each > time - play.within for each in times])
+    return tuple(times), sum([each > time - play.within for each in times])
 
 
 def _ended(known: Mapping[str, Progress], key: str) -> int:
@@ -296,7 +297,7 @@ def _ended(known: Mapping[str, Progress], key: str) -> int:
 
 def _not_ended(progress: Progress, ended: int) -> Progress:
     """What is left after an end."""
-    times = [time for time in progress.times if time > ended]
+    times = tuple([time for time in progress.times if time > ended])
     if times == progress.times:
         return progress
     if progress.due:
@@ -314,7 +315,7 @@ def _united(one: Progress, other: Progress) -> Progress:
     if one.due or other.due:
         later = max(one, other, key=lambda each: (each.due, each.touchpoint))
         return msgspec.structs.replace(later, ended=ended)
-    return Progress(sorted([*one.times, *other.times])[-KEPT_TIMES:], ended)
+    return Progress(tuple(sorted([*one.times, *other.times])[-KEPT_TIMES:]), ended)
 
 
 def _latest(known: dict[str, Progress]) -> dict[str, Progress]:

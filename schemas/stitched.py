@@ -131,7 +131,7 @@ class Visit(Record, tag="visit"):
     done: int = 0
 
 
-class Occasion(msgspec.Struct, array_like=True, frozen=True):
+class Occasion(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """What has woken a play for a product: the event time (ms) and the token of the touchpoint, and the price before it
     in minor units."""
 

@@ -18,7 +18,7 @@ DECAYED = (
 )  # fmt: skip
 
 
-class Behaviour(msgspec.Struct, array_like=True):
+class Behaviour(msgspec.Struct, array_like=True, gc=False):
     """One customer's statistics.
 
     ``recent`` holds the latest order times, ascending. ``days`` is a bit field of the UTC days with

@@ -43,7 +43,7 @@ Partition = tuple[str, int]
 Span = tuple[int, int]
 
 
-class Key(msgspec.Struct, array_like=True, frozen=True):
+class Key(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """A customer's data key: its id, its wrapped form, and who that customer has become since (empty: nobody else)."""
 
     kid: str
@@ -51,7 +51,7 @@ class Key(msgspec.Struct, array_like=True, frozen=True):
     heir: str = ""
 
 
-class Cluster(msgspec.Struct, array_like=True):
+class Cluster(msgspec.Struct, array_like=True, gc=False):
     """Everything known of identifiers that evidence connects. Not to be changed once written.
 
     ``ids`` ascending; ``spans`` maps `code` of a fact to its (first, last) in ms; ``owners`` gives each

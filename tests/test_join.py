@@ -164,7 +164,7 @@ def test_everything_stays_bounded() -> None:
         return Profile(
             customer,
             ids=[f"device:{base + n}" for n in range(150)],
-            progress={"x": {f"k{base + n}": Progress([base + n], 0, base + n) for n in range(KEPT_KEYS)}},
+            progress={"x": {f"k{base + n}": Progress((base + n,), 0, base + n) for n in range(KEPT_KEYS)}},
             carts={f"c{base + n}": Cart(base + n, 0) for n in range(KEPT_CARTS)},
             sent=[Sent(base + n, "x", "sms") for n in range(KEPT_SENT)],
             decided=[Decided(f"{base + n}", base + n, "x", "emitted") for n in range(20)],

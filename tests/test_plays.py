@@ -314,7 +314,7 @@ def test_a_count_goes_by_event_time(some: list[tuple[bool, str | None, int]], ch
         for cart in ("one", "two"):
             ended = max([minute for after, each, minute in some if not after and each in (cart, None)], default=-1)
             times = [T + minute * MINUTE for after, each, minute in some if after and each == cart and minute > ended]
-            assert (counted[cart].times if cart in counted else []) == sorted(times)
+            assert (counted[cart].times if cart in counted else ()) == tuple(sorted(times))
 
 
 def test_what_a_play_follows_is_bounded_and_what_ended_all_is_not_forgotten() -> None:
