@@ -4,16 +4,23 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+import yaml
 
 from schemas import stitched
 from schemas.outputs import Decision, Trigger
 from schemas.stitched import Control, Event, Gist
 from state.identity import Cluster
 from state.profile import Profile, pack, unpack
+from tests.conftest import new_config
+from tests.system.scenarios.versions import known_before, tree_before
 
 EVENT = Event(at=5, customer="c", src="t/0/1", ts=4, eid="e", time=3, type="Order Completed", source="pos")
 PROFILE = Profile(customer="c")
@@ -68,3 +75,14 @@ def test_consumers_pass_over_what_they_do_not_know() -> None:
     """So outputs may grow, too."""
     for kind in (Trigger, Decision):
         assert not kind.__struct_config__.forbid_unknown_fields
+
+
+def test_the_version_before_knows_the_configuration_that_it_is_given(tmp_path: Path) -> None:
+    """Else the scenario ``upgrade`` fails, which the gate runs now and then only."""
+    tree = tree_before(tmp_path)
+    file = tree / "touchstream.yaml"
+    file.write_text(yaml.safe_dump(known_before(new_config("127.0.0.1:1", "redis://127.0.0.1:1"))))
+    environment = {**os.environ, "PYTHONPATH": str(tree), "TOUCHSTREAM_CONFIG": str(file)}
+    command = [sys.executable, "-m", "flows.cli", "config", "check"]
+    done = subprocess.run(command, cwd=tree, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -19,16 +19,21 @@ from tests.system.scenarios.stage import Stage, commits
 ROOT: Final = Path(__file__).parents[3]
 #: The version before, as a commit of this repository; and what the configuration has learned since.
 BEFORE: Final = "7551e6e6ef0caa2b376103e3ff67d4a405827f6b"
-NEWER: Final = (("identity", "anonymous"), ("identity", "anonymous_days"), ("limits", "cached_bytes"))
+NEWER: Final = (
+    ("identity", "anonymous"),
+    ("identity", "anonymous_days"),
+    ("limits", "cached_bytes"),
+    ("limits", "commit_interval_ms"),
+)
 
 
 def upgrade(stage: Stage) -> dict[str, Any]:
     """Process by process gives way to one of the version before, until all are, and process by process comes back: old
     and new work side by side, in every mixture, and read what the others have written."""
     pipeline, mixtures = stage.pipeline, list[str]()
-    tree = _tree(pipeline.folder / "before")
+    tree = tree_before(pipeline.folder / "before")
     old = tree / "touchstream.yaml"
-    old.write_text(yaml.safe_dump(_known_before(pipeline.config)))
+    old.write_text(yaml.safe_dump(known_before(pipeline.config)))
     new = pipeline.folder / "touchstream.yaml"
     for place, file in ((tree, old), (None, new)):
         for flow in pipeline.flows:
@@ -52,7 +57,7 @@ def _goes_on(stage: Stage, flow: Flow, before: float) -> bool:
     return stage.pipeline.revive() and commits(flow) > before
 
 
-def _tree(folder: Path) -> Path:
+def tree_before(folder: Path) -> Path:
     """The code of the version before."""
     archived = subprocess.run(["git", "-C", str(ROOT), "archive", BEFORE], capture_output=True)
     assert archived.returncode == 0, f"the version before is missing here (git fetch --unshallow): {archived.stderr!r}"
@@ -61,7 +66,7 @@ def _tree(folder: Path) -> Path:
     return folder
 
 
-def _known_before(config: Config) -> dict[str, Any]:
+def known_before(config: Config) -> dict[str, Any]:
     """The configuration without what the version before does not know."""
     found: dict[str, Any] = msgspec.to_builtins(config)
     for section, key in NEWER:
