@@ -20,7 +20,7 @@ from state.profile import Profile, Progress, Timer
 
 #: Keys (products, carts) that one play follows of one customer: the latest stay.
 KEPT_KEYS = 20
-#: Whenever there are so many keys more, those go that no longer matter.
+#: With more keys than so many, those go that no longer matter.
 CROWDED = 4
 #: The times of two counts that become one.
 KEPT_TIMES = 20
@@ -175,7 +175,7 @@ class _Moment:
     def keep(self, play: Play, known: dict[str, Progress], *, more: bool = True) -> None:
         """Keep how far the play is. If there may be ``more`` keys than before, of many those stay that still matter,
         and of these the latest."""
-        if more and len(known) > CROWDED and len(known) % CROWDED == 1:
+        if more and len(known) > CROWDED:
             counts = self.event.at - play.within - self.book.start_within
             ends = self.event.at - self.book.start_within
             known = _latest({

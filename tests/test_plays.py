@@ -503,3 +503,12 @@ def test_two_customers_have_progress_of_their_own() -> None:
     file = plays(lost=counting())
     other = [msgspec.structs.replace(each, customer=B, eid=each.eid[::-1]) for each in searched(1)]
     assert world(file, A, B).feed(*searched(0), *other).run().told() == []
+
+
+def test_what_ends_many_keys_at_once_is_bounded_too() -> None:
+    of = {"event": "Product Viewed", "by": "event.product.sku"}
+    reset = {"event": "Order Completed", "by": "event.skus"}
+    file = plays(seen={"when": {"count": {"of": of, "times": 3, "within": "7d", "reset": reset}}})
+    for many in range(KEPT_KEYS + 1, KEPT_KEYS + CROWDED + 1):
+        told = world(file).feed(ordered(A, T, *[f"sku{n}" for n in range(many)])).run()
+        assert len(told.profile(A).progress["seen"]) == KEPT_KEYS
